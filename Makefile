@@ -1,0 +1,39 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# What an installed copy depends on: links are made file by file, so a new file needs a new installation.
+SOURCES := pyproject.toml constraints.txt $(wildcard fusionseg/* models/*.py pipeline/* flows/*.py profiles/* data_manifests/*)
+
+.PHONY: demo test fast lint types clean
+
+demo: $(VENV)/installed
+	$(BIN)/fusionseg demo
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+fast: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m "not real and not system"
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+
+types: $(VENV)/installed-dev
+	$(BIN)/mypy -p fusionseg
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "FusionSeg needs Python 3.11 or newer; try: make demo PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+# "strict" links file by file, so that type checkers follow and the folders of the checkout keep their names.
+$(VENV)/installed: $(VENV)/bin/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --config-settings editable_mode=strict -e .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --config-settings editable_mode=strict -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

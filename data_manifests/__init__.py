@@ -1,0 +1,1 @@
+"""Data sets as YAML files, shipped with the package."""

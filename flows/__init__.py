@@ -1,0 +1,1 @@
+"""Prefect: one flow a stage, the flow that chains them, and their deployments."""

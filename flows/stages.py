@@ -1,0 +1,128 @@
+"""One Prefect flow a stage and the flow that chains them, made from the graph that `pipeline.graph` declares.
+
+All take the same plain parameters, so each can be deployed and run by itself; a stage's flow finds what it needs from
+earlier stages in the store. A task computes one video or model and gives back a small record. Prefect's own cache stays
+off: the store decides what is computed, and a task that found its artifact ends in the state "Cached".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+# Before Prefect is imported: nothing leaves the machine.
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+from prefect import Flow, flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import MissingContextError
+from prefect.states import Completed, State
+from tqdm import tqdm
+
+from fusionseg.pipeline.artifact import Record
+from fusionseg.pipeline.graph import STAGES, Stage
+from fusionseg.pipeline.job import Context, Job
+from fusionseg.pipeline.report import finish
+from fusionseg.pipeline.runner import check, forget_run, run_chain, run_job
+from fusionseg.pipeline.session import Request, Session, place
+
+
+@task(cache_policy=NO_CACHE, persist_result=False, task_run_name="{name}")
+def compute(name: str, work: tuple[Stage, Job, Context, bool]) -> State[Record]:
+    """The artifact of one job, found or computed."""
+    record = run_job(*work)
+    return Completed(name="Cached" if record.cached else "Completed", message=record.path, data=record)
+
+
+def execute(stage: Stage, job: Job, context: Context, refresh: bool) -> Record:
+    """Run one job as a Prefect task."""
+    name = f"{stage.name} {job.dataset}/{job.video}"
+    state = compute(name, (stage, job, context, refresh), return_state=True)
+    record: Record = state.result()
+    return record
+
+
+def say(text: str) -> None:
+    """One line to whoever watches: the terminal and, within a run, Prefect's log."""
+    tqdm.write(text)
+    sys.stdout.flush()
+    with contextlib.suppress(MissingContextError):
+        get_run_logger().info(text)
+
+
+def make_stage_flow(stage: Stage) -> Flow[..., list[str]]:
+    """The flow of one stage."""
+
+    @flow(name=stage.name, description=stage.title, validate_parameters=True, persist_result=False)
+    def run_stage(
+        profile: str = "demo",
+        data: list[str] | None = None,
+        out: str = "out",
+        name: str | None = None,
+        overrides: list[str] | None = None,
+        device: str = "auto",
+        refresh: bool = False,
+        leave_out: list[str] | None = None,
+    ) -> list[str]:
+        request = Request(profile, tuple(data or ()), out, name, tuple(overrides or ()), device, tuple(leave_out or ()))
+        records = Session(request, say).run_stage(stage.name, execute, refresh)
+        return [record.path for record in records]
+
+    return run_stage
+
+
+STAGE_FLOWS: dict[str, Flow[..., list[str]]] = {stage.name: make_stage_flow(stage) for stage in STAGES}
+
+
+# Deployments name a flow as a module attribute.
+optical_flow = STAGE_FLOWS["optical-flow"]
+flow_images = STAGE_FLOWS["flow-images"]
+appearance_training = STAGE_FLOWS["appearance-training"]
+appearance_scores = STAGE_FLOWS["appearance-scores"]
+box_pruning = STAGE_FLOWS["box-pruning"]
+flow_filter = STAGE_FLOWS["flow-filter"]
+motion_training = STAGE_FLOWS["motion-training"]
+motion_scores = STAGE_FLOWS["motion-scores"]
+fusion_training = STAGE_FLOWS["fusion-training"]
+prediction = STAGE_FLOWS["prediction"]
+scoring = STAGE_FLOWS["scoring"]
+
+
+def run_stage_flow(request: Request, name: str, refresh: bool) -> list[str]:
+    """Run the flow of one stage with the parameters of `request`."""
+    return STAGE_FLOWS[name](
+        profile=request.profile,
+        data=list(request.data),
+        out=request.out,
+        name=request.name,
+        overrides=list(request.overrides),
+        device=request.device,
+        refresh=refresh,
+        leave_out=list(request.leave_out),
+    )
+
+
+@flow(
+    name="fusionseg",
+    description="The whole chain, from frames to scores and the report",
+    persist_result=False,
+)
+def fusionseg_flow(
+    profile: str = "demo",
+    data: list[str] | None = None,
+    out: str = "out",
+    name: str | None = None,
+    overrides: list[str] | None = None,
+    device: str = "auto",
+    refresh: list[str] | None = None,
+    only: str | None = None,
+) -> str:
+    """Run the chain; gives the path of the report ("" for a single stage)."""
+    request = Request(profile, tuple(data or ()), out, name, tuple(overrides or ()), device)
+    names = check(request, only, refresh or (), say)
+    if only is None:
+        forget_run(request)
+    run_chain(request, run_stage_flow, names, refresh or (), say)
+    return str(finish(*place(request), say)) if only is None else ""

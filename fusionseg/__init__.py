@@ -1,0 +1,46 @@
+"""FusionSeg: the object that moves in a video, as a mask, with no click and no prompt.
+
+    >>> import fusionseg
+    >>> sorted(fusionseg.__all__)
+    ['Request', 'UserError', 'estimate_flow', 'list_artifacts', 'read_table', 'run']
+
+`run(Request("davis", data=("../data",)))` runs the whole chain without Prefect; `read_table` loads a table of an
+artifact as a DataFrame; `list_artifacts(root)` gives one of all artifacts; `estimate_flow` is the flow that stages use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fusionseg.pipeline.artifact import read_table
+    from fusionseg.pipeline.errors import UserError
+    from fusionseg.pipeline.optical_flow import estimate as estimate_flow
+    from fusionseg.pipeline.runner import run_plain as run
+    from fusionseg.pipeline.session import Request
+    from fusionseg.pipeline.store import list_artifacts
+
+# In a checkout the rooms lie beside this folder, not in it: let `PYTHONPATH=. python` find them without installing.
+_CHECKOUT = Path(__file__).resolve().parent.parent
+if (_CHECKOUT / "pyproject.toml").exists() and (_CHECKOUT / "pipeline" / "graph.py").exists():
+    __path__.append(str(_CHECKOUT))
+
+# Loaded when asked for: importing torch takes seconds, and `fusionseg --help` needs none of it.
+_HOMES = {
+    "Request": ("session", "Request"),
+    "UserError": ("errors", "UserError"),
+    "estimate_flow": ("optical_flow", "estimate"),
+    "list_artifacts": ("store", "list_artifacts"),
+    "read_table": ("artifact", "read_table"),
+    "run": ("runner", "run_plain"),
+}
+__all__ = ["Request", "UserError", "estimate_flow", "list_artifacts", "read_table", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fusionseg' has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(importlib.import_module(f"fusionseg.pipeline.{module}"), attribute)

@@ -1,0 +1,177 @@
+"""The command line. Prefect is imported only where a command runs under it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fusionseg.pipeline.errors import UserError
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; its exit code: 0, 2 for bad input (one line says what and how to mend it), 130 for Ctrl-C."""
+    parsed = make_parser().parse_args(arguments)
+    try:
+        parsed.command(parsed)
+    except UserError as error:
+        print(f"fusionseg: error: {error.args[0]}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("fusionseg: stopped; the same command goes on from here", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = argparse.ArgumentParser(prog="fusionseg", description="The object that moves in a video, as a mask.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    demo = add(commands, "demo", "run the whole chain on built-in data", "fusionseg demo --out out", run_demo)
+    add_run_options(demo)
+
+    run = add(
+        commands, "run", "run a profile: the whole chain, or one stage",
+        "fusionseg run davis --data ../data --set motion-training.steps=500", run_profile,
+    )  # fmt: skip
+    run.add_argument("profile", help="name of a profile that comes with the package, or path of a TOML file")
+    run.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        metavar="[NAME=]ROOT",
+        help="folder of all data sets, or of one; repeatable",
+    )
+    add_run_options(run)
+
+    artifacts = add(
+        commands,
+        "artifacts",
+        "a table of all artifacts",
+        "fusionseg artifacts --stage flow-filter",
+        show_artifacts,
+    )
+    add_out(artifacts)
+    artifacts.add_argument("--stage", help="only this stage's")
+    artifacts.add_argument(
+        "--verify", action="store_true", help="read every artifact whole and compare with its digest"
+    )
+    artifacts.add_argument("--csv", type=Path, metavar="FILE", help="write the whole table there")
+
+    show = add(commands, "show", "what an artifact holds", "fusionseg show FILE.h5 --png pictures", show_artifact)
+    show.add_argument("file", type=Path, help="an artifact (.h5) or weights (.safetensors)")
+    show.add_argument("--png", type=Path, metavar="DIR", help="write pictures of it there")
+
+    export = add(commands, "export", "results of a run as files", "fusionseg export davis --masks masks", export_run)
+    export.add_argument("run", help="name of a run")
+    export.add_argument("--masks", type=Path, required=True, metavar="DIR", help="indexed PNGs, DIR/SEQUENCE/00000.png")
+    export.add_argument("--method", default="joint", help="appearance, motion, average, joint or a baseline [joint]")
+    add_out(export)
+    return parser
+
+
+def add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    title: str,
+    example: str,
+    command: Callable[[argparse.Namespace], None],
+) -> argparse.ArgumentParser:
+    """A command with its help and an example."""
+    parser = commands.add_parser(name, help=title, description=title, epilog=f"example: {example}")
+    parser.set_defaults(command=command)
+    return parser
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out", type=Path, default=Path("out"), metavar="DIR", help="where artifacts and runs are kept [out]"
+    )
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """What `run` and `demo` share."""
+    add_out(parser)
+    parser.add_argument("--name", help="name of the run [the profile's]")
+    parser.add_argument("--only", metavar="STAGE", help="run this stage alone, on what is there")
+    parser.add_argument(
+        "--refresh", action="append", default=[], metavar="STAGE", help="compute this stage anew; repeatable"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="K=V",
+        dest="overrides",
+        help="override a setting, e.g. motion-training.steps=500",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda[:N] [auto]")
+    parser.add_argument("--plain", action="store_true", help="without Prefect")
+
+
+def run_demo(parsed: argparse.Namespace) -> None:
+    parsed.profile, parsed.data = "demo", []
+    run_profile(parsed)
+
+
+def run_profile(parsed: argparse.Namespace) -> None:
+    from fusionseg.pipeline.runner import run_plain
+    from fusionseg.pipeline.session import Request
+
+    request = Request(
+        parsed.profile,
+        tuple(parsed.data),
+        str(parsed.out),
+        parsed.name,
+        tuple(parsed.overrides),
+        parsed.device,
+    )
+    run = run_plain if parsed.plain else load_prefect_runner()
+    run(request, parsed.only, tuple(parsed.refresh), say)
+
+
+def load_prefect_runner() -> Callable[..., None]:
+    """The function that runs the chain under Prefect. Raises UserError where Prefect isn't installed."""
+    try:
+        from fusionseg.flows.local import run_under_prefect
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "prefect":
+            raise
+        raise UserError("Prefect is not installed; install it (pip install prefect), or add --plain") from None
+    return run_under_prefect
+
+
+def say(text: str) -> None:
+    """One line to the user, at once and without cutting through a progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(text)
+    sys.stdout.flush()
+
+
+def show_artifacts(parsed: argparse.Namespace) -> None:
+    from fusionseg.pipeline.inspection import print_artifacts
+
+    print_artifacts(parsed.out, parsed.stage, parsed.verify, parsed.csv)
+
+
+def show_artifact(parsed: argparse.Namespace) -> None:
+    from fusionseg.pipeline.inspection import describe
+
+    describe(parsed.file, parsed.png)
+
+
+def export_run(parsed: argparse.Namespace) -> None:
+    from fusionseg.pipeline.inspection import export_masks
+
+    count = export_masks(parsed.out, parsed.run, parsed.method, parsed.masks)
+    say(f"{count} masks written to {parsed.masks}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

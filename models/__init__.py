@@ -1,0 +1,1 @@
+"""Networks and losses. Knows tensors only: nothing here reads data sets, artifacts or flows."""

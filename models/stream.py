@@ -1,0 +1,177 @@
+"""One stream of the two: ImageNet backbone + decoder, giving background and object scores at network stride.
+
+Both streams have this structure (Jain et al., CVPR 2017, section 3): the appearance stream reads an RGB frame,
+the motion stream a colour-coded flow image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fusionseg.models.backbone import BACKBONES, create_backbone
+
+CLASSES = 2  # background, object
+RELEASE_DILATIONS = (6, 12, 18, 24)  # the head's four branches, as in the authors' released networks
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What determines a stream's tensors. `backbone`: a name in `BACKBONES`; `decoder`: "parallel-dilated" or
+    "skip"; `output_stride`: of the backbone, 8, 16 or 32; `stride_on`: see `create_backbone`."""
+
+    backbone: str = "efficientnet-lite0"
+    decoder: str = "skip"
+    output_stride: int = 16
+    stride_on: str = "3x3"
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class ParallelDilated(nn.Module):
+    """The paper's head: four parallel dilated 3x3 convolutions on the deepest features, summed."""
+
+    levels = 1
+
+    def __init__(self, channels: list[int]) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Conv2d(channels[-1], CLASSES, 3, padding=d, dilation=d) for d in RELEASE_DILATIONS
+        )
+        for branch in self.branches:
+            assert isinstance(branch, nn.Conv2d) and branch.bias is not None
+            nn.init.normal_(branch.weight, std=0.01)
+            nn.init.zeros_(branch.bias)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        return torch.stack([branch(features[-1]) for branch in self.branches]).sum(0)
+
+
+def _conv(inputs: int, outputs: int, size: int, dilation: int = 1) -> nn.Sequential:
+    # GroupNorm, not BatchNorm: batches are small and the backbone's BatchNorm is frozen.
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, size, padding=dilation * (size // 2), dilation=dilation, bias=False),
+        nn.GroupNorm(8, outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class Skip(nn.Module):
+    """Context on the deepest features, then features of stride 8 and 4 added on the way up; scores at stride 4."""
+
+    levels = 3
+    WIDTH = 96
+
+    def __init__(self, channels: list[int]) -> None:
+        super().__init__()
+        stride4, stride8, deepest = channels
+        self.deep = _conv(deepest, self.WIDTH, 1)
+        self.context = nn.ModuleList(_conv(self.WIDTH, self.WIDTH, 3, dilation) for dilation in (2, 4))
+        self.pool = _conv(self.WIDTH, self.WIDTH, 1)
+        self.lateral8 = _conv(stride8, self.WIDTH, 1)
+        self.merge8 = _conv(self.WIDTH, self.WIDTH // 2, 3)
+        self.lateral4 = _conv(stride4, self.WIDTH // 2, 1)
+        self.merge4 = _conv(self.WIDTH // 2, self.WIDTH // 2, 3)
+        self.classify = nn.Conv2d(self.WIDTH // 2, CLASSES, 1)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        stride4, stride8, deepest = features
+        x = self.deep(deepest)
+        x = x + self.pool(x.mean((2, 3), keepdim=True)) + self.context[0](x) + self.context[1](x)
+        x = self.merge8(_resize(x, stride8) + self.lateral8(stride8))
+        x = self.merge4(_resize(x, stride4) + self.lateral4(stride4))
+        return self.classify(x)
+
+
+DECODERS = {"parallel-dilated": ParallelDilated, "skip": Skip}
+
+
+def _resize(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=True)
+
+
+class Stream(nn.Module):
+    """Backbone + decoder.
+
+    `forward` takes (N, 3, H, W) float images from `prepare` and gives (N, 2, h, w) float scores (logits of
+    background and object) at `score_stride`: h = (H - 1) / score_stride + 1.
+    """
+
+    def __init__(self, architecture: Architecture, pretrained: bool = False) -> None:
+        super().__init__()
+        if architecture.decoder not in DECODERS:
+            raise ValueError(f"unknown decoder {architecture.decoder!r}; known: {', '.join(DECODERS)}")
+        self.architecture = architecture
+        self.backbone = create_backbone(
+            architecture.backbone, architecture.output_stride, pretrained, architecture.stride_on
+        )
+        info = self.backbone.feature_info
+        channels, reductions = list(info.channels()), list(info.reduction())
+        if architecture.decoder == "skip":
+            self._levels = [reductions.index(4), reductions.index(8), len(channels) - 1]
+        else:
+            self._levels = [len(channels) - 1]
+        self.score_stride: int = reductions[self._levels[0]]
+        self.pad_stride: int = max(reductions)
+        self.decoder = DECODERS[architecture.decoder]([channels[i] for i in self._levels])
+        spec = BACKBONES[architecture.backbone]
+        self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) uint8 RGB -> normalised float, zero-padded right and below to `pad_stride` * k + 1.
+
+        Only at such sizes do the corners of all feature maps and of the input coincide, which the align-corners
+        upsampling takes for granted; at others masks shift by up to 5 pixels.
+        """
+        x = (images.float() - self.get_buffer("mean")) / self.get_buffer("std")
+        height, width = (padded_size(n, self.pad_stride) for n in images.shape[-2:])
+        return F.pad(x, (0, width - images.shape[-1], 0, height - images.shape[-2]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.backbone(x)
+        scores: Tensor = self.decoder([features[i] for i in self._levels])
+        return scores
+
+    def train(self, mode: bool = True) -> Stream:
+        """As usual, but the backbone's BatchNorm stays frozen at its ImageNet statistics [released network]."""
+        super().train(mode)
+        for module in self.backbone.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+
+def padded_size(size: int, stride: int) -> int:
+    """The smallest stride * k + 1 that is at least `size`.
+
+    >>> padded_size(480, 8), padded_size(481, 8), padded_size(1, 8)
+    (481, 481, 1)
+    """
+    return -(-(size - 1) // stride) * stride + 1
+
+
+def upsample(scores: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
+    """(N, C, h, w) scores at `stride` -> (N, C, H, W) at the network input's own `size`, bilinear, align-corners.
+
+    Raises ValueError if the scores don't cover `size`.
+    """
+    full = ((scores.shape[-2] - 1) * stride + 1, (scores.shape[-1] - 1) * stride + 1)
+    if full[0] < size[0] or full[1] < size[1]:
+        raise ValueError(f"scores cover {full} pixels, less than the input's {size}")
+    enlarged = F.interpolate(scores, size=full, mode="bilinear", align_corners=True)
+    return enlarged[..., : size[0], : size[1]]
+
+
+def to_frame(scores: Tensor, stride: int, network_size: tuple[int, int], frame_size: tuple[int, int]) -> Tensor:
+    """Stored scores (N, C, h, w) -> (N, C, H, W) at the frame's size: upsampled to the network input's size, then
+    resized as images are (half-pixel centres) where the frame was resized for the network."""
+    x = upsample(scores, stride, network_size)
+    if network_size == frame_size:
+        return x
+    return F.interpolate(x, size=frame_size, mode="bilinear", align_corners=False)

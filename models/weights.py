@@ -1,0 +1,70 @@
+"""Weights as safetensors files whose header says what they are: kind, settings, digest of the tensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+HEADER = "fusionseg"  # the metadata field that holds our JSON
+SCHEMA = "fusionseg.weights"
+SCHEMA_VERSION = 1
+
+
+class WeightsError(ValueError):
+    """A weights file that can't be used; the message names the file, what was found and what was expected."""
+
+
+def digest_tensors(state: Mapping[str, Tensor]) -> str:
+    """BLAKE2b-160 of names, shapes, types and values, in the order of names."""
+    digest = hashlib.blake2b(digest_size=20)
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}:{tuple(value.shape)}:{value.dtype};".encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def pack_weights(state: Mapping[str, Tensor], header: Mapping[str, Any]) -> tuple[bytes, str]:
+    """The bytes of a weights file and the digest of its tensors. `header` must be JSON (kind, architecture ...)."""
+    content = digest_tensors(state)
+    full = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "content": content, **header}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    return save(tensors, metadata={HEADER: json.dumps(full, sort_keys=True)}), content
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header of a weights file, after checking that the file is whole. Raises `WeightsError`."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path}: no such weights file") from error
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: not a whole safetensors file ({error})") from error
+    try:
+        header: dict[str, Any] = json.loads(metadata.get(HEADER, ""))
+    except json.JSONDecodeError as error:
+        raise WeightsError(
+            f"{path}: safetensors without FusionSeg's header; expected weights written by fusionseg"
+        ) from error
+    found = (header.get("schema"), header.get("schema_version"))
+    if found != (SCHEMA, SCHEMA_VERSION):
+        raise WeightsError(f"{path}: header says {found[0]} {found[1]}, expected {SCHEMA} {SCHEMA_VERSION}")
+    return header
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header; the tensors' digest is checked. Raises `WeightsError`."""
+    header = read_header(path)
+    with safe_open(path, framework="pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    if digest_tensors(state) != header.get("content"):
+        raise WeightsError(f"{path}: the tensors don't match the digest in the header; the file is damaged")
+    return state, header

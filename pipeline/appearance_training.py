@@ -1,0 +1,40 @@
+"""Stage `appearance-training`: the appearance stream, on still images with masks of merged objects."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fusionseg.pipeline.artifact import Record
+from fusionseg.pipeline.images import read_frame, read_mask_sized
+from fusionseg.pipeline.job import Context, Job
+from fusionseg.pipeline.manifest import Item
+from fusionseg.pipeline.profile import Network, Training
+from fusionseg.pipeline.samples import Augmentation, crop_pair, evenly, fit, resize, vary_colour
+from fusionseg.pipeline.stream_training import Sample, train_stream
+
+
+def compute(job: Job, context: Context) -> Record:
+    """Write the appearance stream's weights."""
+    settings = Training.model_validate(job.settings[job.stage])
+    long_side = Network.model_validate(job.settings["network"]).long_side
+    (stills,) = job.items["stills"]
+    augmentation = Augmentation(settings.crop, settings.scales, settings.mirror, settings.colour)
+
+    def make(index: int, rng: np.random.Generator) -> Sample:
+        image, label, _ = crop_pair(*load_sample(stills, index, long_side), augmentation, rng)
+        return vary_colour(image, augmentation.colour, rng), label
+
+    validation = [
+        load_sample(video, index, long_side)
+        for video in job.items["validation"]
+        for index in evenly(len(video.frames), settings.validate_frames)
+    ]
+    return train_stream(job, context, len(stills.frames), make, validation, "frames")
+
+
+def load_sample(item: Item, index: int, long_side: int) -> Sample:
+    """Frame (h, w, 3) uint8 RGB and label (h, w), resized for the network."""
+    frame = read_frame(item, index)
+    label = read_mask_sized(item, index, (frame.shape[0], frame.shape[1]))
+    size = fit((frame.shape[0], frame.shape[1]), long_side)
+    return resize(frame, size)[..., ::-1], resize(label, size, nearest=True)

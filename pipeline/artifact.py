@@ -1,0 +1,300 @@
+"""Artifacts: what a stage leaves behind, one file a video (HDF5) or a model (safetensors).
+
+An HDF5 artifact begins with a user block, ahead of the HDF5 data proper, that holds a JSON line: schema, stage, key,
+content digest, file size, counts, and a digest of the line itself. Reading it costs one small read, so every run can
+check every artifact. The same facts stand in the file's attributes, for plain h5py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from fusionseg.pipeline.errors import DamagedArtifact, UserError
+from fusionseg.pipeline.files import atomic_path
+
+SCHEMA = "fusionseg.artifact"
+SCHEMA_VERSION = 1
+_USER_BLOCK = 4096  # bytes; HDF5 wants a power of two of at least 512
+_KEY_IN_NAME = 12  # hex digits: enough to keep the versions of one video's artifact apart
+_LIBRARIES = ("fusionseg", "torch", "opencv-contrib-python", "numpy", "h5py")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of an artifact without opening it. `path` is relative to the store's root, or absolute for
+    given weights; `content` is the digest of its content; `counts` are the stage's own figures."""
+
+    stage: str
+    dataset: str
+    video: str
+    key: str
+    path: str
+    content: str
+    counts: Mapping[str, float] = field(default_factory=dict)
+    made: str = ""
+    seconds: float = 0.0
+    cached: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def json_digest(value: Any) -> str:
+    """BLAKE2b-160 of a JSON-able value, keys sorted."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
+
+
+def artifact_path(stage: str, dataset: str, video: str, key: str, suffix: str) -> Path:
+    """Where an artifact lies below the store's root."""
+    return Path("artifacts") / stage / dataset / f"{video.replace('/', '_')}-{key[:_KEY_IN_NAME]}{suffix}"
+
+
+def software() -> dict[str, str]:
+    """Versions of what takes part in computing."""
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # e.g. another build of OpenCV on a GPU machine
+            continue
+    return found
+
+
+class FrameWriter:
+    """A dataset written frame by frame: one compressed, checksummed chunk a frame, digested on the way."""
+
+    def __init__(
+        self,
+        file: h5py.File,
+        name: str,
+        frames: int,
+        shape: tuple[int, ...],
+        dtype: npt.DTypeLike,
+        fast: bool,
+    ) -> None:
+        # LZF: several times as fast as gzip on noise-like arrays; masks shrink a hundredfold under gzip.
+        self._data = file.create_dataset(
+            name,
+            (frames, *shape),
+            dtype,
+            chunks=(1, *shape),
+            compression="lzf" if fast else "gzip",
+            shuffle=fast,
+            fletcher32=True,
+        )
+        self._next = 0
+        self.digest = _dataset_digest(name, (frames, *shape), dtype)
+
+    def append(self, frame: npt.NDArray[Any]) -> None:
+        """Write the next frame; its dtype is converted to the dataset's."""
+        array = np.ascontiguousarray(frame, self._data.dtype)
+        self._data[self._next] = array
+        self.digest.update(array.tobytes())
+        self._next += 1
+
+    def finish(self) -> str:
+        """The digest, after checking that every frame was written."""
+        if self._next != self._data.shape[0]:
+            raise RuntimeError(f"{self._data.name}: {self._next} of {self._data.shape[0]} frames written")
+        return self.digest.hexdigest()
+
+
+class ArtifactWriter:
+    """What a stage writes to: frame datasets, tables, facts (small JSON values that belong to the content)."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file = file
+        self._frames: dict[str, FrameWriter] = {}
+        self._tables: dict[str, str] = {}
+        self.facts: dict[str, Any] = {}
+        self.counts: dict[str, float] = {}
+
+    def frames(
+        self, name: str, frames: int, shape: tuple[int, ...], dtype: npt.DTypeLike, *, fast: bool = True
+    ) -> FrameWriter:
+        """A new dataset (frames, *shape). `fast`: quick compression, else strong (masks)."""
+        self._frames[name] = FrameWriter(self._file, name, frames, shape, dtype, fast)
+        return self._frames[name]
+
+    def table(self, name: str, table: pd.DataFrame) -> None:
+        """A table as a group of columns, one 1-D dataset each."""
+        group = self._file.create_group(name)
+        group.attrs["columns"] = json.dumps(list(table.columns))
+        for column in table.columns:
+            values = _column(table[column])
+            group.create_dataset(str(column), data=values, chunks=bool(len(values)) or None, fletcher32=len(values) > 0)
+        self._tables[name] = _digest_table(name, table)
+
+    def content(self) -> str:
+        """Digest of all that was written."""
+        parts = {name: writer.finish() for name, writer in self._frames.items()}
+        return json_digest({"frames": parts, "tables": self._tables, "facts": self.facts})
+
+
+@contextmanager
+def create_artifact(path: Path, identity: Mapping[str, Any]) -> Iterator[ArtifactWriter]:
+    """Write an artifact to `path`: whole, or not at all.
+
+    `identity`: stage, dataset, video, key, settings, inputs.
+    """
+    with atomic_path(path) as temporary:
+        with h5py.File(temporary, "w", userblock_size=_USER_BLOCK) as file:
+            writer = ArtifactWriter(file)
+            yield writer
+            header = {
+                "schema": SCHEMA,
+                "schema_version": SCHEMA_VERSION,
+                **{name: identity[name] for name in ("stage", "stage_version", "dataset", "video", "key")},
+                "content": writer.content(),
+                "counts": writer.counts,
+                "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            }
+            file.attrs.update({n: json.dumps(v) if isinstance(v, dict) else v for n, v in header.items()})
+            for name in ("settings", "inputs"):
+                file.attrs[name] = json.dumps(identity[name])
+            file.attrs["facts"] = json.dumps(writer.facts)
+            file.attrs["software"] = json.dumps(software())
+        header["size"] = temporary.stat().st_size
+        with temporary.open("r+b") as raw:
+            raw.write(_pack_header(header))
+
+
+def _pack_header(header: Mapping[str, Any]) -> bytes:
+    text = json.dumps({**header, "header": json_digest(dict(header))}).encode()
+    if len(text) >= _USER_BLOCK:
+        raise RuntimeError(f"artifact header of {len(text)} bytes; at most {_USER_BLOCK - 1}")
+    return text.ljust(_USER_BLOCK, b"\n")
+
+
+def read_artifact_header(path: Path) -> dict[str, Any]:
+    """The header, after the cheap checks (its own digest, the file's size). Raises DamagedArtifact, or UserError for
+    a file of another schema."""
+    with path.open("rb") as file:
+        block = file.read(_USER_BLOCK)
+    try:
+        header: dict[str, Any] = json.loads(block)
+        found = header.pop("header")
+    except (ValueError, KeyError, AttributeError):
+        raise (
+            DamagedArtifact(path, "no FusionSeg header") if not block.startswith(b"\x89HDF") else _other_schema(path)
+        ) from None
+    if found != json_digest(header):
+        raise DamagedArtifact(path, "header doesn't match its digest")
+    if (header["schema"], header["schema_version"]) != (SCHEMA, SCHEMA_VERSION):
+        raise UserError(
+            f"{path}: schema {header['schema']} {header['schema_version']}, expected {SCHEMA} {SCHEMA_VERSION}; "
+            "it was written by another version of fusionseg: run again with this one"
+        )
+    if path.stat().st_size != header["size"]:
+        raise DamagedArtifact(path, f"{path.stat().st_size} bytes, expected {header['size']}")
+    return header
+
+
+def _other_schema(path: Path) -> UserError:
+    return UserError(f"{path}: an HDF5 file of another schema; expected an artifact written by fusionseg ({SCHEMA})")
+
+
+class Artifact:
+    """An artifact opened for reading. Damage shows as DamagedArtifact at the first read of the damaged chunk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.header = read_artifact_header(path)
+        try:
+            self._file = h5py.File(path, "r")
+            self.attributes: dict[str, Any] = dict(self._file.attrs)
+            self.facts: dict[str, Any] = json.loads(self.attributes["facts"])
+        except (OSError, KeyError, ValueError) as error:
+            raise DamagedArtifact(path, str(error)) from None
+
+    def __enter__(self) -> Artifact:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._file
+
+    def length(self, name: str) -> int:
+        """Number of frames of a dataset."""
+        return int(self._file[name].shape[0])
+
+    def frame(self, name: str, index: int) -> npt.NDArray[Any]:
+        """One frame of a dataset."""
+        try:
+            return np.asarray(self._file[name][index])
+        except (OSError, KeyError, RuntimeError) as error:
+            raise DamagedArtifact(self.path, f"{name}[{index}]: {error}") from None
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A table."""
+        try:
+            group = self._file[name]
+            columns = json.loads(group.attrs["columns"])
+            data = {c: group[c].asstr()[:] if group[c].dtype.kind == "S" else group[c][:] for c in columns}
+        except (OSError, KeyError, RuntimeError) as error:
+            raise DamagedArtifact(self.path, f"{name}: {error}") from None
+        return pd.DataFrame(data, columns=columns)
+
+    def datasets(self) -> dict[str, h5py.Dataset]:
+        """Frame datasets by name."""
+        return {name: node for name, node in self._file.items() if isinstance(node, h5py.Dataset)}
+
+    def tables(self) -> list[str]:
+        """Names of tables."""
+        return [name for name, node in self._file.items() if isinstance(node, h5py.Group)]
+
+    def verify(self) -> None:
+        """Read everything and compare with the content digest. Raises DamagedArtifact."""
+        parts = {}
+        for name, data in self.datasets().items():
+            digest = _dataset_digest(name, data.shape, data.dtype)
+            for index in range(data.shape[0]):
+                digest.update(self.frame(name, index).tobytes())
+            parts[name] = digest.hexdigest()
+        tables = {name: _digest_table(name, self.table(name)) for name in self.tables()}
+        if json_digest({"frames": parts, "tables": tables, "facts": self.facts}) != self.header["content"]:
+            raise DamagedArtifact(self.path, "content doesn't match its digest")
+
+
+def _dataset_digest(name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> hashlib.blake2b:
+    return hashlib.blake2b(f"{name}:{tuple(shape)}:{np.dtype(dtype)}".encode(), digest_size=20)
+
+
+def _column(values: pd.Series) -> npt.NDArray[Any]:
+    array = values.to_numpy()
+    if array.dtype.kind in "iufb":
+        return array
+    # Fixed-length: HDF5 can't checksum strings of variable length.
+    encoded = [str(value).encode() for value in array]
+    return np.array(encoded, dtype=h5py.string_dtype(length=max([1, *map(len, encoded)])))
+
+
+def _digest_table(name: str, table: pd.DataFrame) -> str:
+    digest = hashlib.blake2b(name.encode(), digest_size=20)
+    for column in table.columns:
+        values = _column(table[column])
+        digest.update(f"{column}:{values.dtype};".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def read_table(path: str | Path, name: str) -> pd.DataFrame:
+    """One table of an artifact, e.g. the weak labels' `verdicts`, as a DataFrame."""
+    with Artifact(Path(path)) as artifact:
+        return artifact.table(name)

@@ -1,0 +1,28 @@
+"""Errors made for people: which file, which field, what was found, what was expected, what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class UserError(Exception):
+    """Something the user can put right. The command line prints it as one line and exits with code 2."""
+
+
+class BadFile(UserError):
+    """A file of a data set that can't be used; with `on_bad_file = "quarantine"` the video or still image `name` of
+    `dataset` is left out instead of stopping the run."""
+
+    def __init__(self, message: str, *, dataset: str, name: str) -> None:
+        super().__init__(message)
+        self.dataset, self.name = dataset, name
+
+
+class DamagedArtifact(UserError):
+    """An artifact whose content isn't what its header promises; the runner makes it again."""
+
+    def __init__(self, path: Path, found: str) -> None:
+        super().__init__(
+            f"{path}: damaged artifact ({found}). Delete it, or run the same command again: it is made anew."
+        )
+        self.path = path

@@ -1,0 +1,108 @@
+"""Stage `fusion-training`: the fusion alone, on stored scores of both streams, on few videos with true masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fusionseg.models.fusion import create_fusion
+from fusionseg.pipeline.artifact import Record
+from fusionseg.pipeline.images import read_mask_sized
+from fusionseg.pipeline.job import Context, Job
+from fusionseg.pipeline.manifest import Item
+from fusionseg.pipeline.profile import FusionTraining
+from fusionseg.pipeline.samples import Augmentation, crop_pair, draw, evenly, sample_generator
+from fusionseg.pipeline.store import write_weights
+from fusionseg.pipeline.stream_scores import full_scores, object_mask
+from fusionseg.pipeline.stream_training import valid_j
+from fusionseg.pipeline.training import Task, seed_of, train
+
+
+@dataclass(frozen=True)
+class ScorePair:
+    """Scores of both streams at the frame's size, (1, 2, H, W) float32 each, and the label (H, W)."""
+
+    appearance: Tensor
+    motion: Tensor
+    label: np.ndarray
+
+
+def compute(job: Job, context: Context) -> Record:
+    """Write the fusion's weights; a fusion without parameters is written untrained."""
+    settings = FusionTraining.model_validate(job.settings[job.stage])
+    torch.manual_seed(seed_of(job, settings))
+    fusion = create_fusion(settings.fusion).to(context.device)
+    header = {"kind": "fusion", "fusion": settings.fusion}
+    if not list(fusion.parameters()):
+        return write_weights(job, context, fusion.state_dict(), header, {"steps": 0})
+    task = Task(
+        fusion,
+        make_batch(job, context, settings),
+        lambda model, tensors: fuse_batch(model, tensors, context),
+        make_validation(job, context, settings),
+        [{"params": list(fusion.parameters()), "lr": settings.lr_head}],
+    )
+    return train(task, settings, job, context, header)
+
+
+def frames_with_flow(job: Job, context: Context, video: Item, wanted: int) -> list[tuple[Item, int]]:
+    """Evenly spread frames of a video that have motion scores."""
+    with job.open(context, "motion-scores", video) as motion:
+        return [(video, index) for index in evenly(motion.length("scores"), wanted)]
+
+
+def load_pair(job: Job, context: Context, video: Item, index: int) -> ScorePair:
+    """Scores and label of one frame."""
+    with job.open(context, "appearance-scores", video) as a, job.open(context, "motion-scores", video) as m:
+        appearance, motion = full_scores(a, index), full_scores(m, index)
+    height, width = appearance.shape[-2:]
+    return ScorePair(appearance, motion, read_mask_sized(video, index, (height, width)))
+
+
+def make_batch(job: Job, context: Context, settings: FusionTraining) -> Callable[[int], dict[str, Tensor]]:
+    """The function that gives the tensors of a step: `scores` (N, 4, h, w) float32, `labels` (N, h, w) uint8."""
+    augmentation = Augmentation(settings.crop, settings.scales, settings.mirror)
+    frames = [
+        f for video in job.items["fusion"] for f in frames_with_flow(job, context, video, settings.frames_a_video)
+    ]
+
+    def sample(number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        pair = load_pair(job, context, *frames[number])
+        scores = torch.cat([pair.appearance, pair.motion], 1)[0].permute(1, 2, 0).numpy()
+        scores, label, _ = crop_pair(scores, pair.label, augmentation, rng)
+        return scores, label
+
+    def batch(step: int) -> dict[str, Tensor]:
+        chosen = draw(len(frames), settings.batch, step, settings.seed)
+        pairs = [sample(number, sample_generator(settings.seed, step, i)) for i, number in enumerate(chosen)]
+        return {
+            "scores": torch.from_numpy(np.stack([s.transpose(2, 0, 1) for s, _ in pairs])),
+            "labels": torch.from_numpy(np.stack([label for _, label in pairs])),
+        }
+
+    return batch
+
+
+def fuse_batch(model: nn.Module, tensors: Mapping[str, Tensor], context: Context) -> tuple[Tensor, Tensor]:
+    """Logits and labels of a batch."""
+    appearance, motion = tensors["scores"].to(context.device).split(2, 1)
+    return model(appearance, motion), tensors["labels"].to(context.device).long()
+
+
+def make_validation(job: Job, context: Context, settings: FusionTraining) -> Callable[[nn.Module], float] | None:
+    """The function that gives the mean J on the validation videos, or None without any."""
+    frames = [f for v in job.items["validation"] for f in frames_with_flow(job, context, v, settings.validate_frames)]
+    if not frames:
+        return None
+    pairs = [load_pair(job, context, *frame) for frame in frames]
+
+    def validate(model: nn.Module) -> float:
+        with torch.inference_mode():
+            logits = [model(p.appearance.to(context.device), p.motion.to(context.device)) for p in pairs]
+        return float(np.mean([valid_j(p.label, object_mask(z)) for p, z in zip(pairs, logits, strict=True)]))
+
+    return validate

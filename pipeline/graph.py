@@ -1,0 +1,180 @@
+"""The graph, declared once, as data: which stage computes what, from which data and which other stages.
+
+`pipeline.runner` runs it as it stands; `flows` turns the same declaration into Prefect flows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from fusionseg.pipeline import (
+    appearance_training,
+    box_pruning,
+    flow_filter,
+    flow_images,
+    fusion_training,
+    motion_training,
+    optical_flow,
+    prediction,
+    scoring,
+    stream_scores,
+)
+
+if TYPE_CHECKING:
+    from fusionseg.pipeline.artifact import Record
+    from fusionseg.pipeline.job import Context, Job
+
+Role = Literal["stills", "boxed", "fusion", "validation", "scored"]
+FRAMES, MASKS, BOXES, OTHERS = "frames", "masks", "boxes", "others"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    `unit`: "video" (one artifact a video) or "model" (one weights file); `data`: the roles it covers and what it may
+    read of each from outside; `needs`: stages whose artifacts it reads, for the same video or, a model, for all
+    videos of its roles; `settings`: sections of the profile that determine its result; `version`: raised by hand
+    when its code changes what it computes.
+    """
+
+    name: str
+    title: str
+    version: int
+    unit: Literal["video", "model"]
+    compute: Callable[[Job, Context], Record]
+    data: dict[Role, tuple[str, ...]] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+
+    @property
+    def trained(self) -> bool:
+        """Whether given weights can take this stage's place."""
+        return self.unit == "model"
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        "optical-flow",
+        "optical flow of every pair of frames, in pixels",
+        1,
+        "video",
+        optical_flow.compute,
+        data={"boxed": (FRAMES,), "fusion": (FRAMES,), "validation": (FRAMES,), "scored": (FRAMES,)},
+        settings=("optical-flow",),
+    ),
+    Stage(
+        "flow-images",
+        "optical flow as colour pictures",
+        1,
+        "video",
+        flow_images.compute,
+        data={"boxed": (), "fusion": (), "validation": (), "scored": ()},
+        needs=("optical-flow",),
+        settings=("flow-images",),
+    ),
+    Stage(
+        "appearance-training",
+        "appearance stream, on still images",
+        1,
+        "model",
+        appearance_training.compute,
+        data={"stills": (FRAMES, MASKS), "validation": (FRAMES, MASKS)},
+        settings=("network", "appearance-training"),
+    ),
+    Stage(
+        "appearance-scores",
+        "appearance stream on every frame",
+        1,
+        "video",
+        stream_scores.compute_appearance,
+        data={"boxed": (FRAMES,), "fusion": (FRAMES,), "validation": (FRAMES,), "scored": (FRAMES,)},
+        needs=("appearance-training",),
+        settings=("network",),
+    ),
+    Stage(
+        "box-pruning",
+        "predicted object outside the boxes removed",
+        1,
+        "video",
+        box_pruning.compute,
+        data={"boxed": (BOXES,)},
+        needs=("appearance-scores",),
+    ),
+    Stage(
+        "flow-filter",
+        "weak labels: what passes the box test and the flow test",
+        1,
+        "video",
+        flow_filter.compute,
+        data={"boxed": ()},
+        needs=("box-pruning", "flow-images"),
+        settings=("flow-filter",),
+    ),
+    Stage(
+        "motion-training",
+        "motion stream, on weak labels",
+        1,
+        "model",
+        motion_training.compute,
+        data={"boxed": (), "validation": (MASKS,)},
+        needs=("optical-flow", "flow-images", "flow-filter"),
+        settings=("network", "motion-training"),
+    ),
+    Stage(
+        "motion-scores",
+        "motion stream on every flow image",
+        1,
+        "video",
+        stream_scores.compute_motion,
+        data={"fusion": (), "validation": (), "scored": ()},
+        needs=("flow-images", "motion-training"),
+        settings=("network",),
+    ),
+    Stage(
+        "fusion-training",
+        "fusion of both streams, on few videos with masks",
+        1,
+        "model",
+        fusion_training.compute,
+        data={"fusion": (MASKS,), "validation": (MASKS,)},
+        needs=("appearance-scores", "motion-scores"),
+        settings=("fusion-training",),
+    ),
+    Stage(
+        "prediction",
+        "masks of every model, at the frames' size",
+        1,
+        "video",
+        prediction.compute,
+        data={"scored": ()},
+        needs=("optical-flow", "appearance-scores", "motion-scores", "fusion-training"),
+        settings=("prediction",),
+    ),
+    Stage(
+        "scoring",
+        "region similarity J and contour accuracy F of every mask",
+        1,
+        "video",
+        scoring.compute,
+        data={"scored": (MASKS, OTHERS)},
+        needs=("prediction",),
+        settings=("scoring",),
+    ),
+)
+BY_NAME = {stage.name: stage for stage in STAGES}
+FINAL = "scoring"
+
+
+def required(given_weights: frozenset[str]) -> list[Stage]:
+    """The stages a run needs, in order: all that `FINAL` depends on, where stages with given weights need nothing."""
+    wanted: set[str] = set()
+    waiting = [FINAL]
+    while waiting:
+        name = waiting.pop()
+        if name not in wanted:
+            wanted.add(name)
+            waiting += [] if name in given_weights else BY_NAME[name].needs
+    return [stage for stage in STAGES if stage.name in wanted]

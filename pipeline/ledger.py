@@ -1,0 +1,121 @@
+"""Digests of files outside the artifacts (frames, masks, boxes): taken once, remembered by size and time stamp.
+
+The same pass looks at each picture's header, so a truncated frame or a mask of another size is refused before any
+stage starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from fusionseg.pipeline.files import write_atomically
+from fusionseg.pipeline.images import bad_file, image_header, size_text
+from fusionseg.pipeline.manifest import Item
+
+# A file changed this recently may change again within one tick of its time stamp: don't remember it yet (git's
+# "racily clean" rule).
+_RACY_SECONDS = 2.0
+
+
+class Ledger:
+    """Remembers digests in one JSON file. Not meant for two processes at a time: the last one to save wins, and what
+    is lost is only taken again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._known: dict[str, dict[str, Any]] = {}
+        self._changed = False
+        try:
+            self._known = json.loads(path.read_text())
+        except (OSError, json.JSONDecodeError):
+            self._known = {}
+
+    def digest(self, item: Item, kind: str) -> str:
+        """Digest of names and bytes of all files of `kind` ("frames", "masks", "boxes", "others") of `item`.
+
+        Raises BadFile for a picture that is cut off or of the wrong size.
+        """
+        entry = self._entry(item, kind)
+        if kind in ("masks", "others") and not item.allow_mask_resize:
+            self._compare_sizes(item, kind, entry["sizes"])
+        if kind == "frames" and not item.stills:
+            _same_size(item, entry["sizes"])
+        tag = (
+            f"{item.void}:{item.allow_mask_resize}:{item.boxes.derived if item.boxes else ''}"
+            if kind != "frames"
+            else ""
+        )
+        return _digest([kind.encode(), tag.encode(), entry["digest"].encode()])
+
+    def save(self) -> None:
+        """Write what was learnt."""
+        if self._changed:
+            write_atomically(self.path, json.dumps(self._known).encode())
+            self._changed = False
+
+    def _entry(self, item: Item, kind: str) -> dict[str, Any]:
+        paths = item.files(kind)
+        stats = [path.stat() for path in paths]
+        stamp = _digest(f"{p}:{s.st_size}:{s.st_mtime_ns}".encode() for p, s in zip(paths, stats, strict=True))
+        # Two splits or runs may see different frames of one item: the stamp is part of the name.
+        name = f"{item.dataset}/{item.name}/{kind}/{stamp}"
+        if name not in self._known:
+            entry = _read(item, kind, paths)
+            if stats and time.time() - max(s.st_mtime for s in stats) < _RACY_SECONDS:
+                return entry
+            self._known[name] = entry
+            self._changed = True
+        return self._known[name]
+
+    def _compare_sizes(self, item: Item, kind: str, sizes: list[list[int]]) -> None:
+        expected = _expand(self._entry(item, "frames")["sizes"], len(item.frames))
+        found = _expand(sizes, len(item.files(kind)))
+        for index, (size, path) in enumerate(zip(found, item.files(kind), strict=True)):
+            frame = index % len(item.frames)
+            if size != expected[frame]:
+                raise bad_file(item, frame, path, size_text(tuple(size), tuple(expected[frame])))
+
+
+def _same_size(item: Item, sizes: list[list[int]]) -> None:
+    for index, size in enumerate(sizes):
+        if size != sizes[0]:
+            raise bad_file(
+                item,
+                index,
+                item.frames[index],
+                f"frame is {size[0]}x{size[1]}, the video's first {sizes[0][0]}x{sizes[0][1]}; expected one size",
+            )
+
+
+def _read(item: Item, kind: str, paths: tuple[Path, ...]) -> dict[str, Any]:
+    digest = hashlib.blake2b(digest_size=20)
+    sizes: list[list[int]] = []
+    for index, path in enumerate(paths):
+        data = path.read_bytes()
+        digest.update(f"{path.name}:{len(data)};".encode())
+        digest.update(data)
+        if path.suffix.lower() == ".xml":
+            continue
+        try:
+            sizes.append(list(image_header(data)))
+        except ValueError as error:
+            raise bad_file(item, index % len(item.frames), path, str(error)) from None
+    return {"digest": digest.hexdigest(), "sizes": sizes[:1] if all(s == sizes[0] for s in sizes) else sizes}
+
+
+def _expand(sizes: list[list[int]], count: int) -> list[list[int]]:
+    return sizes * count if len(sizes) == 1 else sizes
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = hashlib.blake2b(digest_size=20)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(os.fsencode(part))
+    return digest.hexdigest()

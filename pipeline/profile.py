@@ -1,0 +1,228 @@
+"""A run's settings. Every number has its one home here: a field with default, unit and reason, overridden by
+`profiles/NAME.toml`, then by `--set section.key=value`. Unknown keys are errors."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+import fusionseg.profiles
+from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.manifest import explain
+
+
+def _hyphens(name: str) -> str:
+    return name.replace("_", "-")
+
+
+class Settings(BaseModel):
+    """Base of all sections: unknown keys refused, values never changed afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataRef(Settings):
+    """One split of one data set."""
+
+    manifest: str = Field(description="name of a manifest that comes with the package, or path of a YAML file")
+    split: str
+
+
+class Data(Settings):
+    """Which data plays which role. A video may play several, but nothing that is scored may train anything."""
+
+    stills: DataRef = Field(description="still images with masks: trains the appearance stream")
+    boxed: DataRef = Field(
+        description="videos with boxes: weak labels for the motion stream; their masks are never read"
+    )
+    fusion: DataRef = Field(description="videos with masks: trains the fusion; best apart from `boxed`")
+    validation: DataRef | None = Field(None, description="videos with masks: chooses checkpoints; None keeps the last")
+    scored: tuple[DataRef, ...] = Field(description="videos with masks: what is reported", min_length=1)
+    on_bad_file: Literal["fail", "quarantine"] = Field(
+        "fail",
+        description="a file that can't be used stops the run, or its video (or still) is left out and reported",
+    )
+
+    @model_validator(mode="after")
+    def _scored_apart(self) -> Data:
+        training = {"boxed": self.boxed, "fusion": self.fusion, "validation": self.validation}
+        for role, ref in training.items():
+            if ref in self.scored:
+                raise ValueError(f"the split {ref.manifest}/{ref.split} is scored and can't be `{role}` too")
+        return self
+
+
+class Render(Settings):
+    """Built-in data, rendered where no --data is given; None of these is a measurement, all are sizes of the demo."""
+
+    seed: int = 7
+    stills: int = Field(320, ge=1)
+    boxed_videos: int = Field(24, ge=1)
+    fusion_videos: int = Field(8, ge=1)
+    validation_videos: int = Field(4, ge=1)
+    test_videos: int = Field(12, ge=1)
+    frames: int = Field(16, ge=2, description="a video")
+    width: int = Field(256, ge=32, description="px")
+    height: int = Field(160, ge=32, description="px")
+
+
+class OpticalFlow(Settings):
+    method: Literal["dis-ultrafast", "dis-fast", "dis-medium"] = Field(
+        "dis-medium",
+        description="DIS medium: 0.225 px end-point error on RubberWhale at some 40 ms a 480p pair",
+    )
+
+
+class FlowImages(Settings):
+    scaling: Literal["max"] = Field("max", description="magnitudes divided by the frame's largest, as in the release")
+
+
+class Network(Settings):
+    """Both streams have one structure."""
+
+    backbone: Literal["efficientnet-lite0", "resnet18", "resnet50", "resnet101"] = "efficientnet-lite0"
+    decoder: Literal["parallel-dilated", "skip"] = "skip"
+    output_stride: Literal[8, 16, 32] = Field(16, description="of the backbone; 8 in the paper, 16 is 4 times as fast")
+    stride_on: Literal["1x1", "3x3"] = Field("3x3", description="ResNet's strided convolution; 1x1 in the release")
+    pretrained: bool = Field(True, description="start from ImageNet weights")
+    bf16: bool = Field(True, description="bfloat16 inference (autocast); twice as fast on CPUs that have it")
+    long_side: int = Field(
+        425, ge=0, description="px; frames are resized so that the longer side has this; 0 keeps their size"
+    )
+
+
+class Training(Settings):
+    """What the three trainings share. Step counts are optimiser steps."""
+
+    weights: Path | None = Field(None, description="given weights: the training is skipped")
+    steps: int = Field(700, ge=1)
+    batch: int = Field(8, ge=1, description="images a step")
+    crop: tuple[int, int] = Field((240, 424), description="px, height and width of training crops")
+    scales: tuple[float, float] = Field((0.75, 1.5), description="range of random scales")
+    mirror: bool = Field(True, description="mirror half of the samples; flow is mirrored as vectors")
+    colour: float = Field(0.3, ge=0, le=1, description="strength of random gain and contrast of frames; not for flow")
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    lr_backbone: float = Field(2e-4, gt=0)
+    lr_head: float = Field(1e-3, gt=0)
+    lr_bias_factor: float = Field(1.0, gt=0, description="times the head's rate, for the head's biases (DeepLab: 2)")
+    momentum: float = Field(0.9, ge=0, lt=1, description="SGD only")
+    weight_decay: float = Field(1e-2, ge=0)
+    schedule: Literal["one-cycle", "poly"] = "one-cycle"
+    poly_power: float = Field(0.9, gt=0, description="poly only")
+    loss: Literal["cross-entropy", "cross-entropy+dice"] = "cross-entropy+dice"
+    validate_every: int = Field(100, ge=1, description="steps; the best checkpoint by mean J is kept")
+    validate_frames: int = Field(8, ge=1, description="frames of each validation video, evenly spread")
+    seed: int = 0
+
+
+class FusionTraining(Training):
+    fusion: Literal["paper", "release", "average"] = "paper"
+    steps: int = Field(300, ge=1)
+    lr_head: float = Field(1e-2, gt=0, description="a head of some dozens of parameters")
+    weight_decay: float = Field(0.0, ge=0)
+    scales: tuple[float, float] = (1.0, 1.0)
+    frames_a_video: int = Field(0, ge=0, description="evenly spread frames of each video that train; 0 is all")
+
+
+class FlowFilter(Settings):
+    """Both thresholds are applied last, on stored measurements."""
+
+    min_overlap: float = Field(
+        0.75, ge=0, le=1, description="IoU of a region's tight box with its annotated box (paper, unverified)"
+    )
+    min_contrast: float = Field(
+        30.0,
+        ge=0,
+        description="grey levels, Euclidean norm: mean colours in and out of the box (paper, unverified)",
+    )
+
+
+class Prediction(Settings):
+    baselines: bool = Field(
+        True, description="also two trivial ones: centre box, and flow magnitude under Otsu's threshold"
+    )
+
+
+class Scoring(Settings):
+    pass
+
+
+class Run(Settings):
+    """How to compute, not what: nothing here enters a key."""
+
+    checkpoint_seconds: float = Field(30.0, ge=0, description="a killed training loses at most this much")
+    batch: int = Field(4, ge=1, description="frames a forward pass of inference")
+    workers: int = Field(2, ge=1, description="threads that read and prepare data")
+
+
+class Profile(Settings):
+    """A whole run. Section names are stage names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=_hyphens, populate_by_name=True)
+    name: str
+    description: str = ""
+    data: Data
+    render: Render | None = None
+    network: Network = Network()
+    optical_flow: OpticalFlow = OpticalFlow()
+    flow_images: FlowImages = FlowImages()
+    appearance_training: Training = Training()
+    flow_filter: FlowFilter = FlowFilter()
+    motion_training: Training = Training()
+    fusion_training: FusionTraining = FusionTraining()
+    prediction: Prediction = Prediction()
+    scoring: Scoring = Scoring()
+    run: Run = Run()
+
+    def section(self, name: str) -> dict[str, Any]:
+        """The settings of one section as JSON-able values; {} for a stage without settings."""
+        part = getattr(self, name.replace("-", "_"), None)
+        return part.model_dump(mode="json") if isinstance(part, BaseModel) else {}
+
+
+def read_profile(name: str, overrides: Iterable[str] = ()) -> Profile:
+    """A profile by the name of one that comes with the package, or by path, with `section.key=value` overrides.
+
+    Raises UserError.
+    """
+    shipped = Path(fusionseg.profiles.__file__ or "").parent
+    path = Path(name) if name.endswith(".toml") else shipped / f"{name}.toml"
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        known = ", ".join(sorted(p.stem for p in shipped.glob("*.toml")))
+        raise UserError(f"no profile {name!r} ({path}); known: {known}, or give the path of a .toml file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: not valid TOML: {error}") from None
+    values.setdefault("name", path.stem)
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return Profile.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{path}: {explain(error, Profile)}") from None
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    *sections, last = key.strip().split(".")
+    if not equals or not sections:
+        raise UserError(f"--set {override}: expected section.key=value, e.g. motion-training.steps=500")
+    target = values
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise UserError(f"--set {override}: {section!r} is a value, not a section")
+    target[last] = _value(text.strip())
+
+
+def _value(text: str) -> Any:
+    """TOML's reading of a value; a bare word is a string."""
+    try:
+        return tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,73 @@
+"""What a run's record leads to: its artifacts, and the frames and masks of its scored videos, where they still are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fusionseg.pipeline.artifact import Artifact, Record
+from fusionseg.pipeline.errors import BadFile, UserError
+from fusionseg.pipeline.manifest import DataManifest, Item, load_items, read_manifest
+from fusionseg.pipeline.store import run_records
+
+Unit = tuple[str, str]  # data set, video
+_ANY_DATA_SET = "(default)"  # the folder of all data sets that the record names no other for
+
+
+def open_recorded(root: Path, record: Record) -> Artifact:
+    """An artifact of a run, opened. Raises UserError where it is gone or damaged."""
+    path = root / record.path
+    if not path.is_file():
+        raise UserError(f"{path}: this artifact of the run is gone; run the same command again: it is made anew")
+    return Artifact(path)
+
+
+def records_by_unit(run: Mapping[str, Any], stage: str) -> dict[Unit, Record]:
+    """The records of one stage by data set and video."""
+    return {(record.dataset, record.video): record for record in run_records(run, stage)}
+
+
+def scored_names(run: Mapping[str, Any]) -> dict[Unit, str]:
+    """What to call each scored video: its name, after its data set's where several data sets are scored (two may have
+    a video of one name)."""
+    units = [(dataset, video) for dataset, _, video in (name.partition("/") for name in run["videos"]["scored"])]
+    several = len({dataset for dataset, _ in units}) > 1
+    return {(dataset, video): f"{dataset}/{video}" if several else video for dataset, video in units}
+
+
+def scored_items(run: Mapping[str, Any]) -> tuple[dict[Unit, Item], list[str]]:
+    """The scored videos whose files are still there, and in words why others are not."""
+    wanted = scored_names(run)
+    found: dict[Unit, Item] = {}
+    problems: list[str] = []
+    for ref in run["profile"]["data"]["scored"]:
+        try:
+            manifest = read_manifest(ref["manifest"])
+            items = _present_items(manifest, ref["split"], _data_root(run, manifest), problems)
+        except UserError as error:
+            problems.append(str(error.args[0]))
+            continue
+        found |= {(i.dataset, i.name): i for i in items if (i.dataset, i.name) in wanted}
+    return found, problems
+
+
+def _data_root(run: Mapping[str, Any], manifest: DataManifest) -> Path:
+    roots = run["data"]
+    root = roots.get(manifest.name) or roots.get(_ANY_DATA_SET)
+    if root is None:
+        raise UserError(f"the run's record names no folder for the data set {manifest.name}")
+    return Path(root)
+
+
+def _present_items(manifest: DataManifest, split: str, root: Path, problems: list[str]) -> list[Item]:
+    """The items of a split without the videos that miss a file; those are named in `problems`."""
+    missing: set[str] = set()
+    while True:
+        try:
+            return load_items(manifest, split, root, missing)
+        except BadFile as error:
+            if error.name in missing:
+                raise
+            missing.add(error.name)
+            problems.append(str(error.args[0]))

@@ -1,0 +1,187 @@
+"""The report's figures: scores by frame, sequence and method, paired differences, the yield of the weak labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.metrics import (
+    SCORE_COLUMNS,
+    PairedDifference,
+    overall_table,
+    paired_difference,
+    per_sequence_table,
+)
+from fusionseg.pipeline.prediction import BASELINES, MODELS
+from fusionseg.pipeline.recorded import open_recorded, records_by_unit, scored_names
+from fusionseg.pipeline.scoring import COLUMNS
+from fusionseg.pipeline.store import run_records
+
+STREAMS = ("appearance", "motion")
+JOINT = "joint"
+FUNNEL = (
+    ("frames", "frames"),
+    ("frames_with_boxes", "frames with boxes"),
+    ("boxes", "boxes seen"),
+    ("passed_box_test", "passed the box test"),
+    ("passed_both_tests", "passed both tests"),
+    ("labelled_frames", "labelled frames"),
+)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """`per_frame`: one row a method and frame; `per_sequence` and `overall` as in `metrics`, the latter with the
+    number of sequences. All empty where no video is long enough to be scored."""
+
+    per_frame: pd.DataFrame
+    per_sequence: pd.DataFrame
+    overall: pd.DataFrame
+
+    @property
+    def methods(self) -> list[str]:
+        """All methods, in the order of the tables."""
+        return [str(method) for method in self.overall["method"]]
+
+    @property
+    def sequences(self) -> list[str]:
+        """All sequences with a score."""
+        return [str(name) for name in self.per_frame["sequence"].unique()]
+
+    @property
+    def scored_frames(self) -> int:
+        """Number of frames scored."""
+        return len(self.per_frame[["sequence", "frame"]].drop_duplicates())
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The difference in J of two methods over the sequences that both have, in per cent points."""
+
+    first: str
+    second: str
+    role: str
+    sequences: int
+    points: PairedDifference
+
+    def text(self) -> str:
+        """In words."""
+        mean, low, high = (f"{round(value, 1) + 0.0:+.1f}" for value in self.points)  # + 0.0: no "-0.0"
+        if self.sequences == 1:
+            return f"{self.first} - {self.second} ({self.role}): {mean} points of J, on one sequence"
+        return f"{self.first} - {self.second} ({self.role}): {mean} points of J [{low}, {high}]"
+
+
+def kind_of(method: str) -> str:
+    """What a method is: one of our models, a baseline, or another's published masks."""
+    return "model" if method in MODELS else "baseline" if method in BASELINES else "published masks"
+
+
+def load_scores(root: Path, run: Mapping[str, Any]) -> Scores:
+    """The scores of a run. Raises UserError where it has none yet, or their artifacts are gone."""
+    records = records_by_unit(run, "scoring")
+    if not records:
+        raise UserError(f"run {run['name']!r} has no scores: it isn't finished; run the same command again")
+    tables = []
+    names = scored_names(run)
+    for unit, record in records.items():
+        with open_recorded(root, record) as artifact:
+            table = artifact.table("per_frame")
+        tables.append(table.assign(sequence=names.get(unit, record.video)))
+    frames = [table for table in tables if len(table)]
+    return summarise(pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS))
+
+
+def summarise(per_frame: pd.DataFrame) -> Scores:
+    """Scores by sequence and method: our models first, then baselines, then others."""
+    if per_frame.empty:
+        empty = pd.DataFrame(columns=["method", *SCORE_COLUMNS, "sequence", "sequences"])
+        return Scores(per_frame, empty, empty)
+    found = [str(method) for method in per_frame["method"].unique()]
+    known = [method for method in (*MODELS, *BASELINES) if method in found]
+    order = {method: n for n, method in enumerate([*known, *(m for m in found if m not in known)])}
+    per_frame = per_frame.sort_values("method", key=lambda column: column.map(order), kind="stable", ignore_index=True)
+    per_sequence = per_sequence_table(per_frame)
+    overall = overall_table(per_sequence)
+    overall["sequences"] = overall["method"].map(per_sequence.groupby("method")["sequence"].nunique())
+    return Scores(per_frame, per_sequence, overall)
+
+
+def comparisons(scores: Scores) -> list[Comparison]:
+    """Joint against the better stream, and against the best baseline."""
+    found = []
+    for role, group in (("better stream", STREAMS), ("best baseline", BASELINES)):
+        best = best_of(scores.overall, group)
+        if best is not None and JOINT in scores.methods:
+            found.append(compare(scores.per_sequence, JOINT, best, role))
+    return [comparison for comparison in found if comparison is not None]
+
+
+def best_of(overall: pd.DataFrame, methods: Sequence[str]) -> str | None:
+    """The method of highest mean J among `methods`; None where there is none of them."""
+    rows = overall[overall["method"].isin(methods)]
+    return None if rows.empty else str(rows["method"].iloc[int(rows["J"].to_numpy().argmax())])
+
+
+def compare(per_sequence: pd.DataFrame, first: str, second: str, role: str) -> Comparison | None:
+    """The paired difference over the sequences that both methods have; None where they share none."""
+    shared = set.intersection(*(
+        set(per_sequence.loc[per_sequence["method"] == method, "sequence"]) for method in (first, second)
+    ))
+    if not shared:
+        return None
+    difference = paired_difference(per_sequence[per_sequence["sequence"].isin(shared)], first, second)
+    return Comparison(first, second, role, len(shared), PairedDifference(*(100 * value for value in difference)))
+
+
+def funnel(run: Mapping[str, Any]) -> dict[str, int] | None:
+    """Totals of the weak labels' figures; None for a run that made none."""
+    records = run_records(run, "flow-filter")
+    if not records:
+        return None
+    return {name: sum(int(record.counts.get(name, 0)) for record in records) for name, _ in FUNNEL}
+
+
+def reasons(root: Path, run: Mapping[str, Any]) -> dict[str, int]:
+    """How many boxes got each verdict, most frequent first. Raises UserError where an artifact is gone."""
+    tables = []
+    for record in run_records(run, "flow-filter"):
+        with open_recorded(root, record) as artifact:
+            tables.append(artifact.table("verdicts")["reason"])
+    counts = pd.concat(tables).value_counts() if tables else pd.Series(dtype=int)
+    return {str(reason): int(count) for reason, count in counts.items()}
+
+
+def text_table(scores: Scores) -> list[str]:
+    """J, F and J&F of every method as aligned lines, in per cent."""
+    total = len(scores.sequences)
+    width = max(len(method) for method in scores.methods)
+    lines = [f"{'':{width}}  {'J':>5}  {'F':>5}  {'J&F':>5}"]
+    for row in scores.overall.to_dict("records"):
+        part = "" if row["sequences"] == total else f"  on {row['sequences']} of {total} sequences"
+        values = "  ".join(f"{100 * row[column]:5.1f}" for column in ("J", "F", "JF"))
+        lines.append(f"{row['method']:{width}}  {values}{part}")
+    return lines
+
+
+def comparison_line(found: Sequence[Comparison]) -> str:
+    """All comparisons in one line."""
+    line = "; ".join(comparison.text() for comparison in found)
+    several = any(comparison.sequences > 1 for comparison in found)
+    return f"{line}; 95 % intervals, paired by sequence" if several else line
+
+
+def funnel_line(run: Mapping[str, Any]) -> str:
+    """The yield of the weak labels in one line."""
+    figures = funnel(run)
+    if figures is None:
+        return "weak labels: none made, the run didn't need them"
+    return (
+        f"weak labels: {figures['boxes']} boxes seen -> {figures['passed_box_test']} passed the box test -> "
+        f"{figures['passed_both_tests']} passed both tests -> {figures['labelled_frames']} labelled frames"
+    )

@@ -1,0 +1,114 @@
+"""Runs the graph: computes what isn't there yet, starts over where an artifact was damaged or a file is bad.
+
+One rule, one cache: a job whose artifact is there, intact and under the same key, isn't computed. `flows` runs the same
+sessions under Prefect.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from fusionseg.pipeline.artifact import Record
+from fusionseg.pipeline.errors import BadFile, DamagedArtifact, UserError
+from fusionseg.pipeline.graph import BY_NAME, STAGES, Stage, required
+from fusionseg.pipeline.job import Context, Job
+from fusionseg.pipeline.profile import read_profile
+from fusionseg.pipeline.report import finish
+from fusionseg.pipeline.session import Request, Session, given_weights, place
+from fusionseg.pipeline.store import find, run_path
+
+
+def run_job(stage: Stage, job: Job, context: Context, refresh: bool = False) -> Record:
+    """The artifact of `job`: found, or computed."""
+    record = None if refresh else find(job, context)
+    if record is not None:
+        return replace(record, cached=True)
+    begun = time.monotonic()
+    record = stage.compute(job, context)
+    return replace(record, seconds=round(time.monotonic() - begun, 3))
+
+
+def run_chain(
+    request: Request,
+    run_stage: Callable[[Request, str, bool], object],
+    names: Sequence[str],
+    refresh: Iterable[str],
+    say: Callable[[str], None],
+) -> None:
+    """Run stages in order. An artifact found damaged is deleted and made again; a bad file, where the profile says so,
+    is left out. Either way the chain starts over, and finds cached what isn't concerned."""
+    profile = read_profile(request.profile, request.overrides)
+    waiting, mended = set(refresh), set[Path]()
+    while True:
+        try:
+            for name in names:
+                run_stage(request, name, name in waiting)
+                waiting.discard(name)
+            return
+        except DamagedArtifact as error:
+            if error.path in mended:
+                raise
+            mended.add(error.path)
+            error.path.unlink(missing_ok=True)
+            say(f"  {error.args[0]}")
+        except BadFile as error:
+            if profile.data.on_bad_file == "fail":
+                raise
+            say(f"  left out: {error.args[0]}")
+            request = replace(request, leave_out=(*request.leave_out, f"{error.dataset}/{error.name}"))
+
+
+def stage_names(request: Request, only: str | None) -> list[str]:
+    """The stages of a run, in order. Raises UserError for an unknown one."""
+    if only is not None:
+        return [known_stage(only)]
+    return [
+        stage.name for stage in required(frozenset(given_weights(read_profile(request.profile, request.overrides))))
+    ]
+
+
+def check(request: Request, only: str | None, refresh: Iterable[str], say: Callable[[str], None]) -> list[str]:
+    """The stages of a run, after checking all that can be checked before it starts. Raises UserError."""
+    names = stage_names(request, only)
+    for name in refresh:
+        known_stage(name)
+    try:
+        Session(request, say)
+    except BadFile:
+        if read_profile(request.profile, request.overrides).data.on_bad_file == "fail":
+            raise
+    return names
+
+
+def forget_run(request: Request) -> None:
+    """Remove the record of an earlier run of this name (not its artifacts)."""
+    run_path(*place(request)).unlink(missing_ok=True)
+
+
+def known_stage(name: str) -> str:
+    """`name`, if it is a stage's. Raises UserError."""
+    if name not in BY_NAME:
+        raise UserError(f"no stage {name!r}; the stages are: {', '.join(stage.name for stage in STAGES)}")
+    return name
+
+
+def run_plain(
+    request: Request, only: str | None = None, refresh: Sequence[str] = (), say: Callable[[str], None] = print
+) -> None:
+    """Run the graph in this process, without Prefect."""
+    names = check(request, only, refresh, say)
+    sessions: dict[Request, Session] = {}
+
+    def run_stage(request: Request, name: str, again: bool) -> None:
+        if request not in sessions:
+            sessions[request] = Session(request, say)
+        sessions[request].run_stage(name, run_job, again)
+
+    if only is None:
+        forget_run(request)
+    run_chain(request, run_stage, names, refresh, say)
+    if only is None:
+        finish(*place(request), say)

@@ -1,0 +1,116 @@
+"""Training samples: random crops of frames, flow and masks, each determined by a seed and a number alone.
+
+A sample depends on nothing that happened before it, so a training that was killed goes on with exactly the samples it
+would have seen.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from fusionseg.models.losses import VOID
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """`crop` (height, width) in pixels; `scales` range of the random scale; `colour` strength of gain and contrast."""
+
+    crop: tuple[int, int]
+    scales: tuple[float, float]
+    mirror: bool
+    colour: float = 0.0
+
+
+def fit(size: tuple[int, int], long_side: int) -> tuple[int, int]:
+    """(height, width) scaled so that the longer side is `long_side`; unchanged for 0.
+
+    >>> fit((480, 854), 425), fit((480, 854), 0)
+    ((239, 425), (480, 854))
+    """
+    if not long_side:
+        return size
+    scale = long_side / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def resize(image: Array, size: tuple[int, int], nearest: bool = False) -> Array:
+    """(H, W, ...) to (height, width), averaging where it shrinks; `nearest` for labels. Flow keeps its values."""
+    if image.shape[:2] == size:
+        return image
+    smaller = size[0] < image.shape[0]
+    method = cv2.INTER_NEAREST if nearest else cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size[::-1], interpolation=method))
+
+
+def draw(count: int, batch: int, step: int, seed: int) -> list[int]:
+    """Indices of the samples of one step: a new shuffle of all `count` every epoch, read on in order."""
+    first = step * batch
+    picked = []
+    for position in range(first, first + batch):
+        epoch, offset = divmod(position, count)
+        picked.append(int(_shuffle(count, seed, epoch)[offset]))
+    return picked
+
+
+@functools.lru_cache(maxsize=2)  # a step touches two epochs at most
+def _shuffle(count: int, seed: int, epoch: int) -> Array:
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def sample_generator(seed: int, step: int, position: int) -> np.random.Generator:
+    """The source of randomness of one sample."""
+    return np.random.default_rng([seed, step, position, 1])
+
+
+def crop_pair(
+    image: Array, label: Array, augmentation: Augmentation, rng: np.random.Generator
+) -> tuple[Array, Array, bool]:
+    """Scale, crop and perhaps mirror `image` (H, W, C) and `label` (H, W) alike; past the picture's edge the image is
+    0 and the label void. Also tells whether it was mirrored: mirrored flow must have its u negated by the caller."""
+    height, width = augmentation.crop
+    scale = float(np.exp(rng.uniform(*np.log(augmentation.scales))))
+    size = tuple(max(1, round(n * scale)) for n in label.shape)
+    image, label = resize(image, (size[0], size[1])), resize(label, (size[0], size[1]), nearest=True)
+    top, left = (int(rng.integers(0, max(0, n - c) + 1)) for n, c in zip(size, (height, width), strict=True))
+    image, label = (
+        image[top : top + height, left : left + width],
+        label[top : top + height, left : left + width],
+    )
+    mirrored = augmentation.mirror and bool(rng.random() < 0.5)
+    if mirrored:
+        image, label = image[:, ::-1], label[:, ::-1]
+    short = (height - label.shape[0], width - label.shape[1])
+    if any(short):
+        image = np.pad(image, ((0, short[0]), (0, short[1]), (0, 0)))
+        label = np.pad(label, ((0, short[0]), (0, short[1])), constant_values=VOID)
+    return image, label, mirrored
+
+
+def vary_colour(image: Array, strength: float, rng: np.random.Generator) -> Array:
+    """Random gain per channel and contrast of a (H, W, 3) uint8 frame."""
+    if not strength:
+        return image
+    gain = rng.uniform(1 - strength, 1 + strength) * rng.uniform(1 - strength / 3, 1 + strength / 3, 3)
+    contrast = rng.uniform(1 - strength, 1 + strength)
+    values = image.astype(np.float32)
+    middle = values.mean()
+    return np.clip(((values - middle) * contrast + middle) * gain, 0, 255).astype(np.uint8)
+
+
+def evenly(count: int, wanted: int) -> list[int]:
+    """At most `wanted` indices spread evenly over `count`; all of them for 0.
+
+    >>> evenly(10, 3), evenly(2, 8)
+    ([0, 4, 9], [0, 1])
+    """
+    if not wanted or wanted >= count:
+        return list(range(count))
+    return [int(i) for i in np.linspace(0, count - 1, wanted)]

@@ -1,0 +1,328 @@
+"""A run in progress: its profile, its data found and checked, each stage's jobs planned, and the run's record kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fusionseg.pipeline.artifact import Record, json_digest, software
+from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.files import write_json
+from fusionseg.pipeline.graph import BY_NAME, STAGES, Stage, required
+from fusionseg.pipeline.images import read_boxes
+from fusionseg.pipeline.job import Context, Job, resolve_device
+from fusionseg.pipeline.ledger import Ledger
+from fusionseg.pipeline.manifest import Item, load_items, read_manifest
+from fusionseg.pipeline.profile import DataRef, Profile, Render, read_profile
+from fusionseg.pipeline.rendering import RENDER_VERSION, RenderSettings, render
+from fusionseg.pipeline.store import find, read_run, run_path
+from fusionseg.pipeline.weights import given_record
+
+Unit = tuple[str, str]  # data set, video
+Execute = Callable[[Stage, Job, Context, bool], Record]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for, as plain values. `data`: ROOT or NAME=ROOT; `overrides`: section.key=value; `leave_out`:
+    videos or stills as "data set/name"."""
+
+    profile: str
+    data: tuple[str, ...] = ()
+    out: str = "out"
+    name: str | None = None
+    overrides: tuple[str, ...] = ()
+    device: str = "auto"
+    leave_out: tuple[str, ...] = ()
+
+
+class Session:
+    """One run in progress: profile, data, and the records of the stages so far."""
+
+    def __init__(self, request: Request, say: Callable[[str], None] = print) -> None:
+        self.request = request
+        self.profile = read_profile(request.profile, request.overrides)
+        root, self.name = place(request)
+        self.context = Context(root, resolve_device(request.device), self.profile.run, say)
+        self.given = given_weights(self.profile)
+        self.stages = required(frozenset(self.given))
+        self.ledger = Ledger(self.context.root / "digests.json")
+        self.roots = data_roots(self.profile, request, self.context)
+        self.items = self._load_items()
+        self.records: dict[str, dict[Unit, Record]] = {name: {_unit(r): r} for name, r in self.given.items()}
+
+    def _load_items(self) -> dict[str, list[Item]]:
+        data, items = self.profile.data, {}
+        for role, refs in {
+            "stills": [data.stills], "boxed": [data.boxed], "fusion": [data.fusion],
+            "validation": [data.validation] if data.validation else [], "scored": data.scored,
+        }.items():  # fmt: skip
+            items[role] = [item for ref in refs for item in self._load(role, ref)]
+        check_apart(items)
+        if "box-pruning" in {stage.name for stage in self.stages}:
+            check_boxes(items["boxed"], data.boxed)
+        return items
+
+    def _load(self, role: str, ref: DataRef) -> list[Item]:
+        manifest = read_manifest(ref.manifest)
+        if (manifest.kind == "stills") != (role == "stills"):
+            wanted = "stills" if role == "stills" else "videos"
+            raise UserError(f"data.{role}: {ref.manifest} holds {manifest.kind}, expected {wanted}")
+        if role == "boxed" and manifest.boxes is None:
+            raise UserError(
+                f"data.boxed: {ref.manifest} has no boxes, and the weak labels need them; name `boxes` in the manifest"
+            )
+        if role != "boxed" and manifest.masks is None:
+            raise UserError(f"data.{role}: {ref.manifest} has no masks; expected a data set with masks")
+        root = self.roots.get(manifest.name) or self.roots.get("")
+        if root is None:
+            raise UserError(
+                f"no folder for the data set {manifest.name}; give it with --data ROOT or --data {manifest.name}=ROOT"
+            )
+        out = [name.partition("/")[2] for name in self.request.leave_out if name.partition("/")[0] == manifest.name]
+        return load_items(manifest, ref.split, root, out)
+
+    def jobs(self, stage: Stage) -> list[Job]:
+        """What `stage` has to do, in order; its inputs must have records. Raises BadFile."""
+        if stage.unit == "model":
+            return [self._model_job(stage)]
+        kinds: dict[Unit, set[str]] = {}
+        found: dict[Unit, Item] = {}
+        for role, allowed in stage.data.items():
+            for item in self.items[role]:
+                found.setdefault((item.dataset, item.name), item)
+                kinds.setdefault((item.dataset, item.name), set()).update(allowed)
+        return [self._video_job(stage, item, sorted(kinds[unit])) for unit, item in found.items()]
+
+    def _video_job(self, stage: Stage, item: Item, kinds: Sequence[str]) -> Job:
+        unit = (item.dataset, item.name)
+        inputs = []
+        for need in stage.needs:
+            records = self.records[need]
+            inputs.append(records[unit] if BY_NAME[need].unit == "video" else next(iter(records.values())))
+        return self._job(stage, *unit, {"video": (item.only(kinds),)}, {"video": kinds}, inputs)
+
+    def _model_job(self, stage: Stage) -> Job:
+        items = {role: tuple(item.only(kinds) for item in self.items[role]) for role, kinds in stage.data.items()}
+        units = dict.fromkeys((i.dataset, i.name) for role in items.values() for i in role)
+        inputs = [self.records[need][unit] for need in stage.needs for unit in units if unit in self.records[need]]
+        source = next(role for role in stage.data)
+        dataset = self.items[source][0].dataset
+        return self._job(stage, dataset, "model", items, dict(stage.data.items()), inputs)
+
+    def _job(
+        self,
+        stage: Stage,
+        dataset: str,
+        video: str,
+        items: dict[str, tuple[Item, ...]],
+        kinds: dict[Any, Sequence[str]],
+        inputs: Sequence[Record],
+    ) -> Job:
+        sources = tuple(
+            (role, f"{item.dataset}/{item.name}", kind, self.ledger.digest(self._whole(item), kind))
+            for role, group in items.items()
+            for item in group
+            for kind in kinds[role]
+            if item.files(kind)
+        )
+        settings = {name: self.profile.section(name) for name in stage.settings}
+        for section in settings.values():
+            section.pop("weights", None)
+        suffix = ".h5" if stage.unit == "video" else ".safetensors"
+        return Job(stage.name, stage.version, dataset, video, suffix, settings, items, sources, tuple(inputs))
+
+    def _whole(self, item: Item) -> Item:
+        """The unrestricted item: masks are compared with their frames in size, whatever the stage may see."""
+        return next(
+            i for group in self.items.values() for i in group if (i.dataset, i.name) == (item.dataset, item.name)
+        )
+
+    def plan(self, stage: Stage) -> list[Job]:
+        """`jobs`, with what was learnt of the data saved."""
+        try:
+            return self.jobs(stage)
+        finally:
+            self.ledger.save()
+
+    def resolve(self, stage: Stage) -> None:
+        """Find the records that `stage` needs of stages computed before. Raises UserError if one is missing."""
+        for need in stage.needs:
+            if need in self.records:
+                continue
+            earlier = BY_NAME[need]
+            self.resolve(earlier)
+            found = {}
+            for job in self.plan(earlier):
+                record = find(job, self.context)
+                if record is None:
+                    raise UserError(
+                        f"{stage.name} needs {need} of {job.dataset}/{job.video} with these settings, which is "
+                        f"not there; run `fusionseg run {self.request.profile}` without --only, or --only {need} first"
+                    )
+                found[job.dataset, job.video] = record
+            self.records[need] = found
+
+    def run_stage(self, name: str, execute: Execute, refresh: bool = False) -> list[Record]:
+        """Compute one stage, or find it computed; tell the user; note it in the run's record."""
+        stage, begun = BY_NAME[name], time.monotonic()
+        if name in self.given:
+            return self._note(stage, "given", [self.given[name]], begun)
+        self.resolve(stage)
+        jobs = self.plan(stage)
+        if stage.unit == "model":  # shows its own steps
+            records = [execute(stage, job, self.context, refresh) for job in jobs]
+        else:
+            records = []
+            with self.context.progress(name, len(jobs), "video") as bar:
+                for job in jobs:
+                    records.append(execute(stage, job, self.context, refresh))
+                    bar.update()
+        self.records[name] = {_unit(record): record for record in records}
+        state = "cached" if all(r.cached for r in records) else "computed"
+        return self._note(stage, state, records, begun)
+
+    def _note(self, stage: Stage, state: str, records: list[Record], begun: float) -> list[Record]:
+        seconds = time.monotonic() - begun
+        new = sum(not record.cached for record in records)
+        what = f"{len(records)} {'videos' if stage.unit == 'video' else 'model'}"
+        number = (
+            f"[{[s.name for s in self.stages].index(stage.name) + 1:2}/{len(self.stages)}]"
+            if stage in self.stages
+            else "      "
+        )
+        detail = f"{new} computed, {len(records) - new} cached" if 0 < new < len(records) else state
+        self.context.say(f"{number} {stage.name:20} {what:11} {detail:28} {seconds:7.1f} s")
+        for note in notes(records):
+            self.context.say(f"        {note}")
+        run = self._run_record()
+        run["stages"][stage.name] = {
+            "state": state,
+            "seconds": seconds,
+            "records": [r.as_dict() for r in records],
+        }
+        run["finished"] = _now()
+        write_json(run_path(self.context.root, self.name), run)
+        return records
+
+    def _run_record(self) -> dict[str, Any]:
+        try:
+            run = read_run(self.context.root, self.name)
+        except UserError:
+            run = {"name": self.name, "started": _now(), "stages": {}}
+        settings = self.profile.model_dump(mode="json", by_alias=True)
+        roles = {role: [f"{i.dataset}/{i.name}" for i in items] for role, items in self.items.items()}
+        return run | {
+            "profile": settings,
+            "videos": roles,
+            "left_out": list(self.request.leave_out),
+            "software": software(),
+            "device": str(self.context.device),
+            "data": {k or "(default)": str(v) for k, v in self.roots.items()},
+        }
+
+
+def place(request: Request) -> tuple[Path, str]:
+    """The store's root and the run's name."""
+    root = Path(request.out).expanduser().resolve()
+    return root, request.name or read_profile(request.profile, request.overrides).name
+
+
+def given_weights(profile: Profile) -> dict[str, Record]:
+    """Records of the weights that a profile names, by the stage they take the place of."""
+    given = {}
+    for stage in STAGES:
+        if stage.trained:
+            path = getattr(profile, stage.name.replace("-", "_")).weights
+            if path is not None:
+                given[stage.name] = given_record(stage.name, path, profile)
+    return given
+
+
+def data_roots(profile: Profile, request: Request, context: Context) -> dict[str, Path]:
+    """Folder by data set name; "" is for all others. Renders built-in data where none is given."""
+    roots = {}
+    for text in request.data:
+        name, equals, root = text.rpartition("=")
+        roots[name if equals else ""] = Path(root).expanduser().resolve()
+    data = profile.data
+    refs = [
+        data.stills,
+        data.boxed,
+        data.fusion,
+        *([data.validation] if data.validation else []),
+        *data.scored,
+    ]
+    known = {read_manifest(ref.manifest).name for ref in refs}
+    for name in roots:
+        if name and name not in known:
+            raise UserError(
+                f"--data {name}=...: the profile uses no data set {name!r}; it uses: {', '.join(sorted(known))}"
+            )
+    if not roots and profile.render is not None:
+        roots[""] = rendered(profile.render, context)
+    return roots
+
+
+def rendered(settings: Render, context: Context) -> Path:
+    """The folder of the built-in data, rendered now if it isn't there."""
+    values = settings.model_dump()
+    root = context.root / "rendered" / json_digest([RENDER_VERSION, values])[:12]
+    if not root.exists():
+        context.say("rendering the built-in data (once)")
+        with context.progress("rendering", 0, "picture") as bar:
+
+            def progress(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            render(root, RenderSettings(**values), progress)
+    return root
+
+
+def check_apart(items: dict[str, list[Item]]) -> None:
+    """Nothing that is scored may train or choose anything. Raises UserError."""
+    scored = {(item.dataset, item.name) for item in items["scored"]}
+    for role in ("boxed", "fusion", "validation"):
+        both = sorted(name for dataset, name in scored & {(i.dataset, i.name) for i in items[role]})
+        if both:
+            raise UserError(
+                f"data.{role} and data.scored share {', '.join(both)}; what is scored may not train anything"
+            )
+
+
+def check_boxes(items: list[Item], ref: DataRef) -> None:
+    """At least one frame has a box. Raises UserError."""
+    if not any(len(read_boxes(item, index)) for item in items for index in range(len(item.frames))):
+        raise UserError(
+            f"data.boxed: {ref.manifest}/{ref.split} has no box in any of its "
+            f"{sum(len(i.frames) for i in items)} frames; the weak labels need boxes"
+        )
+
+
+def notes(records: list[Record]) -> list[str]:
+    """What a user must be told of results: videos without flow, videos too short to be scored, frames without boxes."""
+    texts = {
+        "appearance_only": "no flow (one frame): segmented by appearance alone",
+        "unscored": "too short for its protocol: nothing scored",
+        "frames_without_boxes": "frames without boxes, skipped",
+    }
+    found = []
+    for name, text in texts.items():
+        if name == "frames_without_boxes":
+            total = sum(int(r.counts.get(name, 0)) for r in records)
+            found += [f"{total} {text}"] if total else []
+        else:
+            found += [f"{r.video}: {text}" for r in records if r.counts.get(name)]
+    return found
+
+
+def _unit(record: Record) -> Unit:
+    return record.dataset, record.video
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

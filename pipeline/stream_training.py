@@ -1,0 +1,128 @@
+"""Training of a stream, appearance or motion: what both have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from fusionseg.models.backbone import BACKBONES, WeightsUnavailable
+from fusionseg.models.losses import VOID
+from fusionseg.models.stream import Architecture, Stream, to_frame, upsample
+from fusionseg.pipeline.artifact import Record
+from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.job import Context, Job
+from fusionseg.pipeline.profile import Network, Training
+from fusionseg.pipeline.samples import draw, sample_generator
+from fusionseg.pipeline.training import Task, seed_of, train
+
+UInt8 = npt.NDArray[np.uint8]
+Sample = tuple[UInt8, UInt8]  # image (H, W, 3) RGB, label (H, W) in 0, 1, 255
+# `make(index, generator)` gives one augmented training sample.
+MakeSample = Callable[[int, np.random.Generator], Sample]
+
+
+def architecture_of(network: Network) -> Architecture:
+    """The part of the network settings that determines tensors."""
+    return Architecture(network.backbone, network.decoder, network.output_stride, network.stride_on)
+
+
+def stream_header(network: Network, reads: str) -> dict[str, Any]:
+    """What a stream's weights say of themselves; `reads`: "frames" or "flow-images"."""
+    spec = BACKBONES[network.backbone]
+    return {
+        "kind": "stream",
+        "reads": reads,
+        "architecture": architecture_of(network).as_dict(),
+        "long_side": network.long_side,
+        "preprocessing": {"channels": "rgb", "mean": spec.mean, "std": spec.std},
+    }
+
+
+def build_stream(network: Network, seed: int) -> Stream:
+    """A fresh stream: ImageNet backbone, random decoder. Raises UserError if the weights can't be had."""
+    torch.manual_seed(seed)
+    try:
+        return Stream(architecture_of(network), network.pretrained)
+    except WeightsUnavailable as error:
+        raise UserError(f"network.backbone = {network.backbone}: {error}") from None
+
+
+def train_stream(
+    job: Job, context: Context, count: int, make: MakeSample, validation: Sequence[Sample], reads: str
+) -> Record:
+    """Train the stream of `job` on `count` samples, choosing the checkpoint on `validation`."""
+    network = Network.model_validate(job.settings["network"])
+    settings = Training.model_validate(job.settings[job.stage])
+    stream = build_stream(network, seed_of(job, settings)).to(context.device, memory_format=torch.channels_last)
+
+    def batch(step: int) -> dict[str, Tensor]:
+        chosen = draw(count, settings.batch, step, settings.seed)
+        pairs = [make(index, sample_generator(settings.seed, step, i)) for i, index in enumerate(chosen)]
+        return stack(pairs)
+
+    def logits(model: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        labels = tensors["labels"].to(context.device).long()
+        scores = stream_scores(stream, tensors["images"], context)
+        return upsample(scores, stream.score_stride, (labels.shape[-2], labels.shape[-1])), labels
+
+    task = Task(
+        stream,
+        batch,
+        logits,
+        (lambda _: validation_j(stream, validation, network.bf16, context)) if validation else None,
+        parameter_groups(stream, settings),
+    )
+    return train(task, settings, job, context, stream_header(network, reads))
+
+
+def stack(samples: Sequence[Sample]) -> dict[str, Tensor]:
+    """Samples of one size -> images (N, 3, H, W) uint8 and labels (N, H, W) uint8."""
+    images = np.stack([image for image, _ in samples]).transpose(0, 3, 1, 2)
+    return {
+        "images": torch.from_numpy(np.ascontiguousarray(images)),
+        "labels": torch.from_numpy(np.stack([label for _, label in samples])),
+    }
+
+
+def stream_scores(stream: Stream, images: Tensor, context: Context) -> Tensor:
+    """(N, 3, H, W) uint8 RGB on any device -> scores at the stream's stride."""
+    prepared = stream.prepare(images.to(context.device)).contiguous(memory_format=torch.channels_last)
+    scores: Tensor = stream(prepared)
+    return scores
+
+
+def parameter_groups(stream: Stream, settings: Training) -> list[dict[str, Any]]:
+    """Backbone, decoder weights and decoder biases, each with its learning rate."""
+    weights, biases = [], []
+    for name, parameter in stream.decoder.named_parameters():
+        (biases if name.endswith("bias") else weights).append(parameter)
+    return [
+        {"params": list(stream.backbone.parameters()), "lr": settings.lr_backbone},
+        {"params": weights, "lr": settings.lr_head},
+        {"params": biases, "lr": settings.lr_head * settings.lr_bias_factor},
+    ]
+
+
+def validation_j(stream: Stream, samples: Sequence[Sample], bf16: bool, context: Context) -> float:
+    """Mean region similarity J over samples, each at its own size."""
+    values = []
+    with torch.inference_mode(), torch.autocast(context.device.type, torch.bfloat16, enabled=bf16):
+        for image, label in samples:
+            images = stack([(image, label)])["images"]
+            scores = stream_scores(stream, images, context).float()
+            size = (image.shape[0], image.shape[1])
+            mask = to_frame(scores, stream.score_stride, size, size).argmax(1)[0].cpu().numpy() == 1
+            values.append(valid_j(label, mask))
+    return float(np.mean(values))
+
+
+def valid_j(label: UInt8, mask: npt.NDArray[np.bool_]) -> float:
+    """J over pixels that aren't void; 1 where both are empty."""
+    truth, valid = label == 1, label != VOID
+    union = ((truth | mask) & valid).sum()
+    return float((truth & mask & valid).sum() / union) if union else 1.0

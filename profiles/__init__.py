@@ -1,0 +1,1 @@
+"""Runs as TOML files, shipped with the package."""
