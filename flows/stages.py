@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from typing import Any
 
 # Before Prefect is imported: nothing leaves the machine.
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
@@ -17,8 +18,9 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 
 from prefect import Flow, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.exceptions import MissingContextError
-from prefect.states import Completed, State
+from prefect.states import Completed
 from tqdm import tqdm
 
 from fusionseg.pipeline.artifact import Record
@@ -39,8 +41,8 @@ def compute(name: str, work: tuple[Stage, Job, Context, bool]) -> State[Record]:
 def execute(stage: Stage, job: Job, context: Context, refresh: bool) -> Record:
     """Run one job as a Prefect task."""
     name = f"{stage.name} {job.dataset}/{job.video}"
-    state = compute(name, (stage, job, context, refresh), return_state=True)
-    record: Record = state.result()
+    state: State[Any] = compute(name, (stage, job, context, refresh), return_state=True)
+    record: Record = state.result()  # raises what the task raised
     return record
 
 

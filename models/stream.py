@@ -110,7 +110,7 @@ class Stream(nn.Module):
         self.backbone = create_backbone(
             architecture.backbone, architecture.output_stride, pretrained, architecture.stride_on
         )
-        info = self.backbone.feature_info
+        info: Any = self.backbone.feature_info
         channels, reductions = list(info.channels()), list(info.reduction())
         if architecture.decoder == "skip":
             self._levels = [reductions.index(4), reductions.index(8), len(channels) - 1]

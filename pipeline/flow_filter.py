@@ -19,6 +19,7 @@ from fusionseg.pipeline.store import record_of
 
 UInt8 = npt.NDArray[np.uint8]
 
+BOX = ["x0", "y0", "x1", "y1"]
 VERDICT_COLUMNS = [
     "video", "frame", "box", "x0", "y0", "x1", "y1", "area", "overlap", "contrast", "accepted", "reason"
 ]  # fmt: skip
@@ -70,19 +71,20 @@ def weak_label(region: UInt8, boxes: npt.NDArray[np.int64], accepted: npt.NDArra
     return label
 
 
-def measure(table: pd.DataFrame, images: Artifact, workers: int) -> pd.Series:
-    """Flow contrast of each row of `boxes`; NaN for rows without background or flow."""
-    groups = [(int(frame), rows) for frame, rows in table.groupby("frame", sort=True)]
-    contrast = pd.Series(np.nan, index=table.index)
+def measure(table: pd.DataFrame, images: Artifact, workers: int) -> npt.NDArray[np.float64]:
+    """Flow contrast of each row of `boxes`, (N,) float64; NaN for rows without background or flow."""
+    contrast = np.full(len(table), np.nan)
     if images.length("images") == 0:
         return contrast
+    frames, boxes = table["frame"].to_numpy(), table[BOX].to_numpy()
+    with_boxes = np.unique(frames)
 
     def one(number: int) -> list[float]:
-        frame, rows = groups[number]
-        return flow_contrast(images.frame("images", frame), rows[["x0", "y0", "x1", "y1"]].to_numpy())
+        frame = with_boxes[number]
+        return flow_contrast(images.frame("images", int(frame)), boxes[frames == frame])
 
-    for (_, rows), values in zip(groups, in_order(one, len(groups), workers), strict=True):
-        contrast[rows.index] = values
+    for frame, values in zip(with_boxes, in_order(one, len(with_boxes), workers), strict=True):
+        contrast[frames == frame] = values
     return contrast
 
 
@@ -99,7 +101,8 @@ def compute(job: Job, context: Context) -> Record:
         has_flow = images.length("images") > 0
         table["contrast"] = measure(table, images, context.run.workers)
         table["reason"] = [
-            verdict(row.area, row.overlap, row.contrast if has_flow else None, settings) for row in table.itertuples()
+            verdict(area, overlap, contrast if has_flow else None, settings)
+            for area, overlap, contrast in table[["area", "overlap", "contrast"]].to_numpy()
         ]
         table["accepted"] = (table["reason"] == ACCEPTED).astype(np.int8)
         table.insert(0, "video", job.video)
@@ -116,7 +119,7 @@ def write_labels(writer: ArtifactWriter, pruned: Artifact, table: pd.DataFrame) 
     rows_of = dict(list(table.groupby("frame")))
     for index in range(count):
         rows = rows_of.get(index, table.iloc[:0])
-        boxes = rows[["x0", "y0", "x1", "y1"]].to_numpy()
+        boxes = rows[BOX].to_numpy()
         data.append(weak_label(pruned.frame("regions", index), boxes, rows["accepted"].to_numpy() == 1))
 
 

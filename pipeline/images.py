@@ -54,9 +54,8 @@ def decode_mask(path: Path) -> UInt8:
     """Mask file -> (H, W) uint8 of raw values: palette indices, grey levels, 0/255 of 1-bit files; the largest
     channel of colour files."""
     with Image.open(path) as image:
-        if image.mode not in ("1", "L", "P", "I", "I;16"):
-            image = image.convert("RGB")
-        raw = np.asarray(image)
+        plain = image.mode in ("1", "L", "P", "I", "I;16")
+        raw = np.asarray(image if plain else image.convert("RGB"))
     if raw.ndim == 3:
         raw = raw.max(2)
     if raw.dtype == np.bool_:

@@ -40,7 +40,7 @@ class Context:
 
     root: Path
     device: torch.device
-    run: Run = field(default_factory=Run)
+    run: Run = field(default_factory=lambda: Run())
     say: Callable[[str], None] = print
 
     def progress(self, title: str, total: int, unit: str, done: int = 0) -> tqdm[Any]:
@@ -57,13 +57,12 @@ class Context:
         return _LogLines(**options, mininterval=_LOG_SECONDS, maxinterval=_LOG_SECONDS, ascii=True, ncols=0)
 
 
-class _LogLines(tqdm):  # type: ignore[type-arg]
+class _LogLines(tqdm):
     """Progress as plain lines, for logs: no carriage returns, nothing at the start and the end."""
 
-    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
-        if not msg and self.initial < self.n < self.total:
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        if not msg and self.initial < self.n < (self.total or 0):
             print(str(self), file=sys.stderr, flush=True)
-        return True
 
 
 @dataclass(frozen=True)

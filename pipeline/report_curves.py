@@ -16,7 +16,7 @@ from fusionseg.pipeline.store import run_records
 Point = tuple[float, float]
 
 _WIDTH, _HEIGHT = 300, 150
-_LEFT, _RIGHT, _TOP, _BOTTOM = 38, 10, 12, 24  # room for labels around the plot, px
+_LEFT, _RIGHT, _TOP, _BOTTOM = 38, 10, 26, 24  # room for labels around the plot, px
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,12 @@ def _training(
     scores = [(row["step"], 100 * row["J"]) for row in history if "J" in row]
     given = "given weights, whose own history says: " if run["stages"][stage]["state"] == "given" else ""
     text = f"{given}{int(losses[-1][0])} steps; final loss {losses[-1][1]:.3f}"
-    charts = [chart(f"{stage}: loss", losses, top_loss, digits=2)]
+    charts = [chart(f"{stage}: loss", "loss", losses, top_loss, digits=2)]
     if scores:
         best = max(scores, key=lambda point: point[1])
         text += f"; best validation J {best[1]:.1f} at step {int(best[0])} (kept)"
-        charts.append(chart(f"{stage}: validation J, per cent", scores, top_j, digits=0, kept=best))
+        title = f"{stage}: validation J, per cent"
+        charts.append(chart(title, "validation J", scores, top_j, digits=0, kept=best))
     else:
         text += "; no validation, the last state was kept"
     return Training(stage, text, tuple(charts))
@@ -83,7 +84,9 @@ def nice_top(value: float) -> float:
     return min(100, 10 * (int(value // 10) + 1))
 
 
-def chart(title: str, points: Sequence[Point], top: float, digits: int, kept: Point | None = None) -> Markup:
+def chart(
+    title: str, label: str, points: Sequence[Point], top: float, digits: int, kept: Point | None = None
+) -> Markup:
     """A line from step 0 and value 0 to `top`, with a dot a value and a ring around the one that was kept."""
     last = max(step for step, _ in points)
     places = [_place(point, last, top) for point in points]
@@ -94,8 +97,11 @@ def chart(title: str, points: Sequence[Point], top: float, digits: int, kept: Po
         ring = Markup('<circle class="ring" cx="{:.1f}" cy="{:.1f}" r="5"/>').format(*_place(kept, last, top))
     return Markup(
         '<svg class="chart" viewBox="0 0 {w} {h}" role="img" aria-label="{title}"><title>{title}</title>'
-        '{grid}<polyline class="line" points="{line}"/>{dots}{ring}</svg>'
-    ).format(w=_WIDTH, h=_HEIGHT, title=title, grid=_grid(last, top, digits), line=line, dots=dots, ring=ring)
+        '<text x="{left}" y="13">{label}</text>{grid}<polyline class="line" points="{line}"/>{dots}{ring}</svg>'
+    ).format(
+        w=_WIDTH, h=_HEIGHT, title=title, left=_LEFT, label=label, grid=_grid(last, top, digits), line=line,
+        dots=dots, ring=ring,
+    )
 
 
 def _place(point: Point, last: float, top: float) -> Point:

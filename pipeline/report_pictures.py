@@ -28,8 +28,8 @@ SHOWN = ("appearance", "motion", "joint")
 WIDTH = 220  # px
 _JPEG_QUALITY = 80
 _MAX_STRIPS = 60  # some 60 kB each
-_OPACITY = 0.45
-_PREDICTED, _TRUE = (60, 90, 255), (90, 200, 60)  # BGR
+_OPACITY = 0.5
+_PREDICTED, _TRUE = (50, 60, 255), (255, 200, 0)  # BGR: red and blue, told apart by everybody
 
 
 @dataclass(frozen=True)

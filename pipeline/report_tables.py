@@ -73,8 +73,8 @@ class Comparison:
         """In words."""
         mean, low, high = (f"{round(value, 1) + 0.0:+.1f}" for value in self.points)  # + 0.0: no "-0.0"
         if self.sequences == 1:
-            return f"{self.first} - {self.second} ({self.role}): {mean} points of J, on one sequence"
-        return f"{self.first} - {self.second} ({self.role}): {mean} points of J [{low}, {high}]"
+            return f"{self.first} minus {self.second} ({self.role}): {mean} points of J, on one sequence"
+        return f"{self.first} minus {self.second} ({self.role}): {mean} points of J [{low}, {high}]"
 
 
 def kind_of(method: str) -> str:

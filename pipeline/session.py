@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ class Session:
         stage: Stage,
         dataset: str,
         video: str,
-        items: dict[str, tuple[Item, ...]],
+        items: Mapping[Any, tuple[Item, ...]],
         kinds: dict[Any, Sequence[str]],
         inputs: Sequence[Record],
     ) -> Job:

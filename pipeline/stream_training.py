@@ -58,7 +58,7 @@ def train_stream(
     """Train the stream of `job` on `count` samples, choosing the checkpoint on `validation`."""
     network = Network.model_validate(job.settings["network"])
     settings = Training.model_validate(job.settings[job.stage])
-    stream = build_stream(network, seed_of(job, settings)).to(context.device, memory_format=torch.channels_last)
+    stream = build_stream(network, seed_of(job, settings)).to(context.device).to(memory_format=torch.channels_last)
 
     def batch(step: int) -> dict[str, Tensor]:
         chosen = draw(count, settings.batch, step, settings.seed)
@@ -98,7 +98,8 @@ def stream_scores(stream: Stream, images: Tensor, context: Context) -> Tensor:
 
 def parameter_groups(stream: Stream, settings: Training) -> list[dict[str, Any]]:
     """Backbone, decoder weights and decoder biases, each with its learning rate."""
-    weights, biases = [], []
+    weights: list[nn.Parameter] = []
+    biases: list[nn.Parameter] = []
     for name, parameter in stream.decoder.named_parameters():
         (biases if name.endswith("bias") else weights).append(parameter)
     return [

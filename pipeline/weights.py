@@ -58,7 +58,7 @@ def _stream(path: Path, content: str, device: str) -> Stream:
     state, header = _read(path)
     stream = Stream(Architecture(**header["architecture"]))
     stream.load_state_dict(state)
-    return stream.to(device, memory_format=torch.channels_last).eval()
+    return stream.to(torch.device(device)).to(memory_format=torch.channels_last).eval()
 
 
 def load_fusion(job: Job, context: Context) -> nn.Module:
