@@ -17,7 +17,7 @@ from PIL import Image
 
 from fusionseg.models.weights import WeightsError, read_weights
 from fusionseg.pipeline.artifact import Artifact
-from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.errors import DamagedArtifact, UserError
 from fusionseg.pipeline.files import write_atomically
 from fusionseg.pipeline.flow_images import colour
 from fusionseg.pipeline.images import VOID, write_mask
@@ -122,6 +122,8 @@ def describe(file: Path, png: Path | None = None) -> None:
         kinds[file.suffix](file, png)
     except OSError as error:
         raise UserError(f"{error.filename or file}: {error.strerror or error}") from None
+    except (RuntimeError, TypeError, KeyError, ValueError) as error:  # what h5py makes of damaged HDF5 structure
+        raise DamagedArtifact(file, str(error)) from None
 
 
 def describe_artifact(file: Path, png: Path | None) -> None:

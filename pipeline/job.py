@@ -88,7 +88,7 @@ class Job:
             "unit": [self.dataset, self.video],
             "settings": self.settings,
             "sources": self.sources,
-            "inputs": [[r.stage, r.dataset, r.video, r.content] for r in self.inputs],
+            "inputs": [[r.stage, r.content] for r in self.inputs],
         }
         object.__setattr__(self, "key", json_digest(parts))
 

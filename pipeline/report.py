@@ -95,16 +95,30 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
 def html(root: Path, run: Mapping[str, Any], scores: Scores) -> str:
     """The whole page."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "duration": duration}
     pictures, missing = strips(root, run, scores.per_frame)
     return environment.get_template(TEMPLATE).render(
-        run=run, splits=scored_splits(run), scores=scores, headline=scores.overall.to_dict("records"), joint=JOINT,
-        kinds={method: kind_of(method) for method in scores.methods}, sequence_tables=sequence_tables(scores),
-        comparisons=comparisons(scores), strips=pictures, missing_pictures=missing, labels=weak_labels(root, run),
-        trainings=trainings(root, run), stages=stage_rows(run), roles=roles(run), notes=notes(run),
+        run=run,
+        splits=scored_splits(run),
+        scores=scores,
+        headline=scores.overall.to_dict("records"),
+        joint=JOINT,
+        kinds={method: kind_of(method) for method in scores.methods},
+        sequence_tables=sequence_tables(scores),
+        comparisons=comparisons(scores),
+        strips=pictures,
+        missing_pictures=missing,
+        labels=weak_labels(root, run),
+        trainings=trainings(root, run),
+        stages=stage_rows(run),
+        roles=roles(run),
+        notes=notes(run),
         profile=json.dumps(run["profile"], indent=1),
     )
 
@@ -156,7 +170,7 @@ def weak_labels(root: Path, run: Mapping[str, Any]) -> WeakLabels:
 
 
 def state_of(run: Mapping[str, Any], stage: str) -> str | None:
-    """"given", "computed" or "cached"; None where the stage isn't in the run."""
+    """ "given", "computed" or "cached"; None where the stage isn't in the run."""
     state: str | None = run["stages"].get(stage, {}).get("state")
     return state
 
@@ -262,7 +276,7 @@ def duration(seconds: float | None) -> str:
     """
     if seconds is None:
         return "–"
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

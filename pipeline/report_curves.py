@@ -99,8 +99,15 @@ def chart(
         '<svg class="chart" viewBox="0 0 {w} {h}" role="img" aria-label="{title}"><title>{title}</title>'
         '<text x="{left}" y="13">{label}</text>{grid}<polyline class="line" points="{line}"/>{dots}{ring}</svg>'
     ).format(
-        w=_WIDTH, h=_HEIGHT, title=title, left=_LEFT, label=label, grid=_grid(last, top, digits), line=line,
-        dots=dots, ring=ring,
+        w=_WIDTH,
+        h=_HEIGHT,
+        title=title,
+        left=_LEFT,
+        label=label,
+        grid=_grid(last, top, digits),
+        line=line,
+        dots=dots,
+        ring=ring,
     )
 
 
@@ -117,10 +124,10 @@ def _grid(last: float, top: float, digits: int) -> Markup:
     for value in (0.0, top / 2, top):
         x, y = _place((0, value), last, top)
         lines.append(
-            Markup('<line class="grid" x1="{x}" y1="{y:.1f}" x2="{end}" y2="{y:.1f}"/>'
-                   '<text x="{label}" y="{base:.1f}" text-anchor="end">{value}</text>').format(
-                x=_LEFT, y=y, end=_WIDTH - _RIGHT, label=_LEFT - 5, base=y + 4, value=f"{value:.{digits}f}"
-            )
+            Markup(
+                '<line class="grid" x1="{x}" y1="{y:.1f}" x2="{end}" y2="{y:.1f}"/>'
+                '<text x="{label}" y="{base:.1f}" text-anchor="end">{value}</text>'
+            ).format(x=_LEFT, y=y, end=_WIDTH - _RIGHT, label=_LEFT - 5, base=y + 4, value=f"{value:.{digits}f}")
         )
     for step, anchor in ((0, "start"), (last, "end")):
         x, _ = _place((step, 0), last, top)

@@ -114,9 +114,7 @@ def flow_picture(images: Artifact, index: int, where: str) -> Picture:
     return picture("flow image", f"{where}: optical flow as colours", small)
 
 
-def method_picture(
-    masks: Artifact, method: str, index: int, small: UInt8, where: str, score: float | None
-) -> Picture:
+def method_picture(masks: Artifact, method: str, index: int, small: UInt8, where: str, score: float | None) -> Picture:
     """A model's mask on the frame; nothing where the model has none."""
     if method not in masks:
         return Picture(method, f"{where}: no {method} mask")

@@ -130,9 +130,9 @@ def best_of(overall: pd.DataFrame, methods: Sequence[str]) -> str | None:
 
 def compare(per_sequence: pd.DataFrame, first: str, second: str, role: str) -> Comparison | None:
     """The paired difference over the sequences that both methods have; None where they share none."""
-    shared = set.intersection(*(
-        set(per_sequence.loc[per_sequence["method"] == method, "sequence"]) for method in (first, second)
-    ))
+    shared = set.intersection(
+        *(set(per_sequence.loc[per_sequence["method"] == method, "sequence"]) for method in (first, second))
+    )
     if not shared:
         return None
     difference = paired_difference(per_sequence[per_sequence["sequence"].isin(shared)], first, second)

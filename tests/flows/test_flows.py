@@ -1,0 +1,160 @@
+"""The chain under Prefect: equal artifacts, cached tasks shown as such, real deployments on a server of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny import Said, request, write_profile
+
+from fusionseg.pipeline.graph import STAGES
+from fusionseg.pipeline.runner import run_plain
+from fusionseg.pipeline.store import read_run
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.system
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """This process's environment with an empty Prefect home and no network to the outside."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    return kept | {
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "HTTPS_PROXY": "http://127.0.0.1:9",  # whoever tries to leave the machine fails at once
+        "NO_PROXY": "127.0.0.1,localhost",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    } | more  # fmt: skip
+
+
+def contents(out: Path) -> dict[tuple[str, str], tuple[str, str]]:
+    run = read_run(out, "tiny")
+    return {(r["stage"], r["video"]): (r["key"], r["content"]) for s in run["stages"].values() for r in s["records"]}
+
+
+def test_equal_artifacts_and_no_traceback_on_an_empty_home(tmp_path: Path) -> None:
+    profile = write_profile(tmp_path)
+    command = [sys.executable, "-m", "fusionseg.cli", "run", str(profile), "--device", "cpu", "--out"]
+    first = subprocess.run(
+        [*command, str(tmp_path / "prefect")], capture_output=True, text=True, env=environment(tmp_path / "home")
+    )
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "Traceback" not in first.stdout + first.stderr
+    run_plain(request(tmp_path, out="plain"), say=Said())
+    assert contents(tmp_path / "prefect") == contents(tmp_path / "plain")
+
+
+def test_bad_input_under_prefect_is_one_line(tmp_path: Path) -> None:
+    profile = write_profile(tmp_path)
+    run_plain(request(tmp_path), "optical-flow", say=Said())
+    frame = sorted((tmp_path / "out" / "rendered").rglob("boxed-*/000002.JPEG"))[0]
+    frame.write_bytes(frame.read_bytes()[:-200])  # found by a task, not before the flow starts
+    command = [sys.executable, "-m", "fusionseg.cli", "run", str(profile), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(tmp_path / "home"))
+    assert done.returncode == 2
+    assert "truncated JPEG" in done.stderr and "Traceback" not in done.stderr
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A Prefect server on loopback; the environment that reaches it."""
+    port = free_port()
+    env = environment(tmp_path / "home", PREFECT_API_URL=f"http://127.0.0.1:{port}/api")
+    log = (tmp_path / "server.log").open("w")
+    process = subprocess.Popen(
+        ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+        env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    try:
+        wait_for(env["PREFECT_API_URL"] + "/health", 90)
+        yield env
+    finally:
+        stop(process)
+        log.close()
+
+
+def wait_for(url: str, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5).close()
+            return
+        except OSError:
+            assert time.monotonic() < end, f"{url} does not answer"
+            time.sleep(0.5)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def ask(env: dict[str, str], path: str, query: dict[str, object]) -> list[dict[str, object]]:
+    """POST a filter to the server's API."""
+    asked = urllib.request.Request(
+        env["PREFECT_API_URL"] + path, json.dumps(query).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=30) as answer:
+        found: list[dict[str, object]] = json.load(answer)
+    return found
+
+
+def test_deployments_of_the_chain_and_of_one_stage(server: dict[str, str], tmp_path: Path) -> None:
+    profile = write_profile(tmp_path)
+    steps = [
+        ["work-pool", "create", "fusionseg", "--type", "process"],
+        ["--no-prompt", "deploy", "--all"],
+    ]
+    for step in steps:
+        done = subprocess.run(["prefect", *step], cwd=CHECKOUT, env=server, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    log = (tmp_path / "worker.log").open("w")
+    worker = subprocess.Popen(
+        ["prefect", "worker", "start", "--pool", "fusionseg"],
+        cwd=CHECKOUT, env=server, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    try:
+        for deployment in ("fusionseg/chain", "flow-filter/stage"):
+            parameters = [f"profile={profile}", f"out={tmp_path / 'out'}", "device=cpu"]
+            command = ["prefect", "deployment", "run", deployment, "--watch"]
+            for parameter in parameters:
+                command += ["--param", parameter]
+            done = subprocess.run(command, cwd=CHECKOUT, env=server, capture_output=True, text=True, timeout=400)
+            assert done.returncode == 0, done.stdout + done.stderr + (tmp_path / "worker.log").read_text()
+    finally:
+        stop(worker)
+        log.close()
+    runs = ask(server, "/flow_runs/filter", {"limit": 100})
+    assert {run["state_type"] for run in runs} == {"COMPLETED"}
+    assert len(runs) == 1 + len(STAGES) + 1
+    # The single stage found everything there, and Prefect shows its tasks as cached.
+    last = max(runs, key=lambda run: str(run["start_time"]))
+    tasks = ask(server, "/task_runs/filter", {"flow_runs": {"id": {"any_": [last["id"]]}}})
+    assert {task["state_name"] for task in tasks} == {"Cached"} and len(tasks) == 4
+
+
+def test_every_stage_is_deployed() -> None:
+    declared = yaml.safe_load((CHECKOUT / "prefect.yaml").read_text())["deployments"]
+    names = {entry["entrypoint"].rpartition(":")[2] for entry in declared}
+    assert names == {"fusionseg_flow", *(stage.name.replace("-", "_") for stage in STAGES)}

@@ -1,0 +1,189 @@
+"""A stream's shapes, alignment, gradients and frozen statistics."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from fusionseg.models.stream import (
+    RELEASE_DILATIONS,
+    Architecture,
+    ParallelDilated,
+    Stream,
+    padded_size,
+    to_frame,
+    upsample,
+)
+from torch import Tensor, nn
+
+ARCHITECTURES = {
+    "skip": Architecture("efficientnet-lite0", "skip", 16),
+    "parallel-dilated": Architecture("efficientnet-lite0", "parallel-dilated", 8),
+    "resnet": Architecture("resnet18", "skip", 8),
+    "stride-32": Architecture("efficientnet-lite0", "parallel-dilated", 32),
+}
+STREAMS: dict[str, Stream] = {}
+
+
+def stream_of(name: str) -> Stream:
+    """Return a stream on random weights, built once."""
+    if name not in STREAMS:
+        torch.manual_seed(0)
+        STREAMS[name] = Stream(ARCHITECTURES[name])
+    return STREAMS[name]
+
+
+@pytest.mark.parametrize("stride", [4, 8, 16, 32])
+def test_padded_size_is_the_smallest_that_fits(stride: int) -> None:
+    for size in range(1, 100):
+        candidates = [stride * k + 1 for k in range(101)]
+        assert padded_size(size, stride) == next(c for c in candidates if c >= size)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("size", [(1, 1), (2, 30), (33, 17), (17, 3)])
+def test_scores_cover_inputs_of_any_size(name: str, size: tuple[int, int]) -> None:
+    stream = stream_of(name).eval()
+    images = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8)
+    with torch.inference_mode():
+        prepared = stream.prepare(images)
+        scores = stream(prepared)
+    height, width = prepared.shape[-2:]
+    assert (height, width) == tuple(padded_size(n, stream.pad_stride) for n in size)
+    stride = stream.score_stride
+    assert tuple(scores.shape) == (1, 2, (height - 1) // stride + 1, (width - 1) // stride + 1)
+    assert scores.dtype == torch.float32 and bool(scores.isfinite().all())
+    assert tuple(upsample(scores, stride, size).shape) == (1, 2, *size)
+
+
+def test_strides_are_those_of_the_decoder() -> None:
+    assert [stream_of(n).score_stride for n in ("skip", "parallel-dilated", "resnet", "stride-32")] == [4, 8, 4, 32]
+    assert [stream_of(n).pad_stride for n in ("skip", "parallel-dilated", "resnet", "stride-32")] == [16, 8, 8, 32]
+
+
+@pytest.mark.parametrize("name", ["skip", "resnet"])
+def test_prepare_normalises_and_pads_right_and_below_with_the_mean(name: str) -> None:
+    stream = stream_of(name)
+    images = torch.randint(0, 256, (1, 3, 20, 18), dtype=torch.uint8)
+    prepared = stream.prepare(images)
+    mean, std = ((127,) * 3, (128,) * 3) if name == "skip" else ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+    expected = (images[0].numpy().transpose(1, 2, 0).astype(np.float64) - mean) / std
+    np.testing.assert_allclose(prepared[0, :, :20, :18].numpy().transpose(1, 2, 0), expected, atol=1e-5)
+    assert not prepared[..., 20:, :].any() and not prepared[..., 18:].any()
+
+
+def ramp(height: int, width: int, stride: int) -> tuple[Tensor, Tensor]:
+    """Return an ideal linear ramp over pixels, and the same sampled at stride positions, as scores."""
+    rows, columns = torch.meshgrid(torch.arange(height * 1.0), torch.arange(width * 1.0), indexing="ij")
+    full = torch.stack([3 * columns - 50, 2 * rows - columns])[None]
+    return full, full[..., ::stride, ::stride]
+
+
+@pytest.mark.parametrize("stride", [4, 8, 16])
+@pytest.mark.parametrize("residue", range(8))
+def test_upsampling_reproduces_a_ramp_sampled_at_stride_positions(stride: int, residue: int) -> None:
+    size = (32 + residue, 40 + (residue * 3) % 8)
+    full, scores = ramp(padded_size(size[0], stride), padded_size(size[1], stride), stride)
+    found = upsample(scores, stride, size)
+    torch.testing.assert_close(found, full[..., : size[0], : size[1]], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("residue", range(8))
+def test_an_edge_in_the_scores_lands_on_its_pixel(residue: int) -> None:
+    stride, size = 8, (40 + residue, 56 + residue)
+    width = padded_size(size[1], stride)
+    for edge in range(9, 50, 5):
+        # A score that changes sign between pixels edge - 1 and edge, linear around it.
+        line = (torch.arange(width * 1.0) - (edge - 0.5))[None].expand(padded_size(size[0], stride), -1)
+        scores = torch.stack([-line, line])[None][..., ::stride, ::stride]
+        mask = to_frame(scores, stride, size, size).argmax(1)[0]
+        assert bool((mask[:, edge:] == 1).all()) and bool((mask[:, :edge] == 0).all())
+
+
+def test_frames_that_were_resized_get_scores_resized_as_images_are() -> None:
+    # The network saw a picture of 20x30, the frame has 40x60; scores at stride 1 cover the padded 21x33.
+    scores = torch.randn(1, 2, 21, 33, generator=torch.Generator().manual_seed(0))
+    expected = F.interpolate(scores[..., :20, :30], size=(40, 60), mode="bilinear", align_corners=False)
+    assert torch.equal(to_frame(scores, 1, (20, 30), (40, 60)), expected)
+    # An edge in the middle of the picture stays in its middle.
+    step = torch.zeros(1, 2, 21, 33)
+    step[:, 1, :, 15:] = 1.0
+    step[:, 0] = 0.5
+    mask = to_frame(step, 1, (20, 30), (40, 60)).argmax(1)[0]
+    assert bool((mask[:, 30:] == 1).all()) and not bool(mask[:, :30].any())
+
+
+def test_scores_that_do_not_cover_the_input_are_refused() -> None:
+    scores = torch.zeros(1, 2, 3, 3)
+    assert upsample(scores, 8, (17, 17)).shape[-2:] == (17, 17)
+    for size in ((18, 17), (17, 18)):
+        with pytest.raises(ValueError, match=r"cover \(17, 17\) pixels"):
+            upsample(scores, 8, size)
+
+
+@pytest.mark.parametrize("name", ["skip", "parallel-dilated", "resnet"])
+def test_training_changes_no_running_statistics_and_reaches_every_parameter(name: str) -> None:
+    stream = stream_of(name).train()
+    norms = [m for m in stream.backbone.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms and not any(m.training for m in norms)
+    before = {k: v.clone() for k, v in stream.state_dict().items() if "running" in k or "num_batches" in k}
+    assert before
+    for norm in norms:  # timm starts a residual block's last one at 0, which would cut off its convolutions
+        nn.init.ones_(norm.weight)
+    stream.zero_grad()
+    scores = stream(torch.randn(2, 3, 49, 33, generator=torch.Generator().manual_seed(4)))
+    scores.square().sum().backward()
+    state = stream.state_dict()
+    assert all(torch.equal(state[k], v) for k, v in before.items())
+    silent = [n for n, p in stream.named_parameters() if p.grad is None or not bool(p.grad.any())]
+    assert silent == []
+
+
+def test_train_mode_still_holds_for_everything_else() -> None:
+    stream = stream_of("skip").train()
+    assert stream.training and stream.decoder.training and stream.backbone.training
+    stream.eval()
+    assert not stream.decoder.training
+
+
+def test_preprocessing_is_no_part_of_the_weights() -> None:
+    assert not {"mean", "std"} & stream_of("skip").state_dict().keys()
+
+
+def test_the_paper_s_head_is_the_sum_of_four_dilated_convolutions() -> None:
+    assert RELEASE_DILATIONS == (6, 12, 18, 24)
+    head = ParallelDilated([7, 5])
+    weights = [torch.randn(2, 5, 3, 3) for _ in RELEASE_DILATIONS]
+    biases = [torch.randn(2) for _ in RELEASE_DILATIONS]
+    for branch, weight, bias in zip(head.branches, weights, biases, strict=True):
+        branch.load_state_dict({"weight": weight, "bias": bias})
+    features = torch.randn(1, 5, 31, 29)
+    with torch.inference_mode():
+        found = head([torch.randn(1, 7, 62, 58), features])[0].numpy()
+    # One output pixel at a time, by hand; (2, 3) has neighbours outside the map.
+    padded = np.pad(features[0].numpy(), ((0, 0), (24, 24), (24, 24)))
+    for y, x in ((15, 14), (2, 3), (30, 28)):
+        expected = np.zeros(2)
+        for dilation, weight, bias in zip((6, 12, 18, 24), weights, biases, strict=True):
+            for i, j in np.ndindex(3, 3):
+                at = padded[:, 24 + y + (i - 1) * dilation, 24 + x + (j - 1) * dilation]
+                expected += weight[:, :, i, j].numpy() @ at
+            expected += bias.numpy()
+        np.testing.assert_allclose(found[:, y, x], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_paper_s_head_has_the_released_parameters() -> None:
+    head = ParallelDilated([2048])
+    assert sum(p.numel() for p in head.parameters()) == 4 * (2048 * 2 * 9 + 2)
+    assert all(branch.bias is not None and not branch.bias.any() for branch in head.branches)  # type: ignore[operator, union-attr]
+
+
+def test_unknown_decoder_and_backbone_are_named() -> None:
+    with pytest.raises(ValueError, match=r"unknown decoder 'unet'; known: parallel-dilated, skip"):
+        Stream(Architecture(decoder="unet"))
+    with pytest.raises(ValueError, match="unknown backbone 'vgg'"):
+        Stream(Architecture(backbone="vgg"))
+
+
+def test_architecture_goes_through_json_and_back() -> None:
+    architecture = Architecture("resnet101", "parallel-dilated", 8, "1x1")
+    assert Architecture(**architecture.as_dict()) == architecture

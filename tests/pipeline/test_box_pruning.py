@@ -1,0 +1,111 @@
+"""Box pruning, by hand-made masks and boxes."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from builders import Box, make_context, make_job, write_input, write_xml_item
+from fusionseg.pipeline.artifact import Artifact
+from fusionseg.pipeline.box_pruning import box_overlap, clip_boxes, compute, inside
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def picture(*rows: str) -> np.ndarray:
+    return np.array([[character == "#" for character in row] for row in rows])
+
+
+MASK = picture(
+    ".......",
+    ".##..#.",
+    ".###...",
+    ".......",
+)
+
+
+@pytest.mark.parametrize(
+    ("box", "overlap", "area"),
+    [
+        ((1, 1, 4, 3), 1.0, 5),  # fits exactly
+        ((0, 0, 4, 4), 6 / 16, 5),  # 3x2 in 4x4
+        ((2, 0, 7, 4), (4 * 2) / 20, 4),  # object cut by the box; both parts count
+        ((0, 0, 7, 4), (5 * 2) / 28, 6),
+        ((4, 2, 7, 4), 0.0, 0),  # nothing predicted in it
+        ((5, 1, 6, 2), 1.0, 1),
+        ((3, 1, 3, 4), 0.0, 0),  # no area at all
+        ((4, 3, 2, 1), 0.0, 0),  # inverted
+    ],
+)
+def test_overlap_by_hand(box: Box, overlap: float, area: int) -> None:
+    assert box_overlap(MASK, np.array(box)) == (pytest.approx(overlap), area)
+
+
+@given(st.data())
+def test_overlap_is_the_iou_of_two_boxes(data: st.DataObject) -> None:
+    mask = np.array(data.draw(st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=5, max_size=5)))
+    x0, x1 = sorted(data.draw(st.lists(st.integers(0, 6), min_size=2, max_size=2, unique=True)))
+    y0, y1 = sorted(data.draw(st.lists(st.integers(0, 5), min_size=2, max_size=2, unique=True)))
+    box = inside(np.array([[x0, y0, x1, y1]]), (5, 6))
+    region = mask & box
+    found, area = box_overlap(mask, np.array([x0, y0, x1, y1]))
+    if not region.any():
+        assert (found, area) == (0, 0)
+        return
+    rows, columns = np.nonzero(region)
+    tight = inside(np.array([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]]), (5, 6))
+    assert found == pytest.approx((tight & box).sum() / (tight | box).sum()) and area == region.sum()
+
+
+def test_boxes_are_cut_to_the_picture() -> None:
+    boxes = np.array([[-3, -1, 50, 60], [2, 3, 4, 5], [50, 50, 60, 60]], np.int32)
+    assert clip_boxes(boxes, (10, 20)).tolist() == [[0, 0, 20, 10], [2, 3, 4, 5], [20, 10, 20, 10]]
+    assert clip_boxes(np.zeros((0, 4), np.int32), (10, 20)).shape == (0, 4)
+
+
+def test_inside_is_the_union() -> None:
+    covered = inside(np.array([[0, 0, 2, 1], [1, 0, 3, 2], [4, 1, 4, 2]]), (2, 5))
+    assert np.array_equal(covered, picture("###..", ".##.."))
+    assert not inside(np.zeros((0, 4), np.int32), (2, 5)).any()
+
+
+def scores(mask: np.ndarray) -> np.ndarray:
+    """Return logits (2, H, W) whose arg max is `mask`."""
+    return np.stack([np.where(mask, -1, 1), np.where(mask, 1, -1)]).astype(np.float16)
+
+
+def test_stage(tmp_path: Path) -> None:
+    context = make_context(tmp_path)
+    boxes: list[list[Box]] = [[(1, 1, 4, 3), (5, 1, 7, 4)], [], [(0, 2, 90, 90)]]
+    facts = {"stride": 1, "network_size": [4, 7], "frame_size": [4, 7]}
+    record = write_input(context, "appearance-scores", {"scores": np.stack([scores(MASK)] * 3)}, facts)
+    job = make_job("box-pruning", write_xml_item(tmp_path / "data", boxes), inputs=[record])
+    done = compute(job, context)
+    assert done.counts == {"frames": 3, "boxes": 3, "frames_without_boxes": 1}
+    with Artifact(tmp_path / done.path) as artifact:
+        regions = np.stack([artifact.frame("regions", n) for n in range(3)])
+        table = artifact.table("boxes")
+        artifact.verify()
+    assert np.array_equal(regions[0], MASK) and not regions[1].any()
+    assert np.array_equal(regions[2] == 1, MASK & (np.arange(4) >= 2)[:, None])
+    expected = pd.DataFrame(
+        [(0, 0, 1, 1, 4, 3, 1.0, 5), (0, 1, 5, 1, 7, 4, 1 / 6, 1), (2, 0, 0, 2, 7, 4, 3 / 14, 3)],
+        columns=["frame", "box", "x0", "y0", "x1", "y1", "overlap", "area"],
+    )
+    pd.testing.assert_frame_equal(table, expected)
+
+
+def test_stage_on_a_video_without_any_box(tmp_path: Path) -> None:
+    context = make_context(tmp_path)
+    facts = {"stride": 1, "network_size": [4, 7], "frame_size": [4, 7]}
+    record = write_input(context, "appearance-scores", {"scores": scores(MASK)[None]}, facts)
+    done = compute(make_job("box-pruning", write_xml_item(tmp_path / "data", [[]]), inputs=[record]), context)
+    assert done.counts == {"frames": 1, "boxes": 0, "frames_without_boxes": 1}
+    with Artifact(tmp_path / done.path) as artifact:
+        assert len(artifact.table("boxes")) == 0 and not artifact.frame("regions", 0).any()
+
+
+def test_stage_reads_no_masks(tmp_path: Path) -> None:
+    """It works where the item has none."""
+    item = write_xml_item(tmp_path / "data", [[(1, 1, 4, 3)]])
+    assert item.masks == () and not any(path.exists() for path in item.frames)

@@ -1,0 +1,198 @@
+"""Pictures, masks and boxes: every encoding that data sets use, and every way a file can be broken."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from builders import make_item, texture, vid_xml, write_jpeg, write_png, write_voc
+from fusionseg.pipeline.errors import BadFile
+from fusionseg.pipeline.images import (
+    VOID,
+    decode_frame,
+    decode_mask,
+    image_header,
+    parse_vid_xml,
+    read_boxes,
+    read_frame,
+    read_mask,
+    read_mask_sized,
+    tight_box,
+    write_mask,
+)
+from fusionseg.pipeline.manifest import Boxes, load_items, read_manifest
+from PIL import Image
+
+LABELS = np.array([[0, 1, 2], [255, 0, 128]], np.uint8)
+
+
+def save(path: Path, image: Image.Image) -> Path:
+    image.save(path)
+    return path
+
+
+def test_frame_is_bgr(tmp_path: Path) -> None:
+    red = np.zeros((4, 5, 3), np.uint8)
+    red[..., 0] = 200
+    item = make_item(frames=[write_png(tmp_path / "f.png", red)])
+    frame = read_frame(item, 0)
+    assert frame.shape == (4, 5, 3) and (frame == [0, 0, 200]).all()
+
+
+def test_grey_and_transparent_frames_have_three_channels(tmp_path: Path) -> None:
+    grey = save(tmp_path / "g.png", Image.fromarray(LABELS))
+    assert (decode_frame(grey.read_bytes()) == LABELS[..., None]).all()
+    clear = save(tmp_path / "c.png", Image.fromarray(np.dstack([LABELS] * 4), "RGBA"))
+    assert decode_frame(clear.read_bytes()).shape == (2, 3, 3)
+
+
+@pytest.mark.parametrize("name", ["f.jpg", "f.png"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
+def test_cut_off_picture_is_refused_by_its_header_check(tmp_path: Path, name: str, share: float) -> None:
+    path = tmp_path / name
+    assert cv2.imwrite(str(path), texture((120, 160), 0))
+    data = path.read_bytes()
+    assert image_header(data) == (160, 120)
+    assert image_header(data + bytes(20)) == (160, 120)  # some writers pad
+    with pytest.raises(ValueError, match="not a picture|truncated"):
+        image_header(data[: int(len(data) * share)])
+
+
+def test_missing_or_broken_frame_is_named(tmp_path: Path) -> None:
+    (tmp_path / "words.jpg").write_text("words")
+    (tmp_path / "empty.jpg").touch()
+    for name in ("words", "empty", "gone"):
+        with pytest.raises(BadFile, match=rf"{name}\.jpg: .*\[tiny, clip\]") as caught:
+            read_frame(make_item(frames=[tmp_path / f"{name}.jpg"]), 0)
+        assert (caught.value.dataset, caught.value.name) == ("tiny", "clip")
+
+
+def palette_image() -> Image.Image:
+    image = Image.new("P", (3, 2))
+    image.putpalette([(37 * n) % 256 for n in range(768)])
+    image.putdata(LABELS.reshape(-1).tolist())
+    return image
+
+
+def test_masks_give_raw_values_whatever_their_encoding(tmp_path: Path) -> None:
+    assert np.array_equal(decode_mask(save(tmp_path / "grey.png", Image.fromarray(LABELS))), LABELS)
+    assert np.array_equal(decode_mask(save(tmp_path / "indexed.png", palette_image())), LABELS)
+    bits = write_png(tmp_path / "bits.png", LABELS > 0)
+    assert np.array_equal(decode_mask(bits), (LABELS > 0) * 255)
+    deep = save(tmp_path / "deep.png", Image.fromarray(LABELS.astype(np.uint16) * 257))
+    assert np.array_equal(decode_mask(deep) > 0, LABELS > 0)
+    colour = np.zeros((2, 3, 3), np.uint8)
+    colour[..., 1] = LABELS
+    assert np.array_equal(decode_mask(write_png(tmp_path / "colour.png", colour)), LABELS)
+
+
+def test_alpha_is_no_object(tmp_path: Path) -> None:
+    clear = np.dstack([np.zeros((2, 3, 3), np.uint8), np.full((2, 3), 255, np.uint8)])
+    assert not decode_mask(save(tmp_path / "a.png", Image.fromarray(clear, "RGBA"))).any()
+
+
+def test_mask_merges_objects_and_keeps_void(tmp_path: Path) -> None:
+    path = save(tmp_path / "m.png", palette_image())
+    frames = [tmp_path / "f.png"]
+    plain = make_item(frames=frames, masks=(path,))
+    assert np.array_equal(read_mask(plain, 0), [[0, 1, 1], [1, 0, 1]])
+    void = make_item(frames=frames, masks=(path,), void=255)
+    assert np.array_equal(read_mask(void, 0), [[0, 1, 1], [VOID, 0, 1]])
+    other = make_item(frames=frames, masks=(path,), void=128)
+    assert np.array_equal(read_mask(other, 0), [[0, 1, 1], [1, 0, VOID]])
+
+
+def test_voc_palette_files_are_read_by_index(tmp_path: Path) -> None:
+    (item,) = load_items(write_voc(tmp_path, ["a"]), "train", tmp_path)
+    mask = read_mask(item, 0)
+    assert (mask[6:14, 4:12] == 1).all() and (mask[18:22, 30:36] == 1).all()
+    assert (mask[5, 4:12] == VOID).all() and (mask == 1).sum() == 64 + 24 and (mask == VOID).sum() == 8
+
+
+def test_mask_of_another_size_is_refused_or_resized_by_nearest(tmp_path: Path) -> None:
+    path = save(tmp_path / "m.png", palette_image())
+    strict = make_item(frames=[tmp_path / "f.png"], masks=(path,), void=255)
+    assert np.array_equal(read_mask_sized(strict, 0, (2, 3)), read_mask(strict, 0))
+    with pytest.raises(BadFile, match=r"m\.png: mask is 3x2, its frame 6x4; .*allow_mask_resize"):
+        read_mask_sized(strict, 0, (4, 6))
+    lenient = make_item(frames=[tmp_path / "f.png"], masks=(path,), void=255, allow_mask_resize=True)
+    expected = read_mask(strict, 0).repeat(2, 0).repeat(2, 1)
+    assert np.array_equal(read_mask_sized(lenient, 0, (4, 6)), expected)
+
+
+def test_broken_mask_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "m.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90), np.uint8)).save(path)
+    data = path.read_bytes()
+    for broken in (b"", b"words", data[:60], data[: len(data) // 2]):
+        path.write_bytes(broken)
+        with pytest.raises(BadFile, match=r"m\.png: mask can't be decoded"):
+            read_mask(make_item(frames=[tmp_path / "f.png"], masks=(path,)), 0)
+
+
+def test_written_mask_is_an_indexed_png_of_zero_and_one(tmp_path: Path) -> None:
+    mask = LABELS > 1
+    write_mask(tmp_path / "deep" / "m.png", mask)
+    with Image.open(tmp_path / "deep" / "m.png") as image:
+        assert image.mode == "P" and image.getpalette()[:6] == [0, 0, 0, 128, 0, 0]  # type: ignore[index]
+        assert np.array_equal(np.asarray(image), mask.astype(np.uint8))
+    assert np.array_equal(decode_mask(tmp_path / "deep" / "m.png"), mask)
+
+
+def test_vid_boxes_get_exclusive_ends() -> None:
+    boxes = [(0, 0, 1, 1), (3, 4, 30, 20)]
+    found = parse_vid_xml(vid_xml(boxes))
+    assert found.dtype == np.int32 and found.tolist() == [list(b) for b in boxes]
+    assert "<xmin>3</xmin>" in vid_xml(boxes) and "<xmax>29</xmax>" in vid_xml(boxes)
+    assert parse_vid_xml(vid_xml([])).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "words", "<annotation>", "<a><bndbox><xmin>1</xmin></bndbox></a>",
+        vid_xml([(0, 0, 1, 1)]).replace("<xmin>0", "<xmin>left"), vid_xml([(0, 0, 1, 1)]).replace("<xmin>0", "<xmin>"),
+        vid_xml([(0, 0, 1, 1)]).replace("<xmin>0", "<xmin>nan"), vid_xml([(0, 0, 1, 1)]).replace("<xmin>0", "<xmin>inf"),
+        vid_xml([(0, 0, 10**10, 1)]), "\udcff",
+    ],
+)  # fmt: skip
+def test_broken_annotation_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "000000.xml"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    item = make_item(frames=[tmp_path / "000000.JPEG"], boxes=Boxes((path,), derived=False))
+    with pytest.raises(BadFile, match=r"000000\.xml: not an ImageNet-VID annotation"):
+        read_boxes(item, 0)
+
+
+def test_derived_box_is_tight_around_object_and_not_void(tmp_path: Path) -> None:
+    label = np.zeros((10, 12), np.uint8)
+    label[3:6, 2:9], label[8, 11] = 1, 255
+    path = write_png(tmp_path / "m.png", label)
+    item = make_item(frames=[tmp_path / "f.png"], boxes=Boxes((path,), derived=True), void=255)
+    assert read_boxes(item, 0).tolist() == [[2, 3, 9, 6]]
+    write_png(path, np.zeros((10, 12), np.uint8))
+    assert read_boxes(item, 0).shape == (0, 4)
+
+
+def test_tight_box() -> None:
+    mask = np.zeros((5, 7), bool)
+    assert tight_box(mask) is None and tight_box(mask[:0]) is None
+    mask[4, 6] = True
+    assert tight_box(mask) == (6, 4, 7, 5)
+    mask[1, 2] = True
+    assert tight_box(mask) == (2, 1, 7, 5)
+
+
+def test_jpeg_builder_gives_a_whole_file(tmp_path: Path) -> None:
+    assert image_header(write_jpeg(tmp_path / "a.jpg", texture((24, 40), 0)).read_bytes()) == (40, 24)
+
+
+@pytest.mark.real
+def test_real_one_bit_masks_and_void(real_data: Path) -> None:
+    items = load_items(read_manifest("davis2016-small"), "motion", real_data)
+    bumps = next(i for i in items if i.name == "bmx-bumps")
+    empty = sum(not read_mask(bumps, n).any() for n in range(len(bumps.frames)))
+    assert empty == 14
+    (stills,) = load_items(read_manifest("coco-objects"), "train", real_data)
+    values = set(np.unique(np.concatenate([read_mask(stills, n).ravel() for n in range(0, 403, 20)])).tolist())
+    assert values <= {0, 1, VOID} and {0, 1} <= values

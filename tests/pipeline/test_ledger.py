@@ -1,0 +1,171 @@
+"""Digests of outside files: taken once, remembered, and never of broken pictures."""
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import LONG_AGO, age, texture, write_davis, write_jpeg, write_png, write_vid, write_voc
+from fusionseg.pipeline import ledger as module
+from fusionseg.pipeline.errors import BadFile
+from fusionseg.pipeline.ledger import Ledger
+from fusionseg.pipeline.manifest import Item, load_items
+
+
+@pytest.fixture
+def item(tmp_path: Path) -> Item:
+    """Return a video of three frames with masks and boxes, on disk for long."""
+    (found,) = load_items(write_davis(tmp_path / "data", {"bear": 3}), "train", tmp_path / "data")
+    age(tmp_path / "data")
+    return found
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list of kinds whose files are read, growing."""
+    seen: list[str] = []
+    original = module._read
+
+    def spy(item: Item, kind: str, paths: tuple[Path, ...]) -> dict[str, object]:
+        seen.append(kind)
+        return original(item, kind, paths)
+
+    monkeypatch.setattr(module, "_read", spy)
+    return seen
+
+
+def test_files_are_read_once_and_remembered_by_the_next_process(tmp_path: Path, item: Item, reads: list[str]) -> None:
+    first = Ledger(tmp_path / "digests.json")
+    digest = first.digest(item, "frames")
+    assert first.digest(item, "frames") == digest and reads == ["frames"]
+    first.save()
+    assert Ledger(tmp_path / "digests.json").digest(item, "frames") == digest and reads == ["frames"]
+
+
+def test_a_changed_file_is_read_again(tmp_path: Path, item: Item, reads: list[str]) -> None:
+    ledger = Ledger(tmp_path / "digests.json")
+    before = ledger.digest(item, "frames")
+    write_jpeg(item.frames[1], texture((24, 40), 99))
+    os.utime(item.frames[1], (LONG_AGO + 5, LONG_AGO + 5))
+    assert ledger.digest(item, "frames") != before and len(reads) == 2
+
+
+def test_a_touched_file_is_read_again_but_is_the_same(tmp_path: Path, item: Item, reads: list[str]) -> None:
+    ledger = Ledger(tmp_path / "digests.json")
+    before = ledger.digest(item, "frames")
+    os.utime(item.frames[1], (LONG_AGO + 5, LONG_AGO + 5))
+    assert ledger.digest(item, "frames") == before and len(reads) == 2
+
+
+def test_files_written_just_now_are_not_remembered(tmp_path: Path, item: Item, reads: list[str]) -> None:
+    """They could change once more within one tick of their time stamp."""
+    item.frames[0].touch()
+    ledger = Ledger(tmp_path / "digests.json")
+    for _ in range(2):
+        ledger.digest(item, "frames")
+    assert reads == ["frames", "frames"]
+    ledger.save()
+    assert not (tmp_path / "digests.json").exists()
+
+
+def test_the_place_does_not_matter(tmp_path: Path, item: Item) -> None:
+    shutil.copytree(tmp_path / "data", tmp_path / "moved")
+    move = lambda path: tmp_path / "moved" / path.relative_to(tmp_path / "data")  # noqa: E731
+    moved = replace(item, frames=tuple(move(p) for p in item.frames))
+    ledger = Ledger(tmp_path / "digests.json")
+    assert ledger.digest(moved, "frames") == ledger.digest(item, "frames")
+
+
+def test_digest_sees_content_name_order_number_and_kind(tmp_path: Path, item: Item) -> None:
+    ledger = Ledger(tmp_path / "digests.json")
+    digests = [
+        ledger.digest(item, "frames"), ledger.digest(item, "masks"), ledger.digest(item, "boxes"),
+        ledger.digest(replace(item, frames=item.frames[:2]), "frames"),
+        ledger.digest(replace(item, frames=item.frames[::-1]), "frames"),
+    ]  # fmt: skip
+    renamed = item.frames[2].with_name("00003.jpg")
+    shutil.copy(item.frames[2], renamed)
+    digests.append(ledger.digest(replace(item, frames=(*item.frames[:2], renamed)), "frames"))
+    assert len(set(digests)) == len(digests)
+
+
+def test_how_masks_are_read_is_part_of_their_digest_and_not_of_the_frames(tmp_path: Path, item: Item) -> None:
+    ledger = Ledger(tmp_path / "digests.json")
+    variants = [item, replace(item, void=255), replace(item, allow_mask_resize=True)]
+    assert len({ledger.digest(v, "masks") for v in variants}) == 3
+    assert len({ledger.digest(v, "boxes") for v in variants}) == 3
+    assert len({ledger.digest(v, "frames") for v in variants}) == 1
+
+
+@pytest.mark.parametrize("text", ["", "{", "words"])
+def test_a_damaged_ledger_is_begun_anew(tmp_path: Path, item: Item, text: str) -> None:
+    (tmp_path / "digests.json").write_text(text)
+    ledger = Ledger(tmp_path / "digests.json")
+    digest = ledger.digest(item, "frames")
+    ledger.save()
+    assert Ledger(tmp_path / "digests.json").digest(item, "frames") == digest
+
+
+def test_truncated_frame_is_named(tmp_path: Path, item: Item) -> None:
+    item.frames[1].write_bytes(item.frames[1].read_bytes()[:-30])
+    with pytest.raises(BadFile, match=r"00001\.jpg: truncated JPEG .*\[tiny-davis, bear\]") as caught:
+        Ledger(tmp_path / "digests.json").digest(item, "frames")
+    assert (caught.value.dataset, caught.value.name) == ("tiny-davis", "bear")
+
+
+def test_frame_of_another_size_than_the_first_is_named(tmp_path: Path, item: Item) -> None:
+    write_jpeg(item.frames[2], texture((24, 41), 0))
+    with pytest.raises(BadFile, match=r"00002\.jpg: frame is 41x24, the video's first 40x24"):
+        Ledger(tmp_path / "digests.json").digest(item, "frames")
+
+
+def test_mask_of_another_size_than_its_frame_is_named(tmp_path: Path, item: Item) -> None:
+    write_png(item.masks[2], np.zeros((24, 41), np.uint8))
+    ledger = Ledger(tmp_path / "digests.json")
+    with pytest.raises(BadFile, match=r"00002\.png: mask is 41x24, its frame 40x24; .*allow_mask_resize"):
+        ledger.digest(item, "masks")
+    assert ledger.digest(replace(item, allow_mask_resize=True), "masks")
+
+
+def test_mask_that_only_gives_a_box_must_have_the_size_of_its_frame_too(tmp_path: Path, item: Item) -> None:
+    """Its box would lie elsewhere in the frame."""
+    write_png(item.masks[2], np.zeros((48, 80), np.uint8))
+    with pytest.raises(BadFile, match=r"00002\.png: mask is 80x48, its frame 40x24"):
+        Ledger(tmp_path / "digests.json").digest(item, "boxes")
+
+
+def test_all_masks_of_one_wrong_size_are_found(tmp_path: Path, item: Item) -> None:
+    for path in item.masks:
+        write_png(path, np.zeros((12, 20), np.uint8))
+    with pytest.raises(BadFile, match=r"00000\.png: mask is 20x12"):
+        Ledger(tmp_path / "digests.json").digest(item, "masks")
+
+
+def test_result_masks_of_others_are_compared_with_the_frames(tmp_path: Path, item: Item) -> None:
+    paths = tuple(write_png(tmp_path / f"fseg/{n}.png", np.zeros((24, 40 if n < 2 else 39), bool)) for n in range(3))
+    with_others = replace(item, others={"A": item.masks, "FSEG": paths})
+    with pytest.raises(BadFile, match=r"fseg/2\.png: mask is 39x24"):
+        Ledger(tmp_path / "digests.json").digest(with_others, "others")
+
+
+def test_stills_may_differ_in_size_but_not_from_their_masks(tmp_path: Path) -> None:
+    voc = write_voc(tmp_path, ["a", "b"])
+    write_jpeg(tmp_path / "JPEGImages/b.jpg", texture((30, 30), 0))
+    (stills,) = load_items(voc, "train", tmp_path)
+    ledger = Ledger(tmp_path / "digests.json")
+    assert ledger.digest(stills, "frames")
+    with pytest.raises(BadFile, match=r"b\.png: mask is 40x24, its frame 30x30") as caught:
+        ledger.digest(stills, "masks")
+    assert caught.value.name == "b"  # the picture, not the whole set
+
+
+def test_boxes_of_xml_files(tmp_path: Path) -> None:
+    (video,) = load_items(write_vid(tmp_path, {"clip": 3}), "train", tmp_path)
+    ledger = Ledger(tmp_path / "digests.json")
+    before = ledger.digest(video, "boxes")
+    assert video.boxes is not None
+    text = video.boxes.paths[0].read_text().replace("<xmin>4", "<xmin>5")
+    video.boxes.paths[0].write_text(text)
+    assert ledger.digest(video, "boxes") != before

@@ -1,0 +1,243 @@
+"""Data manifests: what is found, in which order, and what is said of what isn't."""
+
+from pathlib import Path
+from typing import Any
+
+import fusionseg.data_manifests
+import pytest
+import yaml
+from builders import write_davis, write_png, write_vid, write_voc
+from fusionseg.pipeline.errors import BadFile, UserError
+from fusionseg.pipeline.manifest import DataManifest, load_items, natural, read_manifest, split_names
+from hypothesis import given
+from hypothesis import strategies as st
+
+BASE: dict[str, Any] = {
+    "name": "own", "title": "Own", "kind": "videos", "licence": "none", "frames": "{video}/{frame}.png",
+    "splits": {"all": ["clip"]},
+}  # fmt: skip
+
+
+def manifest(**changes: Any) -> DataManifest:
+    return DataManifest.model_validate(BASE | changes)
+
+
+def write_frames(root: Path, video: str, names: list[str]) -> None:
+    import numpy as np
+
+    for name in names:
+        write_png(root / video / f"{name}.png", np.zeros((2, 3, 3), np.uint8))
+
+
+def test_davis_layout(tmp_path: Path) -> None:
+    items = load_items(write_davis(tmp_path, {"bear": 3, "bus": 2}), "train", tmp_path)
+    assert [(i.dataset, i.name, i.stills, i.protocol) for i in items] == [
+        ("tiny-davis", "bear", False, "davis2016"), ("tiny-davis", "bus", False, "davis2016")
+    ]  # fmt: skip
+    bear = items[0]
+    assert bear.frames == tuple(tmp_path / f"JPEGImages/480p/bear/{n:05}.jpg" for n in range(3))
+    assert bear.masks == tuple(tmp_path / f"Annotations/480p/bear/{n:05}.png" for n in range(3))
+    assert bear.boxes is not None and bear.boxes.derived and bear.boxes.paths == bear.masks
+    assert bear.void is None
+
+
+def test_voc_layout_is_one_item_of_stills(tmp_path: Path) -> None:
+    (item,) = load_items(write_voc(tmp_path, ["2007_000032", "2007_000039"]), "train", tmp_path)
+    assert item.stills and item.name == "train" and item.void == 255 and item.boxes is None
+    assert [p.name for p in item.frames] == ["2007_000032.jpg", "2007_000039.jpg"]
+    assert [p.name for p in item.masks] == ["2007_000032.png", "2007_000039.png"]
+
+
+def test_vid_layout_with_nested_names_and_numbered_list(tmp_path: Path) -> None:
+    name = "ILSVRC2015_VID_train_0000/ILSVRC2015_train_00010001"
+    (item,) = load_items(write_vid(tmp_path, {name: 3}), "train", tmp_path)
+    assert item.name == name and item.masks == ()
+    assert item.boxes is not None and not item.boxes.derived
+    assert item.boxes.paths[2] == tmp_path / f"Annotations/VID/train/{name}/000002.xml"
+
+
+def test_frames_stand_in_natural_order(tmp_path: Path) -> None:
+    write_frames(tmp_path, "clip", ["10", "9", "1", "100"])
+    (item,) = load_items(manifest(), "all", tmp_path)
+    assert [p.stem for p in item.frames] == ["1", "9", "10", "100"]
+
+
+@given(st.lists(st.integers(0, 10**9), min_size=1, unique=True))
+def test_natural_order_is_that_of_numbers(numbers: list[int]) -> None:
+    assert sorted([f"frame{n}.png" for n in numbers], key=natural) == [f"frame{n}.png" for n in sorted(numbers)]
+
+
+@given(st.lists(st.text(min_size=1)))
+def test_any_names_can_be_sorted(names: list[str]) -> None:
+    assert sorted(sorted(names, key=natural, reverse=True), key=natural) == sorted(names, key=natural)
+
+
+@pytest.mark.parametrize("name", ["clip", "my clip", "Größe", "clip [1]", "take*", "what?"])
+def test_videos_may_have_any_name(tmp_path: Path, name: str) -> None:
+    write_frames(tmp_path, name, ["0", "1"])
+    write_frames(tmp_path, "takeover", ["7"])  # `take*` is no pattern
+    (item,) = load_items(manifest(splits={"all": [name]}), "all", tmp_path)
+    assert item.name == name and [p.stem for p in item.frames] == ["0", "1"]
+
+
+def test_only_hides_what_a_stage_may_not_see(tmp_path: Path) -> None:
+    (item,) = load_items(write_davis(tmp_path, {"bear": 2}), "train", tmp_path)
+    assert item.only(()).files("masks") == item.only(()).files("boxes") == item.only(()).files("others") == ()
+    assert item.only(("boxes",)).masks == () and item.only(("boxes",)).boxes == item.boxes
+    assert item.only(("masks",)).boxes is None and item.only(("masks",)).masks == item.masks
+    assert item.only(()).frames == item.frames  # their number and names are no secret
+
+
+def test_missing_folder_tells_how_to_give_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"own: no folder .*nowhere; give it with --data ROOT or --data own=ROOT"):
+        load_items(manifest(), "all", tmp_path / "nowhere")
+
+
+def test_video_without_frames_is_bad(tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match=r"video 'clip' of own has no frames") as caught:
+        load_items(manifest(), "all", tmp_path)
+    assert (caught.value.dataset, caught.value.name) == ("own", "clip")
+
+
+def test_missing_mask_is_named_with_its_frame(tmp_path: Path) -> None:
+    davis = write_davis(tmp_path, {"bear": 3})
+    (tmp_path / "Annotations/480p/bear/00001.png").unlink()
+    with pytest.raises(BadFile, match=r"00001\.png: missing mask of 00001\.jpg \(tiny-davis, bear\)") as caught:
+        load_items(davis, "train", tmp_path)
+    assert caught.value.name == "bear"
+
+
+def test_missing_files_of_stills_are_named_one_by_one(tmp_path: Path) -> None:
+    voc = write_voc(tmp_path, ["a", "b", "c"])
+    (tmp_path / "SegmentationClass/b.png").unlink()
+    with pytest.raises(BadFile, match=r"b\.png: missing mask of b\.jpg") as caught:
+        load_items(voc, "train", tmp_path)
+    assert caught.value.name == "b"
+    (item,) = load_items(voc, "train", tmp_path, leave_out=["b"])
+    assert [p.stem for p in item.frames] == ["a", "c"]
+
+
+def test_leaving_out_all_is_an_error(tmp_path: Path) -> None:
+    davis = write_davis(tmp_path, {"bear": 1, "bus": 1})
+    assert [i.name for i in load_items(davis, "train", tmp_path, ["bear"])] == ["bus"]
+    with pytest.raises(UserError, match="nothing is left of the split 'train'"):
+        load_items(davis, "train", tmp_path, ["bear", "bus"])
+
+
+def test_others_are_optional_but_whole(tmp_path: Path) -> None:
+    davis = write_davis(tmp_path, {"bear": 2, "bus": 2})
+    davis = davis.model_copy(update={"others": {"FSEG": "fseg/{video}/{frame}.png"}})
+    import numpy as np
+
+    write_png(tmp_path / "fseg/bear/00000.png", np.zeros((24, 40), bool))
+    with pytest.raises(BadFile, match=r"fseg/bear/00001\.png: missing result mask of 00001\.jpg"):
+        load_items(davis, "train", tmp_path)
+    write_png(tmp_path / "fseg/bear/00001.png", np.zeros((24, 40), bool))
+    bear, bus = load_items(davis, "train", tmp_path)
+    assert len(bear.others["FSEG"]) == 2 and bus.others == {}
+    assert bear.files("others") == bear.others["FSEG"]
+
+
+def test_splits(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("a 1\n\n  b\n", encoding="utf-8")
+    (tmp_path / "empty.txt").write_text("\n")
+    own = manifest(
+        splits={"x": ["q"], "y": {"file": "list.txt"}, "none": {"file": "gone.txt"}, "empty": {"file": "empty.txt"}, "void": []}
+    )
+    assert split_names(own, "x", tmp_path) == ["q"]
+    assert split_names(own, "y", tmp_path) == ["a", "b"]
+    with pytest.raises(UserError, match=r"has no split 'z'; it has: x, y, none, empty, void"):
+        split_names(own, "z", tmp_path)
+    with pytest.raises(UserError, match=r"list of the split 'none', .*gone\.txt, is not there"):
+        split_names(own, "none", tmp_path)
+    for name in ("empty", "void"):
+        with pytest.raises(UserError, match=f"split '{name}' is empty"):
+            split_names(own, name, tmp_path)
+
+
+def written(folder: Path, **changes: Any) -> str:
+    path = folder / "own.yaml"
+    path.write_text(yaml.safe_dump(BASE | changes), encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"colour": "red"}, r"unknown key 'colour'; known here: name, title"),
+        ({"kind": "video"}, r"kind: .*found 'video'"),
+        ({"frames": "/data/{video}/{frame}.png"}, "frames: .*below the data root"),
+        ({"masks": "../{video}/{frame}.png"}, "masks: .*below the data root"),
+        ({"void": 0}, "void: .*found 0"),
+        ({"void": 256}, "void"),
+        ({"protocol": "davis"}, "protocol: .*davis2016"),
+        ({"splits": {"all": {"file": "a.txt", "files": "b"}}}, "splits"),
+    ],
+)
+def test_wrong_manifest_is_one_line_that_names_file_and_field(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=rf"own\.yaml: .*{words}") as caught:
+        read_manifest(written(tmp_path, **changes))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pattern", ["{vid}/{frame}.png", "{video}/{frame:05d}.png", "{video}/{frame.png", "{}/{frame}.png"])
+def test_wrong_placeholder_is_told_not_thrown(tmp_path: Path, pattern: str) -> None:
+    write_frames(tmp_path, "clip", ["0"])
+    with pytest.raises(UserError, match="frames"):
+        load_items(read_manifest(written(tmp_path, frames=pattern)), "all", tmp_path)
+
+
+def test_missing_field_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("name: own\n")
+    with pytest.raises(UserError, match=r"own\.yaml: title: Field required \(and 4 more\)"):
+        read_manifest(str(path))
+
+
+@pytest.mark.parametrize("text", ["a: [1", "", "- 1", "words", "3"])
+def test_what_is_no_manifest_at_all(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"own\.yaml: ") as caught:
+        read_manifest(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_text_that_is_not_utf8_is_told_not_thrown(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_bytes("name: Größe\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"own\.yaml.*UTF-8"):
+        read_manifest(str(path))
+
+
+def test_unknown_manifest_lists_those_that_come_with_the_package() -> None:
+    with pytest.raises(UserError, match=r"no data manifest 'davis16'.*known: .*davis2016.*voc2012-sbd"):
+        read_manifest("davis16")
+
+
+SHIPPED = sorted(p.stem for p in Path(fusionseg.data_manifests.__file__ or "").parent.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_manifests_are_valid_and_named_as_their_file(name: str) -> None:
+    found = read_manifest(name)
+    assert found.name == name and found.title and found.licence and found.splits
+
+
+def test_davis_has_its_thirty_and_twenty_sequences_apart() -> None:
+    splits = read_manifest("davis2016").splits
+    assert (len(splits["train"]), len(splits["val"])) == (30, 20)  # type: ignore[arg-type]
+    small = read_manifest("davis2016-small").splits
+    names = [name for split in small.values() for name in split]  # type: ignore[union-attr]
+    assert len(names) == len(set(names)) == 30
+    assert sorted(names) == sorted(splits["train"])  # type: ignore[arg-type]
+
+
+@pytest.mark.real
+def test_real_data_sets_load(real_data: Path) -> None:
+    small = read_manifest("davis2016-small")
+    items = [item for split in small.splits for item in load_items(small, split, real_data)]
+    assert len(items) == 30 and sum(len(i.frames) for i in items) == 2079
+    assert all(len(i.masks) == len(i.frames) == len(i.others["FSEG (published masks)"]) for i in items)
+    (stills,) = load_items(read_manifest("coco-objects"), "train", real_data)
+    assert len(stills.frames) == len(stills.masks) == 403

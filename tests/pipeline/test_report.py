@@ -1,0 +1,389 @@
+"""The report against a run whose scores, masks and verdicts are known."""
+
+import base64
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from report_fixtures import (
+    DATA_SET,
+    FRAMES,
+    SCORES,
+    TinyRun,
+    fill_prediction,
+    fill_scoring,
+    make_manifest,
+    make_run,
+    make_video,
+    true_mask,
+    write_artifact,
+)
+
+from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.report import duration, finish, percent
+from fusionseg.pipeline.report_curves import nice_top
+from fusionseg.pipeline.report_pictures import overlay
+
+VOID_TAGS = {"meta", "link", "img", "br", "hr"}
+
+
+class Page(HTMLParser):
+    """Tables by id (or caption) as rows of cell texts, pictures, all text, and every address the page names."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tables: dict[str, list[list[str]]] = {}
+        self.images: list[dict[str, str]] = []
+        self.figures: list[str] = []
+        self.addresses: list[str] = []
+        self.tags: list[str] = []
+        self.sections: dict[str, str] = {}
+        self._open: list[str] = []
+        self._section = ""
+        self._table: list[list[str]] = []
+        self.feed(text)
+        assert not self._open, f"not closed: {self._open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        self.tags.append(tag)
+        if tag not in VOID_TAGS:
+            self._open.append(tag)
+        self.addresses += [values[name] for name in ("src", "href") if name in values]
+        if tag == "section":
+            self._section = values["id"]
+            self.sections[self._section] = ""
+        elif tag == "table":
+            self._table = self.tables[values.get("id") or f"table {len(self.tables)}"] = []
+        elif tag == "tr":
+            self._table.append([])
+        elif tag in ("td", "th"):
+            self._table[-1].append("")
+        elif tag == "img":
+            self.images.append(values)
+        elif tag == "figure":
+            self.figures.append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._section:
+            self.sections[self._section] += data
+        if self._open and self._open[-1] in ("td", "th") and self._table:
+            self._table[-1][-1] += data.strip()
+        if "figure" in self._open:
+            self.figures[-1] += data.strip()
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> TinyRun:
+    return make_run(tmp_path)
+
+
+def report(run: TinyRun) -> tuple[Page, list[str]]:
+    """The page and the printed lines of a run as it stands."""
+    run.save()
+    lines: list[str] = []
+    path = finish(run.root, run.record["name"], lines.append)
+    return Page(path.read_text(encoding="utf-8")), lines
+
+
+def decode(image: dict[str, str]) -> np.ndarray:
+    """Pixels of a picture of the page, BGR."""
+    kind, _, data = image["src"].partition(",")
+    assert kind == "data:image/jpeg;base64"
+    pixels = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+    assert pixels is not None
+    return pixels
+
+
+def test_prints_the_means_over_sequences_in_per_cent(tiny: TinyRun) -> None:
+    _, lines = report(tiny)
+    rows = {
+        line.rsplit(maxsplit=3)[0].strip(): line.split()[-3:] for line in lines if re.search(r"\d\.\d\s+\d+\.\d$", line)
+    }
+    assert rows["joint"] == ["70.0", "60.0", "65.0"]
+    assert rows["appearance"] == ["60.0", "50.0", "55.0"]
+    assert rows["flow-otsu"] == ["15.0", "15.0", "15.0"]
+    assert list(rows) == ["appearance", "motion", "average", "joint", "centre-box", "flow-otsu"]
+    assert any("Others (published)" in line and line.endswith("on 1 of 2 sequences") for line in lines)
+    assert lines[-1] == f"report: {tiny.root / 'reports/tiny.html'}"
+
+
+def test_prints_paired_differences_to_the_better_stream_and_the_best_baseline(tiny: TinyRun) -> None:
+    _, lines = report(tiny)
+    (line,) = (line for line in lines if "minus" in line)
+    # walk +30, spin -10; walk +60, spin +50 (centre-box and flow-otsu both have 15.0: the first one counts).
+    assert "joint minus appearance (better stream): +10.0 points of J [-10.0, +30.0]" in line
+    assert "joint minus centre-box (best baseline): +55.0 points of J [+50.0, +60.0]" in line
+
+
+def test_prints_the_yield_of_the_weak_labels(tiny: TinyRun) -> None:
+    _, lines = report(tiny)
+    wanted = "weak labels: 5 boxes seen -> 3 passed the box test -> 2 passed both tests -> 2 labelled frames"
+    assert wanted in lines
+
+
+def test_headline_and_sequence_tables(tiny: TinyRun) -> None:
+    page, _ = report(tiny)
+    headline = {row[0]: row for row in page.tables["headline"]}
+    assert headline["joint"] == ["joint", "70.0", "60.0", "65.0", "100.0", "0.0", "50.0", "0.0", "2", "model"]
+    assert headline["Others (published)"][-2:] == ["1", "published masks"]
+    tables = [rows for name, rows in page.tables.items() if name.startswith("table ")]
+    assert [rows[0][0] for rows in tables] == ["Sequence", "Sequence"]
+    region = {row[0]: dict(zip(tables[0][0], row, strict=True)) for row in tables[0][1:]}
+    assert set(region) == {"walk", "spin", "mean"}
+    assert region["walk"]["joint"] == "80.0"
+    assert region["spin"]["Others (published)"] == "–"
+    assert region["mean"]["motion"] == "45.0"
+
+
+def test_csv_files_hold_the_tables(tiny: TinyRun) -> None:
+    report(tiny)
+    frames = pd.read_csv(tiny.root / "reports/tiny-per_frame.csv")
+    assert len(frames) == (FRAMES - 2) * sum(map(len, SCORES.values()))
+    spin = frames[(frames["sequence"] == "spin") & (frames["method"] == "motion")]
+    assert spin["J"].to_list() == [0.3] * 3
+    assert spin["frame"].to_list() == [1, 2, 3]
+    overall = pd.read_csv(tiny.root / "reports/tiny-overall.csv")
+    joint = overall.loc[overall["method"] == "joint", ["J", "F", "JF", "sequences"]]
+    assert joint.to_numpy().tolist() == [[0.7, 0.6, 0.65, 2]]
+
+
+def test_page_needs_no_network_and_no_script(tiny: TinyRun) -> None:
+    page, _ = report(tiny)
+    assert "script" not in page.tags
+    assert "iframe" not in page.tags
+    # Beyond data URIs only links that a reader may follow.
+    assert [a for a in page.addresses if not a.startswith("data:")] == []
+    text = (tiny.root / "reports/tiny.html").read_text()
+    assert "@import" not in text
+    assert "url(" not in text
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_pictures_show_the_middle_frame_and_the_masks_on_it(tiny: TinyRun) -> None:
+    page, _ = report(tiny)
+    images = {image["alt"]: image for image in page.images}
+    assert len(page.figures) == 3 * 6
+    frame = decode(images["walk, frame 2"]).astype(int)
+    joint = decode(next(i for alt, i in images.items() if alt.startswith("walk, frame 2: joint mask"))).astype(int)
+    changed = np.abs(joint - frame).sum(2) > 60
+    # The middle of the left half is tinted, the middle of the right half and the background aren't.
+    assert changed[12, 12]
+    assert not changed[12, 19]
+    assert not changed[2, 2]
+    share = 100 * true_mask(2).mean() / 2
+    assert f"walk, frame 2: joint mask, {share:.1f} % of the frame" in images
+    assert any("joint · J 80.0" in figure for figure in page.figures)
+    flow = decode(images["walk, frame 2: optical flow as colours"])
+    assert flow[12, 20, 0] < 60 < 200 < flow[12, 20, 2], "yellow, red and blue in their places"
+    assert all(image["alt"] for image in page.images)
+
+
+def test_video_of_one_frame_has_dashes_for_flow_and_motion(tiny: TinyRun) -> None:
+    page, _ = report(tiny)
+    assert page.figures[-6:] == ["frame", "–flow image", "appearance", "–motion", "joint", "truth"]
+    notes = page.sections["provenance"]
+    assert "segmented by appearance alone: still." in notes
+    assert "so not scored: still." in notes
+
+
+def test_without_the_data_the_report_is_written_without_pictures(tiny: TinyRun) -> None:
+    shutil.rmtree(tiny.data)
+    page, _ = report(tiny)
+    assert page.images == []
+    assert "aren't there any more" in page.sections["pictures"]
+    assert str(tiny.data) in page.sections["pictures"]
+    assert page.tables["headline"]
+
+
+def test_one_video_without_its_files_costs_its_own_pictures_alone(tiny: TinyRun) -> None:
+    (tiny.data / "Annotations/480p/spin/00012.png").unlink()
+    page, _ = report(tiny)
+    assert {image["alt"].partition(",")[0] for image in page.images} == {"walk", "still"}
+    assert "00012.png: missing mask" in page.sections["pictures"]
+
+
+def test_frames_changed_since_the_run_are_not_shown(tiny: TinyRun) -> None:
+    make_video(tiny.data, "walk", FRAMES + 1, first=10)
+    page, _ = report(tiny)
+    assert {image["alt"].partition(",")[0] for image in page.images} == {"spin", "still"}
+    assert (
+        "walk: its frames have changed since the run: 6 of 40x24, its masks are 5 of 40x24" in page.sections["pictures"]
+    )
+
+
+def test_damaged_flow_image_costs_a_strip_not_the_report(tiny: TinyRun) -> None:
+    path = tiny.path("flow-images", "walk")
+    path.write_bytes(path.read_bytes()[:-10])
+    page, _ = report(tiny)
+    assert {image["alt"].partition(",")[0] for image in page.images} == {"spin", "still"}
+    assert "damaged artifact" in page.sections["pictures"]
+
+
+def test_funnel_and_verdicts(tiny: TinyRun) -> None:
+    page, _ = report(tiny)
+    rows = {row[0]: row[1:] for row in page.tables["funnel"]}
+    assert rows["frames"] == ["6", "–"]
+    assert rows["frames with boxes"] == ["5", "83.3"]
+    assert rows["passed the box test"] == ["3", "60.0"]
+    assert rows["labelled frames"] == ["2", "33.3"]
+    assert page.tables["verdicts"][1] == ["accepted", "2"]
+    assert len(page.tables["verdicts"]) == 5
+    assert "1 frames without boxes were skipped" in page.sections["labels"]
+
+
+def test_given_motion_weights_make_the_weak_labels_needless(tiny: TinyRun) -> None:
+    del tiny.record["stages"]["flow-filter"]
+    tiny.record["stages"]["motion-training"]["state"] = "given"
+    page, lines = report(tiny)
+    assert "weak labels: none made, the run didn't need them" in lines
+    assert "the motion stream's weights were given" in page.sections["labels"]
+    states = {row[0]: row[2] for row in page.tables["stages"]}
+    assert states["motion-training"].startswith("given: model-kkkkkkkkkkkk.safetensors, content ")
+    assert states["box-pruning"] == "not needed"
+    assert states["optical-flow"] == "not run"
+    assert "given weights, whose own history says" in page.sections["training"]
+
+
+def test_stage_states(tiny: TinyRun) -> None:
+    tiny.record["stages"]["prediction"]["records"][0]["cached"] = True
+    tiny.record["stages"]["scoring"]["state"] = "cached"
+    for record in tiny.record["stages"]["scoring"]["records"]:
+        record["cached"] = True
+    page, _ = report(tiny)
+    rows = {row[0]: row for row in page.tables["stages"]}
+    assert len(rows) == 12
+    assert rows["prediction"][2:5] == ["2 computed, 1 cached", "2.0 s", "3"]
+    assert rows["scoring"][2] == "cached"
+    assert rows["box-pruning"][2:4] == ["not run", "–"]
+
+
+def test_curves_state_what_was_kept(tiny: TinyRun) -> None:
+    page, _ = report(tiny)
+    text = page.sections["training"]
+    assert "300 steps; final loss 0.400; best validation J 62.0 at step 200 (kept)" in text
+    assert "nothing to learn" in text
+    assert page.tags.count("svg") == 4
+    svg = (tiny.root / "reports/tiny.html").read_text()
+    (line,) = re.findall(r"<title>appearance-training: validation J.*?points=\"([^\"]+)\"", svg)
+    points = [tuple(map(float, pair.split(","))) for pair in line.split()]
+    assert points[0][0] < points[1][0] < points[2][0]
+    assert points[1][1] < points[2][1] < points[0][1], "higher J is higher up"
+
+
+def test_data_with_roles_and_licences(tiny: TinyRun) -> None:
+    tiny.record["left_out"] = ["tiny/broken"]
+    page, _ = report(tiny)
+    rows = {row[0]: row for row in page.tables["data"]}
+    assert set(rows) == {"Role", "stills", "boxed", "fusion", "scored"}
+    assert rows["boxed"][2] == "demo-vid/train"
+    assert rows["scored"][4] == "3 videos: walk, spin, still"
+    assert "licence: CC0 of tests" in page.sections["provenance"]
+    assert "Left out, because a file can't be used: tiny/broken." in page.sections["provenance"]
+
+
+def test_names_are_escaped(tiny: TinyRun) -> None:
+    tiny.record["profile"]["description"] = "<script>alert(1)</script> & more"
+    page, _ = report(tiny)
+    assert "script" not in page.tags
+    assert "Tiny <videos>" in page.sections["provenance"]
+
+
+def test_two_data_sets_may_have_a_video_of_one_name(tiny: TinyRun, tmp_path: Path) -> None:
+    make_manifest(tmp_path, "other", ["walk"])
+    stages = tiny.record["stages"]
+    scores = dict.fromkeys(SCORES["walk"], (0.0, 0.0))
+    stages["scoring"]["records"].append(
+        write_artifact(tiny.root, "scoring", "walk", lambda w: fill_scoring(w, scores, "walk"), "other")
+    )
+    stages["prediction"]["records"].append(
+        write_artifact(tiny.root, "prediction", "walk", lambda w: fill_prediction(w, FRAMES), "other")
+    )
+    tiny.record["videos"]["scored"].append("other/walk")
+    tiny.record["profile"]["data"]["scored"].append({"manifest": str(tmp_path / "other.yaml"), "split": "test"})
+    page, _ = report(tiny)
+    joint = page.tables["headline"][4]
+    assert joint[:2] == ["joint", "46.7"]
+    sequences = [row[0] for row in page.tables["table 1"]]
+    assert sequences == ["Sequence", f"{DATA_SET}/walk", f"{DATA_SET}/spin", "other/walk", "mean"]
+
+
+def test_one_scored_sequence_gets_no_interval(tiny: TinyRun) -> None:
+    records = tiny.record["stages"]["scoring"]["records"]
+    tiny.record["stages"]["scoring"]["records"] = [r for r in records if r["video"] == "walk"]
+    _, lines = report(tiny)
+    (line,) = (line for line in lines if "minus" in line)
+    assert "joint minus motion (better stream): +20.0 points of J, on one sequence" in line
+    assert "interval" not in line
+
+
+def test_nothing_scored_is_said(tiny: TinyRun) -> None:
+    records = tiny.record["stages"]["scoring"]["records"]
+    tiny.record["stages"]["scoring"]["records"] = [r for r in records if r["video"] == "still"]
+    page, lines = report(tiny)
+    assert "no scores: every video is too short for its protocol" in lines
+    assert "headline" not in page.tables
+    assert len(page.images) > 6
+
+
+def test_unfinished_run_and_missing_artifact_are_named(tiny: TinyRun) -> None:
+    tiny.path("scoring", "spin").unlink()
+    with pytest.raises(UserError, match=r"spin-.*\.h5: this artifact of the run is gone"):
+        finish(tiny.root, "tiny", print)
+    assert not (tiny.root / "reports").exists()
+    del tiny.record["stages"]["scoring"]
+    tiny.save()
+    with pytest.raises(UserError, match="run 'tiny' has no scores"):
+        finish(tiny.root, "tiny", print)
+    with pytest.raises(UserError, match=r"no run 'nobody'.*known: tiny"):
+        finish(tiny.root, "nobody", print)
+
+
+def test_same_run_same_report(tiny: TinyRun) -> None:
+    report(tiny)
+    first = (tiny.root / "reports/tiny.html").read_bytes()
+    report(tiny)
+    assert (tiny.root / "reports/tiny.html").read_bytes() == first
+    assert sorted(path.name for path in (tiny.root / "reports").iterdir()) == [
+        "tiny-overall.csv", "tiny-per_frame.csv", "tiny.html",
+    ]  # fmt: skip
+
+
+def test_overlay_keeps_the_frame_outside_the_mask() -> None:
+    image = np.full((20, 30, 3), 100, np.uint8)
+    mask = np.zeros((40, 60), bool)
+    mask[10:30, 20:40] = True
+    shown = overlay(image, mask, (0, 0, 200))
+    assert shown[10, 15].tolist() == [50, 50, 150]
+    assert shown[5, 15].tolist() == [0, 0, 200], "contour"
+    assert (shown[~(np.add.outer(abs(np.arange(20) - 9.5) > 5, abs(np.arange(30) - 14.5) > 5) == 0)] == 100).all()
+    assert (image == 100).all()
+    assert (overlay(image, np.zeros((20, 30), bool), (0, 0, 200)) == 100).all()
+
+
+@pytest.mark.parametrize(("value", "text"), [(None, "–"), (-0.00001, "0.0"), (0.7249, "72.5"), (1.0, "100.0")])
+def test_percent(value: float | None, text: str) -> None:
+    assert percent(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "–"), (3.21, "3.2 s"), (59.96, "1 min 0 s"), (200, "3 min 20 s"), (7300, "2 h 1 min")]
+)
+def test_duration(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("value", "top"), [(0, 10), (61.2, 70), (100, 100), (70, 80)])
+def test_nice_top(value: float, top: float) -> None:
+    assert nice_top(value) == top

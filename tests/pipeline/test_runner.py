@@ -1,0 +1,207 @@
+"""The chain on tiny rendered data: what is computed, what is found, what is made again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tiny import Said, request
+
+from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.graph import STAGES
+from fusionseg.pipeline.runner import run_plain
+from fusionseg.pipeline.store import list_artifacts, read_run
+
+NAMES = [stage.name for stage in STAGES]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny run, computed once."""
+    folder = tmp_path_factory.mktemp("chain")
+    said = Said()
+    run_plain(request(folder), say=said)
+    assert said.states() == dict.fromkeys(NAMES, "computed")
+    return folder
+
+
+@pytest.fixture
+def chain(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, to be changed at will."""
+    folder = tmp_path / "chain"
+    shutil.copytree(finished, folder)
+    return folder
+
+
+def contents(folder: Path) -> dict[tuple[str, str, str], str]:
+    """Content digest of every artifact of the run "tiny"."""
+    run = read_run(folder / "out", "tiny")
+    return {
+        (r["stage"], r["dataset"], r["video"]): r["content"] for s in run["stages"].values() for r in s["records"]
+    }
+
+
+def states_of(folder: Path, *overrides: str, **options: object) -> dict[str, str]:
+    said = Said()
+    run_plain(request(folder, *overrides), say=said, **options)  # type: ignore[arg-type]
+    return said.states()
+
+
+def after(name: str) -> list[str]:
+    return NAMES[NAMES.index(name) :]
+
+
+def test_second_run_finds_everything(chain: Path) -> None:
+    assert states_of(chain) == dict.fromkeys(NAMES, "cached")
+
+
+def test_report_and_tables_are_written(finished: Path) -> None:
+    assert (finished / "out" / "reports" / "tiny.html").stat().st_size > 10_000
+    assert not list((finished / "out").rglob("*.part")) and not list((finished / "out").rglob("*.checkpoint"))
+
+
+def test_every_artifact_verifies(finished: Path) -> None:
+    table = list_artifacts(finished / "out", verify=True)
+    assert set(table["stage"]) == set(NAMES)
+    assert set(table["state"]) == {"verified"}
+
+
+def test_setting_of_one_stage_reruns_it_and_what_follows(chain: Path) -> None:
+    states = states_of(chain, "motion-training.lr_head=0.002")
+    assert [name for name, state in states.items() if state == "cached"] == NAMES[: NAMES.index("motion-training")]
+
+
+def test_threshold_reruns_the_filter_not_the_networks_before(chain: Path) -> None:
+    states = states_of(chain, "flow-filter.min_contrast=1")
+    assert all(states[name] == "cached" for name in NAMES[: NAMES.index("flow-filter")])
+    assert states["flow-filter"] == "computed"
+
+
+def test_run_settings_are_in_no_key(chain: Path) -> None:
+    assert set(states_of(chain, "run.batch=2", "run.workers=1", "run.checkpoint_seconds=1").values()) == {"cached"}
+
+
+def test_refresh_computes_one_stage_and_same_content_stops_there(chain: Path) -> None:
+    before = contents(chain)
+    states = states_of(chain, refresh=["motion-training"])
+    assert states.pop("motion-training") == "computed"
+    assert set(states.values()) == {"cached"}
+    assert contents(chain) == before
+
+
+def some_artifact(folder: Path, stage: str) -> Path:
+    return sorted((folder / "out" / "artifacts" / stage).rglob("*.h5"))[0]
+
+
+def test_deleted_artifact_is_made_again_and_what_follows_stays(chain: Path) -> None:
+    path = some_artifact(chain, "optical-flow")
+    path.unlink()
+    states = states_of(chain)
+    assert states.pop("optical-flow") == "1 computed, 8 cached"
+    assert set(states.values()) == {"cached"}
+    assert path.exists()
+
+
+def test_truncated_artifact_is_named_and_made_again(chain: Path) -> None:
+    path = some_artifact(chain, "appearance-scores")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    said = Said()
+    run_plain(request(chain), say=said)
+    states = said.states()
+    assert any(path.name in line and "damaged" in line for line in said)
+    assert states.pop("appearance-scores") == "1 computed, 8 cached"
+    assert set(states.values()) == {"cached"}
+
+
+def test_damage_inside_shows_at_the_first_read_and_is_mended(chain: Path) -> None:
+    before = contents(chain)
+    path = some_artifact(chain, "flow-images")
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 64] = bytes(64)
+    path.write_bytes(bytes(data))
+    said = Said()
+    run_plain(request(chain, "flow-filter.min_contrast=0.5"), say=said)
+    assert any(path.name in line and "damaged" in line for line in said)
+    assert said.states()["flow-images"] in ("1 computed, 8 cached", "cached")
+    assert set(list_artifacts(chain / "out", "flow-images", verify=True)["state"]) == {"verified"}
+    assert {k: v for k, v in contents(chain).items() if k[0] == "flow-images"} == {
+        k: v for k, v in before.items() if k[0] == "flow-images"
+    }
+
+
+def test_a_changed_frame_reruns_its_video_only(chain: Path) -> None:
+    frame = sorted((chain / "out" / "rendered").rglob("boxed-*/000002.JPEG"))[0]
+    other = frame.with_name("000000.JPEG")
+    frame.write_bytes(other.read_bytes())
+    states = states_of(chain)
+    assert states["optical-flow"] == states["appearance-scores"] == "1 computed, 8 cached"
+    assert states["appearance-training"] == "cached"
+    assert states["flow-filter"] == "1 computed, 3 cached"
+    assert states["motion-training"] == "computed"
+
+
+def test_single_stage_on_what_is_there(chain: Path) -> None:
+    assert states_of(chain, "flow-filter.min_overlap=0.1", only="flow-filter") == {"flow-filter": "computed"}
+
+
+def test_single_stage_without_its_inputs_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"flow-images needs optical-flow .* --only optical-flow first"):
+        run_plain(request(tmp_path), "flow-images", say=Said())
+
+
+def test_given_weights_take_the_place_of_training(chain: Path) -> None:
+    (weights,) = (chain / "out" / "artifacts" / "motion-training").rglob("*.safetensors")
+    kept = shutil.copy(weights, chain / "motion.safetensors")
+    before = contents(chain)
+    states = states_of(chain, f"motion-training.weights={kept}")
+    assert states.pop("motion-training") == "given"
+    assert "box-pruning" not in states and "flow-filter" not in states  # nobody needs weak labels then
+    assert set(states.values()) == {"cached"}
+    assert contents(chain)["scoring", "demo-davis", "test-distractor-00"] == before["scoring", "demo-davis", "test-distractor-00"]
+
+
+def test_weights_of_another_architecture_are_refused(chain: Path) -> None:
+    (weights,) = (chain / "out" / "artifacts" / "motion-training").rglob("*.safetensors")
+    with pytest.raises(UserError, match=r"its reads is flow-images, the profile expects frames"):
+        states_of(chain, f"appearance-training.weights={weights}")
+    with pytest.raises(UserError, match=r"architecture .* expects .*resnet18"):
+        states_of(chain, f"motion-training.weights={weights}", "network.backbone=resnet18", "network.pretrained=false")
+
+
+def test_one_frame_video_is_segmented_by_appearance_alone_and_said_so(chain: Path) -> None:
+    davis = next((chain / "out" / "rendered").glob("*/davis"))
+    for folder in ("JPEGImages", "Annotations"):
+        for path in sorted((davis / folder / "480p" / "test-distractor-00").iterdir())[1:]:
+            path.unlink()
+    said = Said()
+    run_plain(request(chain), say=said)
+    assert any("test-distractor-00: no flow (one frame): segmented by appearance alone" in line for line in said)
+    assert any("test-distractor-00: too short" in line for line in said)
+
+
+@pytest.mark.parametrize("policy", ["fail", "quarantine"])
+def test_bad_frame_fails_or_is_left_out_and_listed(chain: Path, policy: str) -> None:
+    frame = sorted((chain / "out" / "rendered").rglob("boxed-*/000002.JPEG"))[0]
+    frame.write_bytes(frame.read_bytes()[:-200])
+    said = Said()
+    if policy == "fail":
+        with pytest.raises(UserError, match=rf"{frame.name}: truncated JPEG"):
+            run_plain(request(chain), say=said)
+        return
+    run_plain(request(chain, "data.on_bad_file=quarantine"), say=said)
+    name = f"demo-vid/{frame.parent.name}"
+    assert read_run(chain / "out", "tiny")["left_out"] == [name]
+    assert frame.parent.name in (chain / "out" / "reports" / "tiny.html").read_text()
+    assert said.states()["optical-flow"] == "cached"
+
+
+def test_bad_still_is_left_out_alone(chain: Path) -> None:
+    mask = sorted((chain / "out" / "rendered").rglob("SegmentationClass/*.png"))[3]
+    mask.write_bytes(b"not a picture")
+    said = Said()
+    run_plain(request(chain, "data.on_bad_file=quarantine"), only="appearance-training", say=said)
+    assert said.states() == {"appearance-training": "computed"}
+    assert read_run(chain / "out", "tiny")["left_out"] == [f"demo-stills/{mask.stem}"]
