@@ -26,9 +26,8 @@ from tqdm import tqdm
 from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.graph import STAGES, Stage
 from fusionseg.pipeline.job import Context, Job
-from fusionseg.pipeline.report import finish
 from fusionseg.pipeline.runner import check, forget_run, run_chain, run_job
-from fusionseg.pipeline.session import Request, Session, place
+from fusionseg.pipeline.session import Request, Session
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="{name}")
@@ -126,5 +125,4 @@ def fusionseg_flow(
     names = check(request, only, refresh or (), say)
     if only is None:
         forget_run(request)
-    run_chain(request, run_stage_flow, names, refresh or (), say)
-    return str(finish(*place(request), say)) if only is None else ""
+    return str(run_chain(request, run_stage_flow, names, refresh or (), say, report=only is None) or "")

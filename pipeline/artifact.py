@@ -28,6 +28,10 @@ from fusionseg.pipeline.files import atomic_path
 SCHEMA = "fusionseg.artifact"
 SCHEMA_VERSION = 1
 _USER_BLOCK = 4096  # bytes; HDF5 wants a power of two of at least 512
+# HDF5's format of 2018: its structures carry checksums, so damage is noticed instead of misread.
+_LIBVER = ("v110", "v110")
+# What h5py raises where it meets damage.
+_HDF5_ERRORS = (OSError, KeyError, ValueError, RuntimeError, TypeError)
 _KEY_IN_NAME = 12  # hex digits: enough to keep the versions of one video's artifact apart
 _LIBRARIES = ("fusionseg", "torch", "opencv-contrib-python", "numpy", "h5py")
 
@@ -87,15 +91,9 @@ class FrameWriter:
         fast: bool,
     ) -> None:
         # LZF: several times as fast as gzip on noise-like arrays; masks shrink a hundredfold under gzip.
-        self._data = file.create_dataset(
-            name,
-            (frames, *shape),
-            dtype,
-            chunks=(1, *shape),
-            compression="lzf" if fast else "gzip",
-            shuffle=fast,
-            fletcher32=True,
-        )
+        filters = {"compression": "lzf" if fast else "gzip", "shuffle": fast, "fletcher32": True}
+        chunked = {"chunks": (1, *shape), **filters} if frames else {}  # HDF5 chunks no empty dataset
+        self._data = file.create_dataset(name, (frames, *shape), dtype, **chunked)
         self._next = 0
         self.digest = _dataset_digest(name, (frames, *shape), dtype)
 
@@ -152,7 +150,7 @@ def create_artifact(path: Path, identity: Mapping[str, Any]) -> Iterator[Artifac
     `identity`: stage, dataset, video, key, settings, inputs.
     """
     with atomic_path(path) as temporary:
-        with h5py.File(temporary, "w", userblock_size=_USER_BLOCK) as file:
+        with h5py.File(temporary, "w", userblock_size=_USER_BLOCK, libver=_LIBVER) as file:
             writer = ArtifactWriter(file)
             yield writer
             header = {
@@ -183,15 +181,18 @@ def _pack_header(header: Mapping[str, Any]) -> bytes:
 def read_artifact_header(path: Path) -> dict[str, Any]:
     """The header, after the cheap checks (its own digest, the file's size). Raises DamagedArtifact, or UserError for
     a file of another schema."""
-    with path.open("rb") as file:
-        block = file.read(_USER_BLOCK)
+    try:
+        with path.open("rb") as file:
+            block = file.read(_USER_BLOCK)
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror}); expected an artifact (.h5)") from None
+    if block.startswith(b"\x89HDF"):
+        raise UserError(f"{path}: an HDF5 file of another schema; expected an artifact of fusionseg ({SCHEMA})")
     try:
         header: dict[str, Any] = json.loads(block)
         found = header.pop("header")
-    except (ValueError, KeyError, AttributeError):
-        raise (
-            DamagedArtifact(path, "no FusionSeg header") if not block.startswith(b"\x89HDF") else _other_schema(path)
-        ) from None
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise DamagedArtifact(path, "no FusionSeg header") from None
     if found != json_digest(header):
         raise DamagedArtifact(path, "header doesn't match its digest")
     if (header["schema"], header["schema_version"]) != (SCHEMA, SCHEMA_VERSION):
@@ -204,10 +205,6 @@ def read_artifact_header(path: Path) -> dict[str, Any]:
     return header
 
 
-def _other_schema(path: Path) -> UserError:
-    return UserError(f"{path}: an HDF5 file of another schema; expected an artifact written by fusionseg ({SCHEMA})")
-
-
 class Artifact:
     """An artifact opened for reading. Damage shows as DamagedArtifact at the first read of the damaged chunk."""
 
@@ -218,7 +215,7 @@ class Artifact:
             self._file = h5py.File(path, "r")
             self.attributes: dict[str, Any] = dict(self._file.attrs)
             self.facts: dict[str, Any] = json.loads(self.attributes["facts"])
-        except (OSError, KeyError, ValueError) as error:
+        except _HDF5_ERRORS as error:
             raise DamagedArtifact(path, str(error)) from None
 
     def __enter__(self) -> Artifact:
@@ -238,7 +235,7 @@ class Artifact:
         """One frame of a dataset."""
         try:
             return np.asarray(self._file[name][index])
-        except (OSError, KeyError, RuntimeError) as error:
+        except _HDF5_ERRORS as error:
             raise DamagedArtifact(self.path, f"{name}[{index}]: {error}") from None
 
     def table(self, name: str) -> pd.DataFrame:
@@ -247,7 +244,7 @@ class Artifact:
             group = self._file[name]
             columns = json.loads(group.attrs["columns"])
             data = {c: group[c].asstr()[:] if group[c].dtype.kind == "S" else group[c][:] for c in columns}
-        except (OSError, KeyError, RuntimeError) as error:
+        except _HDF5_ERRORS as error:
             raise DamagedArtifact(self.path, f"{name}: {error}") from None
         return pd.DataFrame(data, columns=columns)
 

@@ -13,10 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 import fusionseg.data_manifests
 from fusionseg.pipeline.errors import BadFile, UserError
+from fusionseg.pipeline.methods import BASELINES, MODELS
 
 BOXES_FROM_MASKS = "from-masks"
 
@@ -57,11 +58,19 @@ class DataManifest(BaseModel):
         default_factory=dict, description="published result masks of other methods: name -> pattern"
     )
 
-    @field_validator("frames", "masks", "boxes")
+    @model_validator(mode="after")
+    def _inside_root(self) -> DataManifest:
+        files = [split.file for split in self.splits.values() if isinstance(split, SplitFile)]
+        for path in [self.frames, self.masks or "", self.boxes or "", *self.others.values(), *files]:
+            if path.startswith("/") or ".." in PurePosixPath(path).parts:
+                raise ValueError(f"{path!r} must be a path below the data root (no '..', not absolute)")
+        return self
+
+    @field_validator("others")
     @classmethod
-    def _inside_root(cls, value: str | None) -> str | None:
-        if value and value != BOXES_FROM_MASKS and (value.startswith("/") or ".." in PurePosixPath(value).parts):
-            raise ValueError("must be a path below the data root (no '..', not absolute)")
+    def _not_our_names(cls, value: dict[str, str]) -> dict[str, str]:
+        if taken := sorted(set(value) & {*MODELS, *BASELINES}):
+            raise ValueError(f"{', '.join(taken)}: a name of our own methods; give the results another")
         return value
 
 

@@ -22,8 +22,6 @@ from fusionseg.pipeline.stream_scores import full_scores, object_mask
 from fusionseg.pipeline.weights import load_fusion
 
 Mask = npt.NDArray[np.bool_]
-MODELS = ("appearance", "motion", "average", "joint")
-BASELINES = ("centre-box", "flow-otsu")
 # Sides of the centre box as a share of the frame's: half of each, a quarter of the area.
 _CENTRE_SHARE = 0.5
 

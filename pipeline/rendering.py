@@ -244,9 +244,7 @@ def _image_count(settings: RenderSettings) -> int:
     return settings.stills + settings.frames * sum(split_count(settings, split) for split in splits)
 
 
-def _run(
-    jobs: list[Callable[[], int]], workers: int, total: int, progress: Callable[[int, int], None] | None
-) -> None:
+def _run(jobs: list[Callable[[], int]], workers: int, total: int, progress: Callable[[int, int], None] | None) -> None:
     """Run the jobs on threads; the first error, or one from `progress`, cancels what has not begun."""
     # Threads, not processes: nearly all the time is inside cv2 and numpy, which let go of the interpreter,
     # and nothing has to be importable again in a fresh process.

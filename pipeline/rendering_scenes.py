@@ -241,9 +241,7 @@ def _view_background(scene: Scene, time: float) -> Image:
         shift = np.float32(sway.amplitude) * bell * np.sin(wave + np.float32(sway.rate * time + sway.phase))
         move_x += np.float32(along_x) * shift
         move_y += np.float32(along_y) * shift
-    seen = cv2.remap(
-        scene.canvas, x + move_x, y + move_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-    )
+    seen = cv2.remap(scene.canvas, x + move_x, y + move_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return cast(Image, seen)
 
 

@@ -167,9 +167,7 @@ def _blob_parts(body: Blob, phase: float) -> list[Part]:
     for k, (amplitude, offset, rate) in enumerate(waves, 2):
         radius += amplitude * np.cos(k * angles + offset + rate * phase)
     corners = np.stack([body.aspect * radius * np.cos(angles), radius * np.sin(angles)], axis=1)
-    eyes = [
-        Part(_ellipse(0.11, 0.15, 12), affine(1, 1, 0, x * body.aspect, -0.25), flat=DARK) for x in (0.2, 0.5)
-    ]
+    eyes = [Part(_ellipse(0.11, 0.15, 12), affine(1, 1, 0, x * body.aspect, -0.25), flat=DARK) for x in (0.2, 0.5)]
     return [Part(corners, affine(1, 1, 0, 0, 0)), *eyes]
 
 
@@ -259,9 +257,7 @@ def _fixed(corners: Points) -> NDArray[np.int32]:
     return np.round(np.clip(corners - 0.5, -3e4, 3e4) * (1 << SHIFT)).astype(np.int32)
 
 
-def draw_body(
-    body: Body, phase: float, skin: Skin, to_frame: Affine, height: int, width: int
-) -> Layer | None:
+def draw_body(body: Body, phase: float, skin: Skin, to_frame: Affine, height: int, width: int) -> Layer | None:
     """Return the body drawn into a frame of (height, width) pixels, or None where none of it would be in it.
 
     `to_frame` maps body coordinates to continuous frame coordinates, pixel (row, column) covering
@@ -286,9 +282,7 @@ def draw_body(
     return Layer(left, top, colour, coverage / np.float32(255))
 
 
-def _clip_box(
-    outlines: Sequence[Points], pad: float, height: int, width: int
-) -> tuple[int, int, int, int] | None:
+def _clip_box(outlines: Sequence[Points], pad: float, height: int, width: int) -> tuple[int, int, int, int] | None:
     points = np.concatenate(outlines)
     low, high = points.min(axis=0) - pad, points.max(axis=0) + pad
     left, top = max(0, math.floor(low[0])), max(0, math.floor(low[1]))

@@ -201,9 +201,7 @@ def moving_track(
     return best
 
 
-def leaving_track(
-    rng: np.random.Generator, camera: Camera, size: FrameSize, track: Track, reach: float
-) -> Track:
+def leaving_track(rng: np.random.Generator, camera: Camera, size: FrameSize, track: Track, reach: float) -> Track:
     """Return a track on which an object is wholly in view at first and out of it in the last frames.
 
     `reach` is the object's half length in world pixels; the camera must neither pan nor zoom.

@@ -118,8 +118,7 @@ def palette(rng: np.random.Generator) -> NDArray[np.uint8]:
     if rng.random() < 0.4:  # not every palette runs monotonically: stone and bark do not
         values = rng.permutation(values)
     colours = [
-        colour_of(hue + rng.uniform(-0.12, 0.12), rng.uniform(*BACKGROUND_SATURATION), value)
-        for value in values
+        colour_of(hue + rng.uniform(-0.12, 0.12), rng.uniform(*BACKGROUND_SATURATION), value) for value in values
     ]
     at = np.linspace(0, 255, stops)
     ramp = [np.interp(np.arange(256), at, [colour[channel] for colour in colours]) for channel in range(3)]

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.methods import BASELINES, MODELS, STREAMS
 from fusionseg.pipeline.metrics import (
     SCORE_COLUMNS,
     PairedDifference,
@@ -17,12 +18,10 @@ from fusionseg.pipeline.metrics import (
     paired_difference,
     per_sequence_table,
 )
-from fusionseg.pipeline.prediction import BASELINES, MODELS
 from fusionseg.pipeline.recorded import open_recorded, records_by_unit, scored_names
 from fusionseg.pipeline.scoring import COLUMNS
 from fusionseg.pipeline.store import run_records
 
-STREAMS = ("appearance", "motion")
 JOINT = "joint"
 FUNNEL = (
     ("frames", "frames"),

@@ -37,9 +37,13 @@ def run_chain(
     names: Sequence[str],
     refresh: Iterable[str],
     say: Callable[[str], None],
-) -> None:
-    """Run stages in order. An artifact found damaged is deleted and made again; a bad file, where the profile says so,
-    is left out. Either way the chain starts over, and finds cached what isn't concerned."""
+    report: bool,
+) -> Path | None:
+    """Run stages in order, then perhaps write the report, whose path is given back.
+
+    An artifact found damaged is deleted and made again; a bad file, where the profile says so, is left out. Either way
+    the chain starts over, and finds cached what isn't concerned.
+    """
     profile = read_profile(request.profile, request.overrides)
     waiting, mended = set(refresh), set[Path]()
     while True:
@@ -47,7 +51,7 @@ def run_chain(
             for name in names:
                 run_stage(request, name, name in waiting)
                 waiting.discard(name)
-            return
+            return finish(*place(request), say) if report else None
         except DamagedArtifact as error:
             if error.path in mended:
                 raise
@@ -109,6 +113,4 @@ def run_plain(
 
     if only is None:
         forget_run(request)
-    run_chain(request, run_stage, names, refresh, say)
-    if only is None:
-        finish(*place(request), say)
+    run_chain(request, run_stage, names, refresh, say, report=only is None)

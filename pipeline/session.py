@@ -55,12 +55,15 @@ class Session:
         self.records: dict[str, dict[Unit, Record]] = {name: {_unit(r): r} for name, r in self.given.items()}
 
     def _load_items(self) -> dict[str, list[Item]]:
-        data, items = self.profile.data, {}
+        data = self.profile.data
+        items: dict[str, list[Item]] = {}
+        trained = [stage for stage in self.stages if stage.trained and stage.name not in self.given]
+        wanted = {"scored"}.union(*(stage.data for stage in trained))  # others serve no training of this run
         for role, refs in {
             "stills": [data.stills], "boxed": [data.boxed], "fusion": [data.fusion],
             "validation": [data.validation] if data.validation else [], "scored": data.scored,
         }.items():  # fmt: skip
-            items[role] = [item for ref in refs for item in self._load(role, ref)]
+            items[role] = [item for ref in refs for item in self._load(role, ref)] if role in wanted else []
         check_apart(items)
         if "box-pruning" in {stage.name for stage in self.stages}:
             check_boxes(items["boxed"], data.boxed)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from fusionseg.models.weights import WeightsError, pack_weights, read_header
+from fusionseg.models.weights import WeightsError, pack_weights, read_header, read_weights
 from fusionseg.pipeline.artifact import Artifact, Record, read_artifact_header, software
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
 from fusionseg.pipeline.files import write_atomically
@@ -61,9 +63,7 @@ def write_weights(
     counts: Mapping[str, float],
 ) -> Record:
     """Write the weights artifact of `job`."""
-    from time import gmtime, strftime
-
-    made = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
+    made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     full = {**header, **job.identity(), "counts": dict(counts), "made": made, "software": software()}
     data, _ = pack_weights(state, full)
     write_atomically(context.root / job.path(), data)
@@ -77,7 +77,8 @@ def list_artifacts(root: Path, stage: str | None = None, verify: bool = False) -
         if path.name.startswith(".") or path.suffix not in (".h5", WEIGHTS_SUFFIX):
             continue
         if stage is None or path.parts[-3] == stage:
-            rows.append(_row(root, path, verify))
+            with contextlib.suppress(FileNotFoundError):  # another run may just have replaced it
+                rows.append(_row(root, path, verify))
     columns = ["stage", "dataset", "video", "frames", "bytes", "key", "made", "from", "state", "path"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -100,8 +101,6 @@ def _row(root: Path, path: Path, verify: bool) -> dict[str, Any]:
 
 def verify_artifact(path: Path) -> None:
     """Read a whole artifact and compare with its digest. Raises DamagedArtifact."""
-    from fusionseg.models.weights import read_weights
-
     if path.suffix == WEIGHTS_SUFFIX:
         try:
             read_weights(path)

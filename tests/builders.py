@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
+
 from fusionseg.pipeline.artifact import Record, create_artifact, json_digest
 from fusionseg.pipeline.job import Context, Job
 from fusionseg.pipeline.manifest import Boxes, DataManifest, Item
 from fusionseg.pipeline.profile import Run
-from PIL import Image
 
 UInt8 = npt.NDArray[np.uint8]
 Box = tuple[int, int, int, int]
@@ -44,7 +45,9 @@ def texture(size: tuple[int, int], seed: int, cells: int = 8) -> UInt8:
     return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
-def moving_square(frames: int, size: tuple[int, int] = SIZE, side: int = 8) -> list[tuple[UInt8, npt.NDArray[np.bool_]]]:
+def moving_square(
+    frames: int, size: tuple[int, int] = SIZE, side: int = 8
+) -> list[tuple[UInt8, npt.NDArray[np.bool_]]]:
     """Frames (H, W, 3) BGR and masks of a square that moves 2 px to the right a frame over a still background."""
     background, patch = texture(size, 1), texture((side, side), 2, 2)
     pictures = []

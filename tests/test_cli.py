@@ -54,7 +54,9 @@ def test_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "no folder" in line and "nowhere" in line and "--data" in line
 
 
-def test_unknown_profile_key_names_the_known_ones(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_profile_key_names_the_known_ones(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     line = fails(capsys, tmp_path, *run_arguments(tmp_path, data, "--set", "motion-training.step=3"))
     assert "unknown key 'motion-training.step'" in line and "steps" in line
 
@@ -66,7 +68,9 @@ def test_wrong_value_names_field_and_value(tmp_path: Path, data: Path, capsys: p
 
 def test_manifest_typo(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = tmp_path / "mine.yaml"
-    manifest.write_text("name: mine\ntitle: x\nkind: videos\nlicence: x\nframe: a/{video}/{frame}.jpg\nsplits: {train: [a]}\n")
+    manifest.write_text(
+        "name: mine\ntitle: x\nkind: videos\nlicence: x\nframe: a/{video}/{frame}.jpg\nsplits: {train: [a]}\n"
+    )
     write_profile(tmp_path, PROFILE.replace('"demo-vid"', f'"{manifest}"'))
     line = fails(capsys, tmp_path, *run_arguments(tmp_path, data))
     assert str(manifest) in line and "frame" in line
@@ -125,11 +129,14 @@ def test_hdf5_of_another_schema(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_unknown_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "known: " in fails(capsys, tmp_path, "run", "nonesuch", "--plain", "--out", tmp_path)
-    assert "no stage 'nonesuch'" in fails(capsys, tmp_path, "run", "demo", "--plain", "--only", "nonesuch", "--out", tmp_path)
+    assert "no stage 'nonesuch'" in fails(
+        capsys, tmp_path, "run", "demo", "--plain", "--only", "nonesuch", "--out", tmp_path
+    )
     assert "no run 'nonesuch'" in fails(capsys, tmp_path, "export", "nonesuch", "--masks", tmp_path, "--out", tmp_path)
-    assert "sees no CUDA" in fails(
-        capsys, tmp_path, *run_arguments(tmp_path, tmp_path, "--device", "cuda:99")
-    ) or "CUDA" in capsys.readouterr().err
+    assert (
+        "sees no CUDA" in fails(capsys, tmp_path, *run_arguments(tmp_path, tmp_path, "--device", "cuda:99"))
+        or "CUDA" in capsys.readouterr().err
+    )
 
 
 def test_paper_profile_is_valid_and_names_the_missing_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

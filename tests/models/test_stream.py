@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from fusionseg.models.stream import (
     RELEASE_DILATIONS,
     Architecture,
@@ -13,7 +15,6 @@ from fusionseg.models.stream import (
     to_frame,
     upsample,
 )
-from torch import Tensor, nn
 
 ARCHITECTURES = {
     "skip": Architecture("efficientnet-lite0", "skip", 16),

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
 from fusionseg.models.weights import (
     HEADER,
     WeightsError,
@@ -13,9 +17,6 @@ from fusionseg.models.weights import (
     read_header,
     read_weights,
 )
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 STATE: dict[str, Tensor] = {
     "conv.weight": torch.arange(24.0).view(2, 3, 2, 2),
@@ -104,7 +105,9 @@ def test_foreign_safetensors_are_named_as_such(tmp_path: Path) -> None:
     for number, metadata in enumerate((None, {"format": "pt"}, {HEADER: "{not json"})):
         path = tmp_path / f"foreign{number}.safetensors"
         save_file(STATE, path, metadata)
-        with pytest.raises(WeightsError, match=rf"foreign{number}\.safetensors: safetensors without FusionSeg's header"):
+        with pytest.raises(
+            WeightsError, match=rf"foreign{number}\.safetensors: safetensors without FusionSeg's header"
+        ):
             read_header(path)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from builders import flip
+
 from fusionseg.pipeline.artifact import (
     Artifact,
     artifact_path,
@@ -34,7 +35,9 @@ TABLE = pd.DataFrame(
 USER_BLOCK = 4096
 
 
-def write(path: Path, frames: np.ndarray = FRAMES, table: pd.DataFrame = TABLE, facts: Any = 7, **identity: Any) -> Path:
+def write(
+    path: Path, frames: np.ndarray = FRAMES, table: pd.DataFrame = TABLE, facts: Any = 7, **identity: Any
+) -> Path:
     with create_artifact(path, IDENTITY | identity) as writer:
         data = writer.frames("labels", len(frames), frames.shape[1:], frames.dtype, fast=False)
         for frame in frames:

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from builders import Box, make_context, make_job, write_input, write_xml_item
-from fusionseg.pipeline.artifact import Artifact
-from fusionseg.pipeline.box_pruning import box_overlap, clip_boxes, compute, inside
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fusionseg.pipeline.artifact import Artifact
+from fusionseg.pipeline.box_pruning import box_overlap, clip_boxes, compute, inside
 
 
 def picture(*rows: str) -> np.ndarray:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from fusionseg.pipeline.files import atomic_path, write_atomically, write_json
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from builders import make_context, make_job, write_input
+from builders import make_context, make_item, make_job, write_input
+
 from fusionseg.models.losses import VOID
 from fusionseg.pipeline.artifact import Artifact, Record
 from fusionseg.pipeline.flow_filter import (
@@ -138,8 +139,6 @@ def run(root: Path, rows: list[Any], flow: bool = True, **settings: float) -> tu
         write_input(context, "box-pruning", {"regions": np.stack([REGION] * 4)}, tables={"boxes": table}),
         write_input(context, "flow-images", {"images": images if flow else images[:0]}),
     ]
-    from builders import make_item
-
     job = make_job("flow-filter", make_item(), {"flow-filter": FlowFilter(**settings).model_dump()}, inputs)
     record = compute(job, context)
     return record, Artifact(root / record.path)
@@ -166,7 +165,13 @@ def test_stage(tmp_path: Path) -> None:
 def test_other_thresholds_other_labels(tmp_path: Path) -> None:
     record, artifact = run(tmp_path, ROWS, min_overlap=0.5, min_contrast=10)
     with artifact:
-        assert artifact.table("verdicts")["reason"].tolist() == [ACCEPTED, SMALL_CONTRAST, ACCEPTED, NO_OBJECT, NO_BACKGROUND]
+        assert artifact.table("verdicts")["reason"].tolist() == [
+            ACCEPTED,
+            SMALL_CONTRAST,
+            ACCEPTED,
+            NO_OBJECT,
+            NO_BACKGROUND,
+        ]
     assert record.counts["labelled_frames"] == 2
 
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 from builders import make_context, make_item, make_job, write_input
+from torchvision.utils import flow_to_image
+
 from fusionseg.pipeline.artifact import Artifact
 from fusionseg.pipeline.flow_images import colour, colour_wheel, compute, largest_magnitude
 from fusionseg.pipeline.optical_flow import estimate, partner
-from torchvision.utils import flow_to_image
 
 RED, YELLOW = [255, 0, 0], [255, 255, 0]
 
@@ -75,7 +76,9 @@ def test_the_largest_vector_is_saturated_and_never_darkened(seed: int) -> None:
 
 
 def test_directions_have_their_colours() -> None:
-    right, left, down, up = (colour(np.array([[v]], np.float32))[0, 0].astype(int) for v in ((1, 0), (-1, 0), (0, 1), (0, -1)))
+    right, left, down, up = (
+        colour(np.array([[v]], np.float32))[0, 0].astype(int) for v in ((1, 0), (-1, 0), (0, 1), (0, -1))
+    )
     assert right.argmax() == 0 and right.max() == 255 and right[1] < 10  # red
     assert left.argmin() == 0 and min(left[1:]) > 150  # cyan
     assert down.argmin() == 2 and min(down[:2]) > 150  # yellow
@@ -137,7 +140,7 @@ def test_hues_agree_with_the_published_flow_images(real_data: Path) -> None:
         ours = colour(estimate(frames[index], frames[partner(index, len(frames))]))
         (h1, s1), (h2, s2) = hue_and_saturation(ours), hue_and_saturation(theirs)
         sure = (s1 > 0.3) & (s2 > 0.3)
-        assert sure.sum() > 500
+        assert sure.sum() > 200
         medians.append(float(np.median(np.abs((h1 - h2 + 180) % 360 - 180)[sure])))
     print("median hue difference of each frame, degrees:", [round(m, 1) for m in medians])
-    assert len(medians) == 10 and np.median(medians) < 4 and max(medians) < 10
+    assert len(medians) == 10 and np.median(medians) < 3 and max(medians) < 10

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import pytest
 from builders import make_item, texture, vid_xml, write_jpeg, write_png, write_voc
+from PIL import Image
+
 from fusionseg.pipeline.errors import BadFile
 from fusionseg.pipeline.images import (
     VOID,
@@ -21,7 +23,6 @@ from fusionseg.pipeline.images import (
     write_mask,
 )
 from fusionseg.pipeline.manifest import Boxes, load_items, read_manifest
-from PIL import Image
 
 LABELS = np.array([[0, 1, 2], [255, 0, 128]], np.uint8)
 

@@ -46,5 +46,7 @@ def test_killed_training_goes_on_bit_for_bit(tmp_path: Path, how: signal.Signals
     assert "goes on from step" in done.stdout
     assert not list(folder.glob("*.checkpoint"))
     run_plain(request(tmp_path, "run.checkpoint_seconds=1000", out="whole"), STAGE, say=Said())
-    contents = [read_run(tmp_path / out, "tiny")["stages"][STAGE]["records"][0]["content"] for out in ("killed", "whole")]
+    contents = [
+        read_run(tmp_path / out, "tiny")["stages"][STAGE]["records"][0]["content"] for out in ("killed", "whole")
+    ]
     assert contents[0] == contents[1]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from builders import make_context, make_item, make_job, write_input
+
 from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.job import Context, Job, batches, in_order, resolve_device
@@ -82,7 +83,11 @@ def test_identity_says_where_the_result_comes_from() -> None:
 
 def test_input_of_a_stage_or_of_one_of_its_videos(tmp_path: Path) -> None:
     one, two = make_item("one"), make_item("two")
-    records = [replace(INPUT, video="one"), replace(INPUT, video="two"), replace(INPUT, stage="flow-images", video="one")]
+    records = [
+        replace(INPUT, video="one"),
+        replace(INPUT, video="two"),
+        replace(INPUT, stage="flow-images", video="one"),
+    ]
     work = make_job("motion-training", inputs=records)
     assert work.input("optical-flow", two) == records[1] and work.input("flow-images") == records[2]
     with pytest.raises(RuntimeError, match="2 artifacts of optical-flow"):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import LONG_AGO, age, texture, write_davis, write_jpeg, write_png, write_vid, write_voc
+
 from fusionseg.pipeline import ledger as module
 from fusionseg.pipeline.errors import BadFile
 from fusionseg.pipeline.ledger import Ledger

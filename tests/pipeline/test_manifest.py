@@ -3,14 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-import fusionseg.data_manifests
+import numpy as np
 import pytest
 import yaml
 from builders import write_davis, write_png, write_vid, write_voc
-from fusionseg.pipeline.errors import BadFile, UserError
-from fusionseg.pipeline.manifest import DataManifest, load_items, natural, read_manifest, split_names
 from hypothesis import given
 from hypothesis import strategies as st
+
+import fusionseg.data_manifests
+from fusionseg.pipeline.errors import BadFile, UserError
+from fusionseg.pipeline.manifest import DataManifest, load_items, natural, read_manifest, split_names
 
 BASE: dict[str, Any] = {
     "name": "own", "title": "Own", "kind": "videos", "licence": "none", "frames": "{video}/{frame}.png",
@@ -23,8 +25,6 @@ def manifest(**changes: Any) -> DataManifest:
 
 
 def write_frames(root: Path, video: str, names: list[str]) -> None:
-    import numpy as np
-
     for name in names:
         write_png(root / video / f"{name}.png", np.zeros((2, 3, 3), np.uint8))
 
@@ -127,8 +127,6 @@ def test_leaving_out_all_is_an_error(tmp_path: Path) -> None:
 def test_others_are_optional_but_whole(tmp_path: Path) -> None:
     davis = write_davis(tmp_path, {"bear": 2, "bus": 2})
     davis = davis.model_copy(update={"others": {"FSEG": "fseg/{video}/{frame}.png"}})
-    import numpy as np
-
     write_png(tmp_path / "fseg/bear/00000.png", np.zeros((24, 40), bool))
     with pytest.raises(BadFile, match=r"fseg/bear/00001\.png: missing result mask of 00001\.jpg"):
         load_items(davis, "train", tmp_path)
@@ -142,7 +140,13 @@ def test_splits(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a 1\n\n  b\n", encoding="utf-8")
     (tmp_path / "empty.txt").write_text("\n")
     own = manifest(
-        splits={"x": ["q"], "y": {"file": "list.txt"}, "none": {"file": "gone.txt"}, "empty": {"file": "empty.txt"}, "void": []}
+        splits={
+            "x": ["q"],
+            "y": {"file": "list.txt"},
+            "none": {"file": "gone.txt"},
+            "empty": {"file": "empty.txt"},
+            "void": [],
+        }
     )
     assert split_names(own, "x", tmp_path) == ["q"]
     assert split_names(own, "y", tmp_path) == ["a", "b"]
@@ -174,13 +178,17 @@ def written(folder: Path, **changes: Any) -> str:
         ({"splits": {"all": {"file": "a.txt", "files": "b"}}}, "splits"),
     ],
 )
-def test_wrong_manifest_is_one_line_that_names_file_and_field(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+def test_wrong_manifest_is_one_line_that_names_file_and_field(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
     with pytest.raises(UserError, match=rf"own\.yaml: .*{words}") as caught:
         read_manifest(written(tmp_path, **changes))
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("pattern", ["{vid}/{frame}.png", "{video}/{frame:05d}.png", "{video}/{frame.png", "{}/{frame}.png"])
+@pytest.mark.parametrize(
+    "pattern", ["{vid}/{frame}.png", "{video}/{frame:05d}.png", "{video}/{frame.png", "{}/{frame}.png"]
+)
 def test_wrong_placeholder_is_told_not_thrown(tmp_path: Path, pattern: str) -> None:
     write_frames(tmp_path, "clip", ["0"])
     with pytest.raises(UserError, match="frames"):

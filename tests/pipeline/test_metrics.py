@@ -1,6 +1,5 @@
 """The measures against hand-computed values, a slow reference, and the benchmark's own scores."""
 
-import doctest
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
-from fusionseg.pipeline import metrics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
 from fusionseg.pipeline.metrics import (
     PROTOCOLS,
     SCORE_COLUMNS,
@@ -26,9 +28,6 @@ from fusionseg.pipeline.metrics import (
     scored_frames,
     sequence_statistics,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 Mask = npt.NDArray[np.bool_]
 
@@ -55,10 +54,6 @@ def masks(draw: st.DrawFn, count: int, longest_side: int = 24) -> list[Mask]:
         lambda a, b, c, d: rectangle(height, width, slice(a, b), slice(c, d)), rows, rows, columns, columns
     )
     return [draw(st.one_of(noise, block)) for _ in range(count)]
-
-
-def test_doctests() -> None:
-    assert doctest.testmod(metrics).failed == 0
 
 
 # ---- J

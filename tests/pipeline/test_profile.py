@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-import fusionseg.profiles
 import pytest
+
+import fusionseg.profiles
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.profile import Profile, Training, read_profile
 
@@ -35,8 +36,18 @@ def test_the_paper_profile_is_the_paper_s() -> None:
         "resnet101", "parallel-dilated", 8, "1x1", 0,
     )  # fmt: skip
     for training in (paper.appearance_training, paper.motion_training):
-        assert (training.optimiser, training.lr_backbone, training.lr_head, training.lr_bias_factor) == ("sgd", 2.5e-4, 2.5e-3, 2)
-        assert (training.momentum, training.weight_decay, training.poly_power, training.schedule) == (0.9, 5e-4, 0.9, "poly")
+        assert (training.optimiser, training.lr_backbone, training.lr_head, training.lr_bias_factor) == (
+            "sgd",
+            2.5e-4,
+            2.5e-3,
+            2,
+        )
+        assert (training.momentum, training.weight_decay, training.poly_power, training.schedule) == (
+            0.9,
+            5e-4,
+            0.9,
+            "poly",
+        )
         assert (training.steps, training.batch, training.crop, training.scales) == (20000, 10, (321, 321), (0.5, 1.5))
     assert paper.fusion_training.fusion == "paper"
     assert (paper.flow_filter.min_overlap, paper.flow_filter.min_contrast) == (0.75, 30)
@@ -101,7 +112,9 @@ def test_wrong_override_is_one_line(override: str, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("value", ["crop=[0, 64]", "crop=[-1, 64]", "scales=[0, 1]", "scales=[-1, 1]", "scales=[1.5, 0.5]"])
+@pytest.mark.parametrize(
+    "value", ["crop=[0, 64]", "crop=[-1, 64]", "scales=[0, 1]", "scales=[-1, 1]", "scales=[1.5, 0.5]"]
+)
 def test_values_that_no_sample_can_be_cut_with_are_refused_before_any_training(value: str) -> None:
     with pytest.raises(UserError, match=rf"motion-training\.{value.split('=')[0]}"):
         read_profile("demo", [f"motion-training.{value}"])

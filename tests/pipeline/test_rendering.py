@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from fusionseg.pipeline import rendering
 from fusionseg.pipeline.rendering import RenderSettings, render, scene_of_still, scene_of_video, tight_box
 from fusionseg.pipeline.rendering_scenes import (
@@ -78,9 +79,7 @@ def test_stills_are_pascal_voc(demo: Path) -> None:
         assert labels is not None and labels.shape == (64, 96) and labels.dtype == np.uint8
         assert set(np.unique(labels)) == {0, 1, 255}
         grown = cv2.dilate((labels == 1).astype(np.uint8), np.ones((5, 5), np.uint8))
-        assert not np.any((labels == 255) & (grown == 0)), (
-            "void lies no farther than two pixels from the object"
-        )
+        assert not np.any((labels == 255) & (grown == 0)), "void lies no farther than two pixels from the object"
 
 
 @pytest.mark.parametrize("split", ["fusion", "validation", "test"])
@@ -128,9 +127,7 @@ def test_boxes_are_tight_around_the_visible_truth(demo: Path) -> None:
             expected = {str(track): tight_box(mask) for track, mask in enumerate(masks) if mask.any()}
             sides = ("xmin", "ymin", "xmax", "ymax")
             found = {
-                entry.findtext("trackid"): tuple(
-                    int(entry.findtext(f"bndbox/{side}") or -1) for side in sides
-                )
+                entry.findtext("trackid"): tuple(int(entry.findtext(f"bndbox/{side}") or -1) for side in sides)
                 for entry in root.iter("object")
             }
             assert found == expected

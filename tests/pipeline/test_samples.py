@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fusionseg.models.losses import VOID
 from fusionseg.pipeline.samples import (
     Augmentation,
@@ -13,8 +16,6 @@ from fusionseg.pipeline.samples import (
     sample_generator,
     vary_colour,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def coordinates(height: int, width: int) -> np.ndarray:
@@ -75,7 +76,9 @@ def test_image_and_label_are_cut_alike() -> None:
     label = (np.arange(40 * 60) % 251).astype(np.uint8).reshape(40, 60)
     seen = set()
     for number in range(60):
-        cut, cut_label, mirrored = crop_pair(image, label, Augmentation((16, 24), (1.0, 1.0), True), sample_generator(0, 0, number))
+        cut, cut_label, mirrored = crop_pair(
+            image, label, Augmentation((16, 24), (1.0, 1.0), True), sample_generator(0, 0, number)
+        )
         assert cut.shape == (16, 24, 2) and cut_label.shape == (16, 24)
         columns, rows = cut[..., 0].astype(int) - 1, cut[..., 1].astype(int) - 1
         assert np.array_equal(cut_label, label[rows, columns])
@@ -106,7 +109,9 @@ def test_scales_span_their_range() -> None:
     image, label = coordinates(100, 100), np.zeros((100, 100), np.uint8)
     sides = []
     for number in range(80):
-        cut, cut_label, _ = crop_pair(image, label, Augmentation((200, 200), (0.5, 2.0), False), sample_generator(0, 1, number))
+        cut, cut_label, _ = crop_pair(
+            image, label, Augmentation((200, 200), (0.5, 2.0), False), sample_generator(0, 1, number)
+        )
         sides.append(int((cut_label[:, 0] != VOID).sum()))
         assert int((cut[..., 0] > 0).any(0).sum()) == sides[-1]
     assert min(sides) >= 50 and max(sides) <= 200
@@ -117,7 +122,9 @@ def test_scales_span_their_range() -> None:
 def test_labels_are_never_blended() -> None:
     label = np.random.default_rng(0).choice([0, 1, VOID], (30, 40)).astype(np.uint8)
     for number in range(10):
-        _, cut, _ = crop_pair(coordinates(30, 40), label, Augmentation((20, 20), (0.5, 2.0), True), sample_generator(0, 2, number))
+        _, cut, _ = crop_pair(
+            coordinates(30, 40), label, Augmentation((20, 20), (0.5, 2.0), True), sample_generator(0, 2, number)
+        )
         assert set(np.unique(cut)) <= {0, 1, VOID}
 
 

@@ -1,0 +1,132 @@
+"""The graph and the direction of imports."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fusionseg.pipeline.graph import BY_NAME, FINAL, STAGES, Stage, required
+from fusionseg.pipeline.profile import Profile
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+TRAININGS = {"appearance-training", "motion-training", "fusion-training"}
+
+
+def test_needs_exist_and_come_earlier() -> None:
+    earlier: set[str] = set()
+    for stage in STAGES:
+        assert set(stage.needs) <= earlier, stage.name
+        assert len(set(stage.needs)) == len(stage.needs)
+        earlier.add(stage.name)
+    assert len(earlier) == len(STAGES) == len(BY_NAME) == 11
+
+
+def test_the_chain_is_the_paper_s() -> None:
+    assert [stage.name for stage in STAGES] == [
+        "optical-flow", "flow-images", "appearance-training", "appearance-scores", "box-pruning", "flow-filter",
+        "motion-training", "motion-scores", "fusion-training", "prediction", "scoring",
+    ]  # fmt: skip
+    assert {stage.name for stage in STAGES if stage.trained} == TRAININGS
+    assert FINAL == "scoring"
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+def test_settings_are_sections_of_the_profile(stage: Stage) -> None:
+    known = {info.alias for info in Profile.model_fields.values()} - {"name", "description", "data", "render", "run"}
+    assert set(stage.settings) <= known  # `run` says how to compute, so it must not be in a key
+    assert stage.version >= 1 and callable(stage.compute) and stage.title
+    own = {stage.name} & known
+    assert own <= set(stage.settings), f"{stage.name} has a section, which must be part of its key"
+
+
+def sees(name: str, role: str) -> tuple[str, ...]:
+    return BY_NAME[name].data.get(role, ())  # type: ignore[call-overload, no-any-return]
+
+
+def test_weak_labels_never_see_a_mask() -> None:
+    assert sees("box-pruning", "boxed") == ("boxes",)
+    assert BY_NAME["box-pruning"].data.keys() == BY_NAME["flow-filter"].data.keys() == {"boxed"}
+    for stage in STAGES:
+        assert "masks" not in sees(stage.name, "boxed"), stage.name
+    assert sees("flow-filter", "boxed") == sees("motion-training", "boxed") == ()
+
+
+def test_masks_of_scored_videos_are_seen_by_scoring_alone() -> None:
+    readers = [stage.name for stage in STAGES if "masks" in sees(stage.name, "scored")]
+    assert readers == ["scoring"]
+    assert [stage.name for stage in STAGES if "others" in {k for kinds in stage.data.values() for k in kinds}] == [
+        "scoring"
+    ]
+    assert not any("scored" in stage.data for stage in STAGES if stage.trained)
+
+
+def test_every_need_covers_the_roles_it_is_needed_for() -> None:
+    """A stage that works on a role needs its inputs computed for that role."""
+    for stage in STAGES:
+        if stage.unit == "video":
+            for need in stage.needs:
+                if BY_NAME[need].unit == "video":
+                    assert stage.data.keys() <= BY_NAME[need].data.keys(), (stage.name, need)
+    for name, role, need in (
+        ("motion-training", "boxed", "flow-filter"), ("motion-training", "boxed", "optical-flow"),
+        ("motion-training", "validation", "flow-images"), ("fusion-training", "fusion", "motion-scores"),
+        ("fusion-training", "fusion", "appearance-scores"), ("fusion-training", "validation", "motion-scores"),
+    ):  # fmt: skip
+        assert role in BY_NAME[name].data and role in BY_NAME[need].data
+
+
+def names(*given: str) -> list[str]:
+    return [stage.name for stage in required(frozenset(given))]
+
+
+def test_all_stages_are_required_without_given_weights() -> None:
+    assert names() == [stage.name for stage in STAGES]
+
+
+def test_given_weights_drop_what_only_they_needed() -> None:
+    assert set(names()) - set(names("motion-training")) == {"box-pruning", "flow-filter"}
+    assert "motion-training" in names("motion-training")  # as a given record
+    assert names("appearance-training") == names()  # its data only, no stage
+    assert names("fusion-training") == names()  # both streams' scores are needed for the prediction too
+    assert names(*TRAININGS) == [
+        "optical-flow", "flow-images", "appearance-training", "appearance-scores", "motion-training", "motion-scores",
+        "fusion-training", "prediction", "scoring",
+    ]  # fmt: skip
+
+
+def imported(path: Path) -> set[str]:
+    """Return the modules that a file imports, wherever in it, also for type checking."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def offenders(folder: str, *forbidden: str) -> list[tuple[str, str]]:
+    paths = sorted((CHECKOUT / folder).rglob("*.py"))
+    assert len(paths) >= 5
+    return [
+        (path.name, module)
+        for path in paths
+        for module in sorted(imported(path))
+        if any(module == name or module.startswith(f"{name}.") for name in forbidden)
+    ]
+
+
+def test_imports_run_one_way() -> None:
+    assert offenders("models", "prefect", "fusionseg.flows", "fusionseg.pipeline", "flows", "pipeline") == []
+    assert offenders("pipeline", "prefect", "fusionseg.flows", "flows", "fusionseg.cli") == []
+
+
+def test_the_runner_loads_no_prefect() -> None:
+    code = (
+        "import sys, fusionseg.pipeline.runner; print(sorted(m for m in sys.modules if m.split('.')[0] == 'prefect'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
