@@ -11,6 +11,7 @@ artifact as a DataFrame; `list_artifacts(root)` gives one of all artifacts; `est
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from fusionseg.pipeline.runner import run_plain as run
     from fusionseg.pipeline.session import Request
     from fusionseg.pipeline.store import list_artifacts
+
+# Threads that wait for each other sleep instead of spinning. PyTorch's default costs a factor of 3 to 10 as soon as
+# anything else runs on the machine (benchmarks/threads.py), our own threads that read data included. Must be set before
+# torch is loaded; whoever sets it otherwise has his way.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # In a checkout the rooms lie beside this folder, not in it: let `PYTHONPATH=. python` find them without installing.
 _CHECKOUT = Path(__file__).resolve().parent.parent

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import fusionseg  # noqa: F401  (before torch: sets how its threads wait)
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:

@@ -158,7 +158,8 @@ def test_stage(tmp_path: Path) -> None:
     assert (labels[0][1:4, 1:4] == 1).all() and (labels[0][2:5, 5:7] == VOID).all() and labels[0][0, 0] == 0
     assert (labels[1:] == VOID).all()
     assert record.counts == {
-        "frames": 4, "frames_with_boxes": 3, "boxes": 5, "passed_box_test": 3, "passed_both_tests": 1, "labelled_frames": 1
+        "frames": 4, "frames_with_boxes": 3, "boxes": 5, "passed_box_test": 3, "passed_both_tests": 1,
+        "labelled_frames": 1,
     }  # fmt: skip
 
 

@@ -55,7 +55,7 @@ def test_cut_off_picture_is_refused_by_its_header_check(tmp_path: Path, name: st
     data = path.read_bytes()
     assert image_header(data) == (160, 120)
     assert image_header(data + bytes(20)) == (160, 120)  # some writers pad
-    with pytest.raises(ValueError, match="not a picture|truncated"):
+    with pytest.raises(ValueError, match=r"not a picture|truncated"):
         image_header(data[: int(len(data) * share)])
 
 
@@ -153,7 +153,8 @@ def test_vid_boxes_get_exclusive_ends() -> None:
     [
         "", "words", "<annotation>", "<a><bndbox><xmin>1</xmin></bndbox></a>",
         vid_xml([(0, 0, 1, 1)]).replace("<xmin>0", "<xmin>left"), vid_xml([(0, 0, 1, 1)]).replace("<xmin>0", "<xmin>"),
-        vid_xml([(0, 0, 1, 1)]).replace("<xmin>0", "<xmin>nan"), vid_xml([(0, 0, 1, 1)]).replace("<xmin>0", "<xmin>inf"),
+        vid_xml([(0, 0, 1, 1)]).replace("<xmin>0", "<xmin>nan"),
+        vid_xml([(0, 0, 1, 1)]).replace("<xmin>0", "<xmin>inf"),
         vid_xml([(0, 0, 10**10, 1)]), "\udcff",
     ],
 )  # fmt: skip

@@ -58,7 +58,7 @@ def test_draw_depends_on_nothing_before_it() -> None:
     backward = [draw(50, 8, step, 3) for step in reversed(range(30))]
     assert forward == backward[::-1]
     assert draw(50, 8, 0, 3) != draw(50, 8, 0, 4)
-    first, second = [sum((draw(48, 8, step, 0) for step in range(e, e + 6)), []) for e in (0, 6)]
+    first, second = [[i for step in range(e, e + 6) for i in draw(48, 8, step, 0)] for e in (0, 6)]
     assert first != second  # a new shuffle every epoch
 
 

