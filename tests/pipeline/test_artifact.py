@@ -105,7 +105,7 @@ def test_plain_h5py_reads_it_and_finds_the_attributes(path: Path) -> None:
         assert np.array_equal(labels[:], FRAMES)
         assert labels.chunks == (1, 20, 30) and labels.fletcher32 and labels.compression == "gzip"
         assert file["verdicts"]["video"].asstr()[:].tolist() == TABLE["video"].tolist()
-        attributes = dict(file.attrs)
+        attributes = {n: v.decode() if isinstance(v, bytes) else v for n, v in file.attrs.items()}
     assert attributes["schema"] == "fusionseg.artifact" and attributes["stage"] == "flow-filter"
     assert attributes["stage_version"] == 3 and attributes["key"] == "k" * 40
     for name in ("settings", "inputs"):

@@ -1,5 +1,6 @@
 """Data manifests: what is found, in which order, and what is said of what isn't."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +171,11 @@ def written(folder: Path, **changes: Any) -> str:
     [
         ({"colour": "red"}, r"unknown key 'colour'; known here: name, title"),
         ({"kind": "video"}, r"kind: .*found 'video'"),
-        ({"frames": "/data/{video}/{frame}.png"}, "frames: .*below the data root"),
-        ({"masks": "../{video}/{frame}.png"}, "masks: .*below the data root"),
+        (
+            {"frames": "/data/{video}/{frame}.png"},
+            r"'/data/\{video\}/\{frame\}\.png' must be a path below the data root",
+        ),
+        ({"masks": "../{video}/{frame}.png"}, r"'\.\./\{video\}/\{frame\}\.png' must be a path below the data root"),
         ({"void": 0}, "void: .*found 0"),
         ({"void": 256}, "void"),
         ({"protocol": "davis"}, "protocol: .*davis2016"),
@@ -184,6 +188,7 @@ def test_wrong_manifest_is_one_line_that_names_file_and_field(
     with pytest.raises(UserError, match=rf"own\.yaml: .*{words}") as caught:
         read_manifest(written(tmp_path, **changes))
     assert "\n" not in str(caught.value)
+    assert "'title': 'Own'" not in str(caught.value)  # the whole file is no use in an error
 
 
 @pytest.mark.parametrize(
@@ -191,7 +196,7 @@ def test_wrong_manifest_is_one_line_that_names_file_and_field(
 )
 def test_wrong_placeholder_is_told_not_thrown(tmp_path: Path, pattern: str) -> None:
     write_frames(tmp_path, "clip", ["0"])
-    with pytest.raises(UserError, match="frames"):
+    with pytest.raises(UserError, match=re.escape(pattern)):
         load_items(read_manifest(written(tmp_path, frames=pattern)), "all", tmp_path)
 
 

@@ -116,7 +116,7 @@ def test_wrong_override_is_one_line(override: str, words: str) -> None:
     "value", ["crop=[0, 64]", "crop=[-1, 64]", "scales=[0, 1]", "scales=[-1, 1]", "scales=[1.5, 0.5]"]
 )
 def test_values_that_no_sample_can_be_cut_with_are_refused_before_any_training(value: str) -> None:
-    with pytest.raises(UserError, match=rf"motion-training\.{value.split('=')[0]}"):
+    with pytest.raises(UserError, match=rf"motion-training.*{value.split('=')[0]}"):
         read_profile("demo", [f"motion-training.{value}"])
 
 

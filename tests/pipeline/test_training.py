@@ -16,7 +16,7 @@ from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.job import Context, Job
 from fusionseg.pipeline.profile import Training
-from fusionseg.pipeline.training import Task, learning_rate_factor, make_optimiser, one_step, seed_of, train
+from fusionseg.pipeline.training import Task, learning_rate_factor, make_optimiser, seed_of, train
 
 STEPS = 12
 Hook = Callable[[int], None]
@@ -167,14 +167,14 @@ def test_killed_training_continues_from_its_last_checkpoint(tmp_path: Path) -> N
     assert_same(second, whole)
 
 
-def damage_by(change: Callable[[Path], None], root: Path) -> tuple[Tiny, Tiny]:
+def damage_by(change: Callable[[Tiny], object], root: Path) -> tuple[Tiny, Tiny]:
     """Train whole; interrupt, damage the checkpoint, train again; return both."""
     whole = Tiny(root / "whole", settings())
     whole.train()
     first = Tiny(root / "cut", settings(), at_batch=interrupt_at(7))
     with pytest.raises(KeyboardInterrupt):
         first.train()
-    change(first.checkpoint)
+    change(first)
     second = Tiny(root / "cut", settings())
     second.train()
     return second, whole
@@ -182,29 +182,34 @@ def damage_by(change: Callable[[Path], None], root: Path) -> tuple[Tiny, Tiny]:
 
 @pytest.mark.parametrize("kept", [0, 10, -20])
 def test_truncated_checkpoint_is_passed_over(tmp_path: Path, kept: int) -> None:
-    second, whole = damage_by(lambda path: path.write_bytes(path.read_bytes()[:kept]) and None, tmp_path)
+    def change(tiny: Tiny) -> None:
+        tiny.checkpoint.write_bytes(tiny.checkpoint.read_bytes()[:kept])
+
+    second, whole = damage_by(change, tmp_path)
     assert second.batches == list(range(STEPS))
     assert_same(second, whole)
 
 
 def test_checkpoint_with_a_flipped_bit_is_passed_over(tmp_path: Path) -> None:
-    def change(path: Path) -> None:
-        weight = torch.load(path, weights_only=True)["model"]["weight"].numpy().tobytes()
-        flip(path, path.read_bytes().index(weight) + 3, 6)
+    def change(tiny: Tiny) -> None:
+        weight = tiny.model.weight.detach().numpy().tobytes()
+        flip(tiny.checkpoint, tiny.checkpoint.read_bytes().index(weight) + 3, 6)
 
     second, whole = damage_by(change, tmp_path)
     assert_same(second, whole)
 
 
 def test_foreign_checkpoint_is_passed_over(tmp_path: Path) -> None:
-    second, whole = damage_by(lambda path: torch.save({"weights": torch.zeros(3)}, path), tmp_path)
+    second, whole = damage_by(lambda tiny: torch.save({"weights": torch.zeros(3)}, tiny.checkpoint), tmp_path)
     assert_same(second, whole)
 
 
 def test_checkpoint_of_other_settings_is_passed_over(tmp_path: Path) -> None:
-    def change(path: Path) -> None:
-        saved = torch.load(path, weights_only=True)
-        torch.save({**saved, "key": "another"}, path)
+    def change(tiny: Tiny) -> None:
+        other = Tiny(tmp_path / "other", settings(lr_head=0.5), at_batch=interrupt_at(5))
+        with pytest.raises(KeyboardInterrupt):
+            other.train()
+        tiny.checkpoint.write_bytes(other.checkpoint.read_bytes())
 
     second, whole = damage_by(change, tmp_path)
     assert second.batches == list(range(STEPS))
@@ -262,15 +267,15 @@ def test_a_loss_that_is_no_number_ends_training_with_advice(tmp_path: Path) -> N
     assert bool(tiny.model.weight.isfinite().all())  # the weights were left as they were
 
 
-def test_gradients_are_clipped() -> None:
-    model = nn.Conv2d(3, 2, 1)
-    before = model.weight.detach().clone()
-    tensors = {"images": torch.full((1, 3, 2, 2), 1e4), "labels": torch.ones(1, 2, 2, dtype=torch.long)}
+def test_gradients_are_clipped(tmp_path: Path) -> None:
+    tiny = Tiny(tmp_path, settings(steps=1, optimiser="sgd", schedule="poly", lr_head=1.0, weight_decay=0))
+    images = torch.full((1, 3, 2, 2), 1e4)
+    tiny.batch = lambda step: {"images": images, "labels": torch.ones(1, 2, 2, dtype=torch.long)}  # type: ignore[method-assign]
     with torch.no_grad():
-        model.bias.copy_(torch.tensor([1e6, 0.0]))  # type: ignore[union-attr]
-    optimiser = torch.optim.SGD(model.parameters(), lr=1.0)
-    one_step(Task(model, lambda step: tensors, Tiny.logits, None, []), tensors, optimiser, settings())
-    assert (model.weight.detach() - before).norm().item() == pytest.approx(10, rel=1e-2)
+        tiny.model.bias.copy_(torch.tensor([1e6, 0.0]))  # type: ignore[union-attr]
+    before = tiny.model.weight.detach().clone()
+    tiny.train(validate=False)
+    assert (tiny.model.weight.detach() - before).norm().item() == pytest.approx(10, rel=1e-2)
 
 
 def test_poly_factor() -> None:
