@@ -1,4 +1,4 @@
-"""What spinning threads cost: training steps with OMP_WAIT_POLICY passive against PyTorch's default, on a machine that is
+"""What spinning threads cost: training steps with OMP_WAIT_POLICY passive against the default, on a machine that is
 otherwise idle and on one where a process keeps one core busy. Prints ratios of median step times.
 
     python benchmarks/threads.py

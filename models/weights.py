@@ -54,6 +54,8 @@ def read_header(path: Path) -> dict[str, Any]:
         raise WeightsError(
             f"{path}: safetensors without FusionSeg's header; expected weights written by fusionseg"
         ) from error
+    if not isinstance(header, dict):
+        raise WeightsError(f"{path}: safetensors without FusionSeg's header; expected weights written by fusionseg")
     found = (header.get("schema"), header.get("schema_version"))
     if found != (SCHEMA, SCHEMA_VERSION):
         raise WeightsError(f"{path}: header says {found[0]} {found[1]}, expected {SCHEMA} {SCHEMA_VERSION}")

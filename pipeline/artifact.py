@@ -99,7 +99,9 @@ class FrameWriter:
 
     def append(self, frame: npt.NDArray[Any]) -> None:
         """Write the next frame; its dtype is converted to the dataset's."""
-        array = np.ascontiguousarray(frame, self._data.dtype)
+        array = np.asarray(frame, self._data.dtype, order="C")
+        if array.shape != self._data.shape[1:]:  # HDF5 would stretch it
+            raise ValueError(f"{self._data.name}: frame of shape {array.shape}, expected {self._data.shape[1:]}")
         self._data[self._next] = array
         self.digest.update(array.tobytes())
         self._next += 1
@@ -131,7 +133,7 @@ class ArtifactWriter:
     def table(self, name: str, table: pd.DataFrame) -> None:
         """A table as a group of columns, one 1-D dataset each."""
         group = self._file.create_group(name)
-        group.attrs["columns"] = json.dumps(list(table.columns))
+        _set_attribute(group, "columns", json.dumps(list(table.columns)))
         for column in table.columns:
             values = _column(table[column])
             group.create_dataset(str(column), data=values, chunks=bool(len(values)) or None, fletcher32=len(values) > 0)
@@ -141,6 +143,20 @@ class ArtifactWriter:
         """Digest of all that was written."""
         parts = {name: writer.finish() for name, writer in self._frames.items()}
         return json_digest({"frames": parts, "tables": self._tables, "facts": self.facts})
+
+
+def _set_attribute(node: h5py.Group, name: str, value: Any) -> None:
+    """Strings of fixed length: those of variable length lie in a heap without checksum, and HDF5 may not come back
+    from reading a damaged one."""
+    if isinstance(value, str):
+        data = value.encode()
+        node.attrs.create(name, np.array(data, h5py.string_dtype("utf-8", max(1, len(data)))))
+    else:
+        node.attrs[name] = value
+
+
+def _text(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 @contextmanager
@@ -161,11 +177,9 @@ def create_artifact(path: Path, identity: Mapping[str, Any]) -> Iterator[Artifac
                 "counts": writer.counts,
                 "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             }
-            file.attrs.update({n: json.dumps(v) if isinstance(v, dict) else v for n, v in header.items()})
-            for name in ("settings", "inputs"):
-                file.attrs[name] = json.dumps(identity[name])
-            file.attrs["facts"] = json.dumps(writer.facts)
-            file.attrs["software"] = json.dumps(software())
+            own = {"settings": identity["settings"], "inputs": identity["inputs"], "facts": writer.facts}
+            for name, value in {**header, **own, "software": software()}.items():
+                _set_attribute(file, name, json.dumps(value) if isinstance(value, dict | list) else value)
         header["size"] = temporary.stat().st_size
         with temporary.open("r+b") as raw:
             raw.write(_pack_header(header))
@@ -213,7 +227,7 @@ class Artifact:
         self.header = read_artifact_header(path)
         try:
             self._file = h5py.File(path, "r")
-            self.attributes: dict[str, Any] = dict(self._file.attrs)
+            self.attributes: dict[str, Any] = {name: _text(value) for name, value in self._file.attrs.items()}
             self.facts: dict[str, Any] = json.loads(self.attributes["facts"])
         except _HDF5_ERRORS as error:
             raise DamagedArtifact(path, str(error)) from None
@@ -229,7 +243,13 @@ class Artifact:
 
     def length(self, name: str) -> int:
         """Number of frames of a dataset."""
-        return int(self._file[name].shape[0])
+        return int(self._dataset(name).shape[0])
+
+    def _dataset(self, name: str) -> h5py.Dataset:
+        try:
+            return self._file[name]
+        except _HDF5_ERRORS as error:
+            raise DamagedArtifact(self.path, f"{name}: {error}") from None
 
     def frame(self, name: str, index: int) -> npt.NDArray[Any]:
         """One frame of a dataset."""
@@ -242,7 +262,7 @@ class Artifact:
         """A table."""
         try:
             group = self._file[name]
-            columns = json.loads(group.attrs["columns"])
+            columns = json.loads(_text(group.attrs["columns"]))
             data = {c: group[c].asstr()[:] if group[c].dtype.kind == "S" else group[c][:] for c in columns}
         except _HDF5_ERRORS as error:
             raise DamagedArtifact(self.path, f"{name}: {error}") from None
@@ -250,11 +270,17 @@ class Artifact:
 
     def datasets(self) -> dict[str, h5py.Dataset]:
         """Frame datasets by name."""
-        return {name: node for name, node in self._file.items() if isinstance(node, h5py.Dataset)}
+        return {name: node for name, node in self._nodes() if isinstance(node, h5py.Dataset)}
 
     def tables(self) -> list[str]:
         """Names of tables."""
-        return [name for name, node in self._file.items() if isinstance(node, h5py.Group)]
+        return [name for name, node in self._nodes() if isinstance(node, h5py.Group)]
+
+    def _nodes(self) -> list[tuple[str, Any]]:
+        try:
+            return list(self._file.items())
+        except _HDF5_ERRORS as error:
+            raise DamagedArtifact(self.path, str(error)) from None
 
     def verify(self) -> None:
         """Read everything and compare with the content digest. Raises DamagedArtifact."""

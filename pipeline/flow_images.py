@@ -21,6 +21,7 @@ _RAMPS = {  # channel held at 255, channel that changes, whether it rises
     "RY": (0, 1, True), "YG": (1, 0, False), "GC": (1, 2, True),
     "CB": (2, 1, False), "BM": (2, 0, True), "MR": (0, 2, False),
 }  # fmt: skip
+_ROUNDING = 1e-6  # of float32: the largest vector itself may come out just above 1
 UNKNOWN = 1e9  # px; larger values mark unknown flow in .flo files
 
 
@@ -60,8 +61,8 @@ def colour(flow: npt.NDArray[np.floating], largest: float | None = None) -> npt.
     low = np.floor(position).astype(np.intp)
     share = (position - low)[..., None]
     hue = (1 - share) * wheel[low] + share * wheel[(low + 1) % len(wheel)]
-    inside = radius <= 1
-    tinted = 1 - radius[..., None] * (1 - hue)
+    inside = radius <= 1 + _ROUNDING
+    tinted = 1 - np.minimum(radius, 1)[..., None] * (1 - hue)
     return np.floor(255 * np.where(inside[..., None], tinted, hue * np.float32(0.75))).astype(np.uint8)
 
 

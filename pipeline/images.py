@@ -107,7 +107,7 @@ def read_boxes(item: Item, index: int) -> npt.NDArray[np.int32]:
         return np.array([box] if box else [], np.int32).reshape(-1, 4)
     try:
         return parse_vid_xml(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, ElementTree.ParseError) as error:
+    except (OSError, ValueError, OverflowError, ElementTree.ParseError) as error:
         raise bad_file(item, index, path, f"not an ImageNet-VID annotation ({error})") from None
 
 

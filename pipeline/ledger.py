@@ -42,7 +42,8 @@ class Ledger:
         Raises BadFile for a picture that is cut off or of the wrong size.
         """
         entry = self._entry(item, kind)
-        if kind in ("masks", "others") and not item.allow_mask_resize:
+        derived = kind == "boxes" and item.boxes is not None and item.boxes.derived
+        if derived or (kind in ("masks", "others") and not item.allow_mask_resize):
             self._compare_sizes(item, kind, entry["sizes"])
         if kind == "frames" and not item.stills:
             _same_size(item, entry["sizes"])

@@ -6,7 +6,9 @@ set of still images) that stages work on.
 
 from __future__ import annotations
 
+import glob
 import re
+import string
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -27,6 +29,17 @@ class SplitFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     file: str
+
+
+def _check_placeholders(pattern: str) -> None:
+    try:
+        wrong = [
+            (n, s, c) for _, n, s, c in string.Formatter().parse(pattern) if n not in (None, "video", "frame") or s or c
+        ]
+    except ValueError as error:
+        raise ValueError(f"{pattern!r}: {error}") from None
+    if wrong:
+        raise ValueError(f"{pattern!r}: the only placeholders are {{video}} and {{frame}}, without a format")
 
 
 class DataManifest(BaseModel):
@@ -62,6 +75,7 @@ class DataManifest(BaseModel):
     def _inside_root(self) -> DataManifest:
         files = [split.file for split in self.splits.values() if isinstance(split, SplitFile)]
         for path in [self.frames, self.masks or "", self.boxes or "", *self.others.values(), *files]:
+            _check_placeholders(path)
             if path.startswith("/") or ".." in PurePosixPath(path).parts:
                 raise ValueError(f"{path!r} must be a path below the data root (no '..', not absolute)")
         return self
@@ -124,7 +138,7 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     ['9', '10', 'a2', 'a10']
     """
     parts = re.findall(r"\d+|\D+", name)
-    return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts]
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
 
 
 def read_manifest(name: str) -> DataManifest:
@@ -138,6 +152,8 @@ def read_manifest(name: str) -> DataManifest:
         raise UserError(
             f"no data manifest {name!r} ({path}); known: {known}, or give the path of a .yaml file"
         ) from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     try:
         return DataManifest.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:
@@ -153,7 +169,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"unknown key {where!r}; known here: {', '.join(_known_keys(model, first['loc'][:-1]))}{more}"
-    found = "" if first["type"] == "missing" else f", found {first['input']!r}"
+    found = "" if first["type"] == "missing" or isinstance(first["input"], dict) else f", found {first['input']!r}"
     return f"{where}: {first['msg']}{found}{more}"
 
 
@@ -220,7 +236,7 @@ def _stills(manifest: DataManifest, split: str, names: list[str], root: Path) ->
 
 
 def _video(manifest: DataManifest, name: str, root: Path) -> Item:
-    pattern = manifest.frames.format(video=name, frame="*")
+    pattern = manifest.frames.format(video=glob.escape(name), frame="*")
     frames = tuple(sorted(root.glob(pattern), key=lambda path: natural(path.name)))
     if not frames:
         raise BadFile(

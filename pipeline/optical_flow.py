@@ -51,8 +51,11 @@ def _estimator(method: str) -> cv2.DISOpticalFlow:
         raise ValueError(f"unknown optical flow method {method!r}; known: {', '.join(_PRESETS)}")
     estimators = _LOCAL.__dict__
     if method not in estimators:
-        estimators[method] = cv2.DISOpticalFlow.create(_PRESETS[method])
-    return cast(cv2.DISOpticalFlow, estimators[method])
+        estimator = cv2.DISOpticalFlow.create(_PRESETS[method])
+        estimators[method] = estimator, estimator.getFinestScale()
+    estimator, finest = estimators[method]
+    estimator.setFinestScale(finest)  # OpenCV lowers it for tiny frames, for good
+    return cast(cv2.DISOpticalFlow, estimator)
 
 
 def partner(index: int, frames: int) -> int:

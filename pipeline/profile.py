@@ -118,6 +118,14 @@ class Training(Settings):
     validate_frames: int = Field(8, ge=1, description="frames of each validation video, evenly spread")
     seed: int = 0
 
+    @model_validator(mode="after")
+    def _samples_can_be_cut(self) -> Training:
+        if min(self.crop) < 1:
+            raise ValueError(f"crop: both sides must be at least 1 px, found {list(self.crop)}")
+        if not 0 < self.scales[0] <= self.scales[1]:
+            raise ValueError(f"scales: expected 0 < smallest <= largest, found {list(self.scales)}")
+        return self
+
 
 class FusionTraining(Training):
     fusion: Literal["paper", "release", "average"] = "paper"
@@ -196,6 +204,8 @@ def read_profile(name: str, overrides: Iterable[str] = ()) -> Profile:
     except OSError:
         known = ", ".join(sorted(p.stem for p in shipped.glob("*.toml")))
         raise UserError(f"no profile {name!r} ({path}); known: {known}, or give the path of a .toml file") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: not valid TOML: {error}") from None
     values.setdefault("name", path.stem)

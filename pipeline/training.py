@@ -6,6 +6,7 @@ a killed training goes on from.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -58,7 +59,7 @@ def train(task: Task, settings: Training, job: Job, context: Context, header: Ma
     }
     if state["step"]:
         context.say(f"  {job.stage}: goes on from step {state['step']} of {settings.steps}")
-    saved = time.monotonic()
+    saved, whole = time.monotonic(), True  # whether weights and `state` belong together
     bar = context.progress(job.stage, settings.steps, "step", state["step"])
 
     def save() -> None:
@@ -66,17 +67,21 @@ def train(task: Task, settings: Training, job: Job, context: Context, header: Ma
 
     try:
         for tensors in batches_ahead(task.batch, state["step"], settings.steps, context):
-            loss = one_step(task, tensors, optimiser, settings)
+            loss = backpropagate(task, tensors, optimiser, settings)
+            whole = False
+            optimiser.step()
             schedule.step()
             state["step"] += 1
             _note(state, settings, task, loss, bar)
+            whole = True
             bar.update()
             if time.monotonic() - saved > context.run.checkpoint_seconds:
                 save()
                 saved = time.monotonic()
     except KeyboardInterrupt:
-        save()
-        context.say(f"  {job.stage}: stopped at step {state['step']}; the same command goes on from there")
+        if whole:  # else the last checkpoint stands: no half-done update, no validation passed over
+            save()
+        context.say(f"  {job.stage}: stopped; the same command goes on from the last checkpoint")
         raise
     finally:
         bar.close()
@@ -89,8 +94,10 @@ def train(task: Task, settings: Training, job: Job, context: Context, header: Ma
     return record
 
 
-def one_step(task: Task, tensors: Mapping[str, Tensor], optimiser: torch.optim.Optimizer, settings: Training) -> float:
-    """One optimiser step; the loss. Raises UserError if it is not a number."""
+def backpropagate(
+    task: Task, tensors: Mapping[str, Tensor], optimiser: torch.optim.Optimizer, settings: Training
+) -> float:
+    """Gradients of one batch; its loss. Raises UserError if it is not a number."""
     task.model.train()
     logits, labels = task.logits(task.model, tensors)
     loss = LOSSES[settings.loss](logits.float(), labels)
@@ -103,7 +110,6 @@ def one_step(task: Task, tensors: Mapping[str, Tensor], optimiser: torch.optim.O
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(task.model.parameters(), _MAX_NORM)
-    optimiser.step()
     return value
 
 
@@ -149,6 +155,13 @@ def learning_rate_factor(step: int, settings: Training) -> float:
     return float(0.5 * (1 + np.cos(np.pi * (progress - warm) / (1 - warm))) * 0.99 + 0.01)
 
 
+_DIGEST_BYTES = 20
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()
+
+
 class Checkpoint:
     """One file beside the weights to come: model, optimiser, schedule, best state so far, history."""
 
@@ -164,17 +177,19 @@ class Checkpoint:
             "schedule": schedule.state_dict(),
         }
         torch.save({**parts, "state": dict(state), "key": self.key}, buffer)
-        write_atomically(self.path, buffer.getvalue())
+        data = buffer.getvalue()
+        write_atomically(self.path, _digest(data) + data)  # torch.load checks no checksums
 
     def load(self, model: nn.Module, optimiser: Any, schedule: Any) -> dict[str, Any] | None:
         """Restore, and give the state; None where there is no checkpoint of this very training."""
         try:
-            saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            data = self.path.read_bytes()
         except FileNotFoundError:
             return None
-        except Exception:  # a damaged checkpoint costs minutes, not the run
+        if data[:_DIGEST_BYTES] != _digest(data[_DIGEST_BYTES:]):  # damage costs minutes, not the run
             self.remove()
             return None
+        saved = torch.load(io.BytesIO(data[_DIGEST_BYTES:]), map_location="cpu", weights_only=True)
         if saved["key"] != self.key:
             return None
         model.load_state_dict(saved["model"])
