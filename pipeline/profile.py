@@ -91,7 +91,12 @@ class Network(Settings):
     pretrained: bool = Field(True, description="start from ImageNet weights")
     bf16: bool = Field(True, description="bfloat16 inference (autocast); twice as fast on CPUs that have it")
     long_side: int = Field(
-        425, ge=0, description="px; frames are resized so that the longer side has this; 0 keeps their size"
+        425,
+        ge=0,
+        description="px; for training, frames are resized so that the longer side has this; 0 keeps their size",
+    )
+    scores_long_side: int | None = Field(
+        None, ge=0, description="px; the same for the stored scores; None: `long_side`"
     )
 
 

@@ -55,7 +55,8 @@ def write_scores(
 ) -> None:
     """`scores` (T, 2, h, w) float16, logits of background and object at the network's stride; facts `stride`,
     `network_size` (what the frames were resized to) and `frame_size`, both height and width."""
-    size = fit((frame_size[0], frame_size[1]), network.long_side)
+    long_side = network.long_side if network.scores_long_side is None else network.scores_long_side
+    size = fit((frame_size[0], frame_size[1]), long_side)
     groups = list(batches(count, context.run.batch))
 
     def load(group: int) -> torch.Tensor:
