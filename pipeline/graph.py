@@ -92,7 +92,7 @@ STAGES: tuple[Stage, ...] = (
         stream_scores.compute_appearance,
         data={"boxed": (FRAMES,), "fusion": (FRAMES,), "validation": (FRAMES,), "scored": (FRAMES,)},
         needs=("appearance-training",),
-        settings=("network",),
+        settings=("network", "scores"),
     ),
     Stage(
         "box-pruning",
@@ -131,7 +131,7 @@ STAGES: tuple[Stage, ...] = (
         stream_scores.compute_motion,
         data={"fusion": (), "validation": (), "scored": ()},
         needs=("flow-images", "motion-training"),
-        settings=("network",),
+        settings=("network", "scores"),
     ),
     Stage(
         "fusion-training",

@@ -95,9 +95,12 @@ class Network(Settings):
         ge=0,
         description="px; for training, frames are resized so that the longer side has this; 0 keeps their size",
     )
-    scores_long_side: int | None = Field(
-        None, ge=0, description="px; the same for the stored scores; None: `long_side`"
-    )
+
+
+class Scores(Settings):
+    """What `appearance-scores` and `motion-scores` share."""
+
+    long_side: int | None = Field(None, ge=0, description="px; as network.long_side, for stored scores; None: the same")
 
 
 class Training(Settings):
@@ -173,7 +176,7 @@ class Run(Settings):
 
 
 class Profile(Settings):
-    """A whole run. Section names are stage names."""
+    """A whole run. Sections are named after stages; `network` and `scores` serve two each."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=_hyphens, populate_by_name=True)
     name: str
@@ -181,6 +184,7 @@ class Profile(Settings):
     data: Data
     render: Render | None = None
     network: Network = Network()
+    scores: Scores = Scores()
     optical_flow: OpticalFlow = OpticalFlow()
     flow_images: FlowImages = FlowImages()
     appearance_training: Training = Training()

@@ -16,7 +16,7 @@ from fusionseg.models.stream import Stream, to_frame
 from fusionseg.pipeline.artifact import Artifact, Record
 from fusionseg.pipeline.images import read_frame
 from fusionseg.pipeline.job import Context, Job, batches, in_order
-from fusionseg.pipeline.profile import Network
+from fusionseg.pipeline.profile import Network, Scores
 from fusionseg.pipeline.samples import fit, resize
 from fusionseg.pipeline.store import record_of
 from fusionseg.pipeline.stream_training import stream_scores
@@ -55,7 +55,8 @@ def write_scores(
 ) -> None:
     """`scores` (T, 2, h, w) float16, logits of background and object at the network's stride; facts `stride`,
     `network_size` (what the frames were resized to) and `frame_size`, both height and width."""
-    long_side = network.long_side if network.scores_long_side is None else network.scores_long_side
+    own = Scores.model_validate(job.settings["scores"]).long_side
+    long_side = network.long_side if own is None else own
     size = fit((frame_size[0], frame_size[1]), long_side)
     groups = list(batches(count, context.run.batch))
 
