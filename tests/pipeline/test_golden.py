@@ -1,0 +1,112 @@
+"""Golden content digests of deterministic stages on tiny inputs.
+
+A digest that changes means that the stage computes something else: raise its version in `pipeline/graph.py` (so that
+nobody gets stale artifacts), then write the new digest here. Trainings and optical flow are left out: their last bits
+depend on the processor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from builders import make_context, make_item, make_job, write_davis, write_input, write_xml_item
+
+from fusionseg.models.fusion import create_fusion
+from fusionseg.models.weights import pack_weights
+from fusionseg.pipeline import box_pruning, flow_filter, flow_images, prediction, scoring
+from fusionseg.pipeline.artifact import Record
+from fusionseg.pipeline.graph import BY_NAME
+from fusionseg.pipeline.images import read_frame
+from fusionseg.pipeline.manifest import load_items
+
+SIZE = (12, 16)
+FACTS = {"stride": 4, "network_size": list(SIZE), "frame_size": list(SIZE)}
+# stage -> (version, content)
+GOLDEN = {
+    "flow-images": (1, "1cbf0e8beeb3c847c4a80dcbe57950d30bf134e7"),
+    "box-pruning": (1, "754fd48a32278634fbc7703be7954b2a2dc07b50"),
+    "flow-filter": (1, "35b0a8d61a2f073e35eca8992579e219b723a0aa"),
+    "prediction": (1, "3100707dc7a57f5a17e92fae2d7f78039815dd46"),
+    "scoring": (1, "ec69d84c16b12da64aebab11634131642ea7d255"),
+}
+
+
+def ramp(edge: int) -> np.ndarray:
+    """Scores (2, 4, 5) at stride 4 that call object what lies right of `edge`."""
+    line = (np.arange(5) * 4 - (edge - 0.5))[None].repeat(4, 0)
+    return np.stack([-line, line]).astype(np.float16)
+
+
+def flows() -> np.ndarray:
+    """Two flow fields (2, 12, 16, 2) of few directions and magnitudes, all exact in float16."""
+    flow = np.zeros((2, *SIZE, 2), np.float16)
+    flow[0, 2:8, 3:9] = (3, -4)
+    flow[1, 1:5, 2:7] = (-2, 0)
+    flow[1, 6:11, 8:15] = (0, 1)
+    return flow
+
+
+def run_flow_images(root: Path) -> Record:
+    context = make_context(root)
+    given = write_input(context, "optical-flow", {"flow": flows()})
+    return flow_images.compute(
+        make_job("flow-images", make_item(), {"flow-images": {"scaling": "max"}}, [given]), context
+    )
+
+
+def run_box_pruning(root: Path) -> Record:
+    context = make_context(root)
+    item = write_xml_item(root / "boxes", [[(6, 1, 14, 10)], [(0, 0, 4, 4), (9, 2, 15, 11)]])
+    given = write_input(context, "appearance-scores", {"scores": np.stack([ramp(8), ramp(10)])}, FACTS)
+    return box_pruning.compute(make_job("box-pruning", item, inputs=[given]), context)
+
+
+def run_flow_filter(root: Path) -> Record:
+    context = make_context(root)
+    regions = np.zeros((2, *SIZE), np.uint8)
+    regions[:, 2:8, 3:9] = 1
+    images = np.full((2, *SIZE, 3), 255, np.uint8)
+    images[0, 2:8, 3:9] = (155, 255, 255)
+    rows = [(0, 0, 3, 2, 9, 8, 1.0, 36), (1, 0, 3, 2, 9, 8, 1.0, 36), (1, 1, 10, 0, 14, 4, 0.0, 0)]
+    table = pd.DataFrame(rows, columns=["frame", "box", "x0", "y0", "x1", "y1", "overlap", "area"])
+    inputs = [
+        write_input(context, "box-pruning", {"regions": regions}, tables={"boxes": table}),
+        write_input(context, "flow-images", {"images": images}),
+    ]
+    settings = {"flow-filter": {"min_overlap": 0.75, "min_contrast": 30.0}}
+    return flow_filter.compute(make_job("flow-filter", make_item(), settings, inputs), context)
+
+
+def run_prediction(root: Path) -> Record:
+    context = make_context(root)
+    data, content = pack_weights(create_fusion("average").state_dict(), {"fusion": "average"})
+    (root / "fusion.safetensors").write_bytes(data)
+    inputs = [
+        write_input(context, "appearance-scores", {"scores": np.stack([ramp(4), ramp(8)])}, FACTS),
+        write_input(context, "motion-scores", {"scores": np.stack([ramp(10), ramp(2)])}, FACTS),
+        write_input(context, "optical-flow", {"flow": flows()}),
+        Record("fusion-training", "given", "fusion", "", str(root / "fusion.safetensors"), content),
+    ]
+    return prediction.compute(make_job("prediction", make_item(), {"prediction": {"baselines": True}}, inputs), context)
+
+
+def run_scoring(root: Path) -> Record:
+    context = make_context(root)
+    manifest = write_davis(root / "data", {"clip": 5})
+    (item,) = load_items(manifest, "train", root / "data")
+    item = replace(item, protocol="davis2016")
+    height, width = read_frame(item, 0).shape[:2]
+    masks = np.zeros((5, height, width), np.uint8)
+    masks[:, height // 4 : height // 2, width // 4 : width // 2] = 1
+    given = write_input(context, "prediction", {"joint": masks}, {"methods": ["joint"]})
+    return scoring.compute(make_job("scoring", item, inputs=[given]), context)
+
+
+@pytest.mark.parametrize("stage", GOLDEN)
+def test_content_is_what_this_version_computes(stage: str, tmp_path: Path) -> None:
+    record = globals()[f"run_{stage.replace('-', '_')}"](tmp_path)
+    assert (BY_NAME[stage].version, record.content) == GOLDEN[stage]
