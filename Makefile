@@ -19,8 +19,9 @@ fast: $(VENV)/installed-dev
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 
+# From a folder without Python: in this one mypy would take fusionseg/ for the whole package.
 types: $(VENV)/installed-dev
-	$(BIN)/mypy -p fusionseg
+	cd docs && ../$(BIN)/mypy --config-file ../pyproject.toml -p fusionseg
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "FusionSeg needs Python 3.11 or newer; try: make demo PYTHON=python3.11")'

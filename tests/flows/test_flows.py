@@ -6,8 +6,10 @@ import json
 import os
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -30,9 +32,6 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
     return kept | {
         "PREFECT_HOME": str(home),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "HTTPS_PROXY": "http://127.0.0.1:9",  # whoever tries to leave the machine fails at once
         "NO_PROXY": "127.0.0.1,localhost",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     } | more  # fmt: skip
@@ -43,14 +42,41 @@ def contents(out: Path) -> dict[tuple[str, str], tuple[str, str]]:
     return {(r["stage"], r["video"]): (r["key"], r["content"]) for s in run["stages"].values() for r in s["records"]}
 
 
-def test_equal_artifacts_and_no_traceback_on_an_empty_home(tmp_path: Path) -> None:
+@pytest.fixture
+def gate() -> Iterator[tuple[dict[str, str], list[str]]]:
+    """A proxy for whoever tries to leave the machine: the settings that lead there, and what it was asked."""
+    asked: list[str] = []
+
+    class Refuse(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            asked.append(self.rfile.readline().decode(errors="replace").strip())
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refuse) as listener:
+        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{listener.server_address[1]}"
+        names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+        yield dict.fromkeys(names, url), asked
+        listener.shutdown()
+
+
+def test_equal_artifacts_no_traceback_and_nothing_leaves_the_machine(
+    tmp_path: Path, gate: tuple[dict[str, str], list[str]]
+) -> None:
+    settings, asked = gate
+    probe = "import urllib.request as r; r.urlopen('http://example.com', timeout=5)"
+    subprocess.run([sys.executable, "-c", probe], env=environment(tmp_path / "home", **settings), capture_output=True)
+    assert len(asked) == 1  # the gate notices
     profile = write_profile(tmp_path)
     command = [sys.executable, "-m", "fusionseg.cli", "run", str(profile), "--device", "cpu", "--out"]
     first = subprocess.run(
-        [*command, str(tmp_path / "prefect")], capture_output=True, text=True, env=environment(tmp_path / "home")
+        [*command, str(tmp_path / "prefect")],
+        capture_output=True,
+        text=True,
+        env=environment(tmp_path / "home", **settings),
     )
     assert first.returncode == 0, first.stdout + first.stderr
     assert "Traceback" not in first.stdout + first.stderr
+    assert len(asked) == 1, asked
     run_plain(request(tmp_path, out="plain"), say=Said())
     assert contents(tmp_path / "prefect") == contents(tmp_path / "plain")
 
@@ -76,7 +102,8 @@ def free_port() -> int:
 def server(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A Prefect server on loopback; the environment that reaches it."""
     port = free_port()
-    env = environment(tmp_path / "home", PREFECT_API_URL=f"http://127.0.0.1:{port}/api")
+    url = f"http://127.0.0.1:{port}/api"
+    env = environment(tmp_path / "home", PREFECT_API_URL=url, PREFECT_SERVER_ANALYTICS_ENABLED="false")  # as in README
     log = (tmp_path / "server.log").open("w")
     process = subprocess.Popen(
         ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],

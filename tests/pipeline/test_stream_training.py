@@ -13,7 +13,7 @@ from fusionseg.models.stream import Architecture, Stream
 from fusionseg.models.weights import read_weights
 from fusionseg.pipeline import stream_training
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.profile import Network, Training
+from fusionseg.pipeline.profile import Network, Training, read_profile
 from fusionseg.pipeline.samples import Augmentation, crop_pair
 from fusionseg.pipeline.stream_training import (
     architecture_of,
@@ -121,3 +121,14 @@ def test_a_stream_is_trained_and_its_weights_load(tmp_path: Path) -> None:
     pretrained = Stream(Architecture(**header["architecture"]), pretrained=True).state_dict()
     changed = [n for n, v in state.items() if n.startswith("backbone") and not torch.equal(v, pretrained[n])]
     assert changed and not any("running" in name for name in changed)
+
+
+def test_the_paper_s_networks_are_built_with_random_weights() -> None:
+    network = read_profile("paper", ["network.pretrained=false"]).network
+    stream = build_stream(network, 0).eval()
+    assert stream.score_stride == 8 and stream.architecture.decoder == "parallel-dilated"
+    # ResNet-101 without its classifier, and four branches of 3x3 convolutions from 2048 to 2 channels.
+    assert sum(p.numel() for p in stream.parameters()) == 42_500_160 + 4 * (2048 * 2 * 9 + 2)
+    with torch.inference_mode():
+        scores = stream(stream.prepare(torch.zeros((1, 3, 60, 65), dtype=torch.uint8)))
+    assert scores.shape == (1, 2, 9, 9)
