@@ -11,6 +11,7 @@ os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
 os.environ.setdefault("PREFECT_CLI_PROMPT", "false")
 
 from fusionseg.flows.stages import fusionseg_flow
+from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.runner import check
 from fusionseg.pipeline.session import Request
 
@@ -18,6 +19,16 @@ from fusionseg.pipeline.session import Request
 def run_under_prefect(request: Request, only: str | None, refresh: Sequence[str], say: Callable[[str], None]) -> None:
     """Run the chain, or one stage, as the flow `fusionseg`. Raises UserError before anything starts, where it can."""
     check(request, only, refresh, say)
+    try:
+        run_flow(request, only, refresh)
+    except RuntimeError as error:
+        if "Failed to reach API" not in str(error):
+            raise
+        raise UserError(f"{error} Start that Prefect server, unset PREFECT_API_URL, or add --plain") from None
+
+
+def run_flow(request: Request, only: str | None, refresh: Sequence[str]) -> None:
+    """The flow `fusionseg`, with the parameters of `request`."""
     fusionseg_flow(
         profile=request.profile,
         data=list(request.data),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,10 +19,20 @@ EXIT_INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code: 0, 2 for bad input (one line says what and how to mend it), 130 for Ctrl-C."""
     parsed = make_parser().parse_args(arguments)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` is as orderly as Ctrl-C
     try:
         parsed.command(parsed)
     except UserError as error:
         print(f"fusionseg: error: {error.args[0]}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except BrokenPipeError:  # `fusionseg artifacts | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        print(
+            f"fusionseg: error: {what}{error.strerror or error}; check path, permissions, free space", file=sys.stderr
+        )
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print("fusionseg: stopped; the same command goes on from here", file=sys.stderr)
@@ -64,7 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
     artifacts.add_argument("--csv", type=Path, metavar="FILE", help="write the whole table there")
 
     show = add(commands, "show", "what an artifact holds", "fusionseg show FILE.h5 --png pictures", show_artifact)
-    show.add_argument("file", type=Path, help="an artifact (.h5) or weights (.safetensors)")
+    show.add_argument("file", type=Path, nargs="+", help="artifacts (.h5) or weights (.safetensors)")
     show.add_argument("--png", type=Path, metavar="DIR", help="write pictures of it there")
 
     export = add(commands, "export", "results of a run as files", "fusionseg export davis --masks masks", export_run)
@@ -163,7 +176,8 @@ def show_artifacts(parsed: argparse.Namespace) -> None:
 def show_artifact(parsed: argparse.Namespace) -> None:
     from fusionseg.pipeline.inspection import describe
 
-    describe(parsed.file, parsed.png)
+    for path in parsed.file:
+        describe(path, parsed.png / path.stem if parsed.png and len(parsed.file) > 1 else parsed.png)
 
 
 def export_run(parsed: argparse.Namespace) -> None:

@@ -36,8 +36,6 @@ class Architecture:
 class ParallelDilated(nn.Module):
     """The paper's head: four parallel dilated 3x3 convolutions on the deepest features, summed."""
 
-    levels = 1
-
     def __init__(self, channels: list[int]) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
@@ -64,7 +62,6 @@ def _conv(inputs: int, outputs: int, size: int, dilation: int = 1) -> nn.Sequent
 class Skip(nn.Module):
     """Context on the deepest features, then features of stride 8 and 4 added on the way up; scores at stride 4."""
 
-    levels = 3
     WIDTH = 96
 
     def __init__(self, channels: list[int]) -> None:

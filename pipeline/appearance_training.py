@@ -8,14 +8,14 @@ from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.images import read_frame, read_mask_sized
 from fusionseg.pipeline.job import Context, Job
 from fusionseg.pipeline.manifest import Item
-from fusionseg.pipeline.profile import Network, Training
+from fusionseg.pipeline.profile import AppearanceTraining, Network
 from fusionseg.pipeline.samples import Augmentation, crop_pair, evenly, fit, resize, vary_colour
 from fusionseg.pipeline.stream_training import Sample, train_stream
 
 
 def compute(job: Job, context: Context) -> Record:
     """Write the appearance stream's weights."""
-    settings = Training.model_validate(job.settings[job.stage])
+    settings = AppearanceTraining.model_validate(job.settings[job.stage])
     long_side = Network.model_validate(job.settings["network"]).long_side
     (stills,) = job.items["stills"]
     augmentation = Augmentation(settings.crop, settings.scales, settings.mirror, settings.colour)
@@ -29,7 +29,7 @@ def compute(job: Job, context: Context) -> Record:
         for video in job.items["validation"]
         for index in evenly(len(video.frames), settings.validate_frames)
     ]
-    return train_stream(job, context, len(stills.frames), make, validation, "frames")
+    return train_stream(job, context, settings, len(stills.frames), make, validation, "frames")
 
 
 def load_sample(item: Item, index: int, long_side: int) -> Sample:

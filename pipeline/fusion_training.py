@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fusionseg.models.fusion import create_fusion
 from fusionseg.pipeline.artifact import Record
+from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.images import read_mask_sized
 from fusionseg.pipeline.job import Context, Job
 from fusionseg.pipeline.manifest import Item
@@ -69,6 +70,9 @@ def make_batch(job: Job, context: Context, settings: FusionTraining) -> Callable
     frames = [
         f for video in job.items["fusion"] for f in frames_with_flow(job, context, video, settings.frames_a_video)
     ]
+
+    if not frames:
+        raise UserError("fusion-training: no frame of data.fusion has optical flow; give videos of two frames or more")
 
     def sample(number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         pair = load_pair(job, context, *frames[number])

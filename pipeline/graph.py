@@ -161,7 +161,6 @@ STAGES: tuple[Stage, ...] = (
         scoring.compute,
         data={"scored": (MASKS, OTHERS)},
         needs=("prediction",),
-        settings=("scoring",),
     ),
 )
 BY_NAME = {stage.name: stage for stage in STAGES}

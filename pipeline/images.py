@@ -11,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from fusionseg.models.losses import VOID
 from fusionseg.pipeline.errors import BadFile
 from fusionseg.pipeline.manifest import Item
 
 UInt8 = npt.NDArray[np.uint8]
-VOID = 255
+# Not turned by EXIF: masks and boxes belong to the picture as it is stored.
+_AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 # How the files of a format end; decoders fill what is missing with grey and say nothing.
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 _END_WINDOW = 64  # bytes searched: some writers pad after the end mark
@@ -35,7 +37,7 @@ def image_header(data: bytes) -> tuple[int, int]:
 
 def decode_frame(data: bytes) -> UInt8:
     """Encoded picture -> (H, W, 3) uint8 BGR. Raises ValueError."""
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), _AS_STORED) if data else None
     if image is None:
         raise ValueError(f"can't be decoded ({len(data)} bytes)")
     return np.asarray(image, np.uint8)
@@ -149,5 +151,4 @@ def write_mask(path: Path, mask: npt.NDArray[np.bool_]) -> None:
 
 def bad_file(item: Item, index: int, path: Path, what: str) -> BadFile:
     """A BadFile for frame `index` of `item`, with its one line of text."""
-    name = item.frames[index].stem if item.stills else item.name
-    return BadFile(f"{path}: {what} [{item.dataset}, {item.name}]", dataset=item.dataset, name=name)
+    return BadFile(f"{path}: {what} [{item.dataset}, {item.name}]", dataset=item.dataset, name=item.name_of(index))

@@ -15,12 +15,13 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
+from fusionseg.models.losses import VOID
 from fusionseg.models.weights import WeightsError, read_weights
 from fusionseg.pipeline.artifact import Artifact
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
 from fusionseg.pipeline.files import write_atomically
 from fusionseg.pipeline.flow_images import colour
-from fusionseg.pipeline.images import VOID, write_mask
+from fusionseg.pipeline.images import write_mask
 from fusionseg.pipeline.manifest import Item
 from fusionseg.pipeline.recorded import open_recorded, records_by_unit, scored_items, scored_names
 from fusionseg.pipeline.runner import known_stage
@@ -71,11 +72,14 @@ def artifact_lines(table: pd.DataFrame) -> list[str]:
     rows = [
         [
             row["stage"], row["dataset"], _text(row["video"]), _text(row["frames"]), human_size(row["bytes"]),
-            _text(row["key"])[:_KEY_DIGITS], row["state"] if row["state"] in _GOOD else "DAMAGED", row["path"],
+            _text(row["key"])[:_KEY_DIGITS], _text(row["made"]), _text(row["from"]),
+            row["state"] if row["state"] in _GOOD else "DAMAGED", row["path"],
         ]
         for row in table.to_dict("records")
     ]  # fmt: skip
-    return aligned([["stage", "data set", "video", "frames", "size", "key", "state", "path"], *rows], right=(3, 4))
+    return aligned(
+        [["stage", "data set", "video", "frames", "size", "key", "made", "from", "state", "path"], *rows], right=(3, 4)
+    )
 
 
 def _text(value: Any) -> str:

@@ -36,7 +36,7 @@ _LOG_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Context:
-    """How to compute: nothing in here changes what comes out."""
+    """How to compute: nothing in here enters a key."""
 
     root: Path
     device: torch.device
@@ -155,8 +155,11 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise UserError(f"--device {name}: unknown; expected auto, cpu or cuda[:N]") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"--device {name}: this machine's torch sees no CUDA device; use --device auto or cpu")
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device {name}: not supported; expected auto, cpu or cuda[:N]")
+    found = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= found:
+        raise UserError(f"--device {name}: this machine's torch sees {found} CUDA devices; use --device auto or cpu")
     return device
 
 

@@ -29,12 +29,12 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._known: dict[str, dict[str, Any]] = {}
         self._changed = False
         try:
-            self._known = json.loads(path.read_text())
-        except (OSError, json.JSONDecodeError):
-            self._known = {}
+            known = json.loads(path.read_text())
+        except (OSError, ValueError):  # damaged or not there: digests are taken again
+            known = {}
+        self._known: dict[str, dict[str, Any]] = known if isinstance(known, dict) else {}
 
     def digest(self, item: Item, kind: str) -> str:
         """Digest of names and bytes of all files of `kind` ("frames", "masks", "boxes", "others") of `item`.
@@ -98,7 +98,10 @@ def _read(item: Item, kind: str, paths: tuple[Path, ...]) -> dict[str, Any]:
     digest = hashlib.blake2b(digest_size=20)
     sizes: list[list[int]] = []
     for index, path in enumerate(paths):
-        data = path.read_bytes()
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise bad_file(item, index % len(item.frames), path, f"can't be read ({error.strerror})") from None
         digest.update(f"{path.name}:{len(data)};".encode())
         digest.update(data)
         if path.suffix.lower() == ".xml":

@@ -50,7 +50,7 @@ class DataManifest(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid")
-    name: str
+    name: str = Field(pattern=r"^\w[\w.-]*$")
     title: str
     kind: Literal["videos", "stills"]
     licence: str
@@ -109,7 +109,14 @@ class Item:
     void: int | None = None
     allow_mask_resize: bool = False
     protocol: str | None = None
+    names: tuple[str, ...] = ()  # of stills, as their split lists them
     others: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+
+    def name_of(self, index: int) -> str:
+        """What to leave out if a file of frame `index` is bad: the video, or the still as its split lists it."""
+        if not self.stills:
+            return self.name
+        return self.names[index] if self.names else self.frames[index].stem
 
     def only(self, kinds: Sequence[str]) -> Item:
         """The same item with nothing but `kinds` ("frames", "masks", "boxes", "others"): what a stage may see."""
@@ -227,6 +234,7 @@ def _stills(manifest: DataManifest, split: str, names: list[str], root: Path) ->
         True,
         paths(manifest.frames),
         masks=paths(manifest.masks) if manifest.masks else (),
+        names=tuple(names),
         void=manifest.void,
         allow_mask_resize=manifest.allow_mask_resize,
     )
@@ -274,6 +282,6 @@ def _existing(paths: tuple[Path, ...], item: Item, what: str) -> tuple[Path, ...
             raise BadFile(
                 f"{path}: missing {what} of {item.frames[index].name} ({item.dataset}, {item.name})",
                 dataset=item.dataset,
-                name=path.stem if item.stills else item.name,
+                name=item.name_of(index),
             )
     return paths

@@ -13,14 +13,14 @@ from fusionseg.pipeline.flow_images import colour, largest_magnitude
 from fusionseg.pipeline.images import read_mask_sized
 from fusionseg.pipeline.job import Context, Job
 from fusionseg.pipeline.manifest import Item
-from fusionseg.pipeline.profile import Network, Training
+from fusionseg.pipeline.profile import Network, StreamTraining
 from fusionseg.pipeline.samples import Augmentation, crop_pair, evenly, fit, resize
 from fusionseg.pipeline.stream_training import Sample, train_stream
 
 
 def compute(job: Job, context: Context) -> Record:
     """Write the motion stream's weights. Raises UserError if no frame has an accepted weak label."""
-    settings = Training.model_validate(job.settings[job.stage])
+    settings = StreamTraining.model_validate(job.settings[job.stage])
     long_side = Network.model_validate(job.settings["network"]).long_side
     augmentation = Augmentation(settings.crop, settings.scales, settings.mirror)
     accepted = [(video, index) for video in job.items["boxed"] for index in accepted_frames(job, context, video)]
@@ -40,7 +40,7 @@ def compute(job: Job, context: Context) -> Record:
         for video in job.items["validation"]
         for index in evenly(flow_length(job, context, video), settings.validate_frames)
     ]
-    return train_stream(job, context, len(accepted), make, validation, "flow-images")
+    return train_stream(job, context, settings, len(accepted), make, validation, "flow-images")
 
 
 def accepted_frames(job: Job, context: Context, video: Item) -> list[int]:

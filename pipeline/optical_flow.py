@@ -68,7 +68,7 @@ def partner(index: int, frames: int) -> int:
 
 
 def compute(job: Job, context: Context) -> Record:
-    """Write `flow` (T, H, W, 2) float16, u and v in pixels, and the table `pairs` (frame, partner).
+    """Write `flow` (T, H, W, 2) float16, u and v in pixels, and the fact `partners`, the frame each one's flow goes to.
 
     A video of one frame has no pair: T is 0.
     """

@@ -104,7 +104,7 @@ class Scores(Settings):
 
 
 class Training(Settings):
-    """What the three trainings share. Step counts are optimiser steps."""
+    """What the three trainings share. A step is one update by the optimiser."""
 
     weights: Path | None = Field(None, description="given weights: the training is skipped")
     steps: int = Field(700, ge=1)
@@ -112,11 +112,8 @@ class Training(Settings):
     crop: tuple[int, int] = Field((240, 424), description="px, height and width of training crops")
     scales: tuple[float, float] = Field((0.75, 1.5), description="range of random scales")
     mirror: bool = Field(True, description="mirror half of the samples; flow is mirrored as vectors")
-    colour: float = Field(0.3, ge=0, le=1, description="strength of random gain and contrast of frames; not for flow")
     optimiser: Literal["adamw", "sgd"] = "adamw"
-    lr_backbone: float = Field(2e-4, gt=0)
     lr_head: float = Field(1e-3, gt=0)
-    lr_bias_factor: float = Field(1.0, gt=0, description="times the head's rate, for the head's biases (DeepLab: 2)")
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD only")
     weight_decay: float = Field(1e-2, ge=0)
     schedule: Literal["one-cycle", "poly"] = "one-cycle"
@@ -133,6 +130,17 @@ class Training(Settings):
         if not 0 < self.scales[0] <= self.scales[1]:
             raise ValueError(f"scales: expected 0 < smallest <= largest, found {list(self.scales)}")
         return self
+
+
+class StreamTraining(Training):
+    """Of a stream: the backbone, which knows ImageNet, learns slower than the fresh decoder."""
+
+    lr_backbone: float = Field(2e-4, gt=0)
+    lr_bias_factor: float = Field(1.0, gt=0, description="times the head's rate, for the head's biases (DeepLab: 2)")
+
+
+class AppearanceTraining(StreamTraining):
+    colour: float = Field(0.3, ge=0, le=1, description="strength of random gain and contrast of frames")
 
 
 class FusionTraining(Training):
@@ -163,10 +171,6 @@ class Prediction(Settings):
     )
 
 
-class Scoring(Settings):
-    pass
-
-
 class Run(Settings):
     """How to compute, not what: nothing here enters a key."""
 
@@ -187,12 +191,11 @@ class Profile(Settings):
     scores: Scores = Scores()
     optical_flow: OpticalFlow = OpticalFlow()
     flow_images: FlowImages = FlowImages()
-    appearance_training: Training = Training()
+    appearance_training: AppearanceTraining = AppearanceTraining()
     flow_filter: FlowFilter = FlowFilter()
-    motion_training: Training = Training()
+    motion_training: StreamTraining = StreamTraining()
     fusion_training: FusionTraining = FusionTraining()
     prediction: Prediction = Prediction()
-    scoring: Scoring = Scoring()
     run: Run = Run()
 
     def section(self, name: str) -> dict[str, Any]:

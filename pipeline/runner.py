@@ -59,10 +59,11 @@ def run_chain(
             error.path.unlink(missing_ok=True)
             say(f"  {error.args[0]}")
         except BadFile as error:
-            if profile.data.on_bad_file == "fail":
+            name = f"{error.dataset}/{error.name}"
+            if profile.data.on_bad_file == "fail" or name in request.leave_out:
                 raise
             say(f"  left out: {error.args[0]}")
-            request = replace(request, leave_out=(*request.leave_out, f"{error.dataset}/{error.name}"))
+            request = replace(request, leave_out=(*request.leave_out, name))
 
 
 def stage_names(request: Request, only: str | None) -> list[str]:
@@ -78,9 +79,10 @@ def check(request: Request, only: str | None, refresh: Iterable[str], say: Calla
     """The stages of a run, after checking all that can be checked before it starts. Raises UserError."""
     names = stage_names(request, only)
     for name in refresh:
-        known_stage(name)
+        if known_stage(name) not in names:
+            raise UserError(f"--refresh {name}: this run has no such stage; it has: {', '.join(names)}")
     try:
-        Session(request, say)
+        Session(request, say).inspect(names)
     except BadFile:
         if read_profile(request.profile, request.overrides).data.on_bad_file == "fail":
             raise

@@ -60,7 +60,7 @@ def draw(count: int, batch: int, step: int, seed: int) -> list[int]:
     return picked
 
 
-@functools.lru_cache(maxsize=2)  # a step touches two epochs at most
+@functools.lru_cache(maxsize=2)  # more than two epochs at a time are only touched by tiny data
 def _shuffle(count: int, seed: int, epoch: int) -> Array:
     return np.random.default_rng([seed, epoch]).permutation(count)
 

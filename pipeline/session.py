@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,6 +81,8 @@ class Session:
             )
         if role != "boxed" and manifest.masks is None:
             raise UserError(f"data.{role}: {ref.manifest} has no masks; expected a data set with masks")
+        if role == "scored" and manifest.protocol is None:
+            raise UserError(f"data.scored: {ref.manifest} names no protocol; add `protocol: davis2016` to the manifest")
         root = self.roots.get(manifest.name) or self.roots.get("")
         if root is None:
             raise UserError(
@@ -169,6 +172,21 @@ class Session:
                 found[job.dataset, job.video] = record
             self.records[need] = found
 
+    def inspect(self, names: Sequence[str]) -> None:
+        """Look at all outside data of these stages once, so that what can't be used stops the run before it starts.
+
+        Costs nothing more: digests are remembered. Raises BadFile.
+        """
+        try:
+            for stage in (BY_NAME[name] for name in names if name not in self.given):
+                for role, kinds in stage.data.items():
+                    for item in self.items[role]:
+                        for kind in kinds:
+                            if item.files(kind):
+                                self.ledger.digest(item, kind)
+        finally:
+            self.ledger.save()
+
     def run_stage(self, name: str, execute: Execute, refresh: bool = False) -> list[Record]:
         """Compute one stage, or find it computed; tell the user; note it in the run's record."""
         stage, begun = BY_NAME[name], time.monotonic()
@@ -217,6 +235,7 @@ class Session:
         except UserError:
             run = {"name": self.name, "started": _now(), "stages": {}}
         settings = self.profile.model_dump(mode="json", by_alias=True)
+        run["stages"] = still_valid(run["stages"], run.get("profile", settings), settings)
         roles = {role: [f"{i.dataset}/{i.name}" for i in items] for role, items in self.items.items()}
         return run | {
             "profile": settings,
@@ -228,10 +247,24 @@ class Session:
         }
 
 
+def still_valid(stages: dict[str, Any], old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Of a run's record, the stages that the new settings lead to as well; a single stage run with other settings
+    leaves none behind that were computed from what it replaced."""
+    stale: set[str] = set()
+    for stage in STAGES:
+        sections = (*stage.settings, "data", "render")
+        if stale.intersection(stage.needs) or any(old.get(name) != new.get(name) for name in sections):
+            stale.add(stage.name)
+    return {name: record for name, record in stages.items() if name not in stale}
+
+
 def place(request: Request) -> tuple[Path, str]:
-    """The store's root and the run's name."""
+    """The store's root and the run's name. Raises UserError for a name that can't be a file's."""
     root = Path(request.out).expanduser().resolve()
-    return root, request.name or read_profile(request.profile, request.overrides).name
+    name = request.name or read_profile(request.profile, request.overrides).name
+    if not re.fullmatch(r"\w[\w. +-]{0,99}", name):
+        raise UserError(f"run name {name!r}: expected letters, digits, '.', '_', '-', since it becomes a file name")
+    return root, name
 
 
 def given_weights(profile: Profile) -> dict[str, Record]:
@@ -249,8 +282,12 @@ def data_roots(profile: Profile, request: Request, context: Context) -> dict[str
     """Folder by data set name; "" is for all others. Renders built-in data where none is given."""
     roots = {}
     for text in request.data:
-        name, equals, root = text.rpartition("=")
-        roots[name if equals else ""] = Path(root).expanduser().resolve()
+        name, equals, root = text.partition("=")
+        if not equals or "/" in name:  # a folder's own name may have a "="
+            name, root = "", text
+        if not root:
+            raise UserError(f"--data {text!r}: no folder; expected ROOT or NAME=ROOT")
+        roots[name] = Path(root).expanduser().resolve()
     data = profile.data
     refs = [
         data.stills,
@@ -287,10 +324,10 @@ def rendered(settings: Render, context: Context) -> Path:
 
 
 def check_apart(items: dict[str, list[Item]]) -> None:
-    """Nothing that is scored may train or choose anything. Raises UserError."""
-    scored = {(item.dataset, item.name) for item in items["scored"]}
-    for role in ("boxed", "fusion", "validation"):
-        both = sorted(name for dataset, name in scored & {(i.dataset, i.name) for i in items[role]})
+    """No file that is scored may train or choose anything, whatever its data set is called. Raises UserError."""
+    scored = {path.resolve() for item in items["scored"] for path in item.frames}
+    for role in ("stills", "boxed", "fusion", "validation"):
+        both = sorted(i.name for i in items[role] if not scored.isdisjoint(path.resolve() for path in i.frames))
         if both:
             raise UserError(
                 f"data.{role} and data.scored share {', '.join(both)}; what is scored may not train anything"

@@ -131,13 +131,13 @@ def read_run(root: Path, name: str) -> dict[str, Any]:
     path = run_path(root, name)
     try:
         run: dict[str, Any] = json.loads(path.read_text())
+        if "stages" not in run:
+            raise ValueError("no stages")
     except FileNotFoundError:
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none yet"
         raise UserError(f"no run {name!r} under {root} ({path}); known: {known}") from None
-    except json.JSONDecodeError:
-        raise UserError(
-            f"{path}: not a run record (invalid JSON); run the same command again to write it anew"
-        ) from None
+    except (ValueError, TypeError):
+        raise UserError(f"{path}: not a run's record; run the same command again to write it anew") from None
     return run
 
 

@@ -16,7 +16,7 @@ from fusionseg.models.stream import Architecture, Stream, to_frame, upsample
 from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.job import Context, Job
-from fusionseg.pipeline.profile import Network, Training
+from fusionseg.pipeline.profile import Network, StreamTraining
 from fusionseg.pipeline.samples import draw, sample_generator
 from fusionseg.pipeline.training import Task, seed_of, train
 
@@ -53,11 +53,16 @@ def build_stream(network: Network, seed: int) -> Stream:
 
 
 def train_stream(
-    job: Job, context: Context, count: int, make: MakeSample, validation: Sequence[Sample], reads: str
+    job: Job,
+    context: Context,
+    settings: StreamTraining,
+    count: int,
+    make: MakeSample,
+    validation: Sequence[Sample],
+    reads: str,
 ) -> Record:
     """Train the stream of `job` on `count` samples, choosing the checkpoint on `validation`."""
     network = Network.model_validate(job.settings["network"])
-    settings = Training.model_validate(job.settings[job.stage])
     stream = build_stream(network, seed_of(job, settings)).to(context.device).to(memory_format=torch.channels_last)
 
     def batch(step: int) -> dict[str, Tensor]:
@@ -96,7 +101,7 @@ def stream_scores(stream: Stream, images: Tensor, context: Context) -> Tensor:
     return scores
 
 
-def parameter_groups(stream: Stream, settings: Training) -> list[dict[str, Any]]:
+def parameter_groups(stream: Stream, settings: StreamTraining) -> list[dict[str, Any]]:
     """Backbone, decoder weights and decoder biases, each with its learning rate."""
     weights: list[nn.Parameter] = []
     biases: list[nn.Parameter] = []

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import io
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +26,6 @@ from fusionseg.pipeline.job import Context, Job, in_order
 from fusionseg.pipeline.profile import Training
 from fusionseg.pipeline.store import write_weights
 
-T = TypeVar("T")
 _MAX_NORM = 10.0  # gradients are clipped to this; far above what a healthy step shows
 
 
@@ -34,9 +33,9 @@ _MAX_NORM = 10.0  # gradients are clipped to this; far above what a healthy step
 class Task:
     """What a training consists of.
 
-    `batch(step)` gives the tensors of a step, prepared by threads ahead of time; `loss_inputs(model, tensors)` gives
-    logits (N, 2, H, W) and labels (N, H, W); `validate(model)` gives the mean J on the validation frames, or None
-    where there are none; `groups(model)` the optimiser's parameter groups.
+    `batch(step)` gives the tensors of a step, prepared by threads ahead of time; `logits(model, tensors)` gives logits
+    (N, 2, H, W) and labels (N, H, W); `validate(model)` gives the mean J on the validation frames (None: there are
+    none); `groups` are the optimiser's parameter groups.
     """
 
     model: nn.Module
@@ -66,7 +65,7 @@ def train(task: Task, settings: Training, job: Job, context: Context, header: Ma
         checkpoint.save(task.model, optimiser, schedule, state)
 
     try:
-        for tensors in batches_ahead(task.batch, state["step"], settings.steps, context):
+        for tensors in in_order(task.batch, settings.steps, context.run.workers, state["step"]):
             loss = backpropagate(task, tensors, optimiser, settings)
             whole = False
             optimiser.step()
@@ -104,8 +103,8 @@ def backpropagate(
     value = float(loss.detach())
     if not np.isfinite(value):
         raise UserError(
-            f"the loss became {value}: lower lr_head and lr_backbone (now {settings.lr_head}, {settings.lr_backbone}) "
-            "with --set; the last checkpoint is kept"
+            f"the loss became {value}: lower the learning rates (lr_head is {settings.lr_head}) with "
+            "--set; the last checkpoint is kept"
         )
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
@@ -129,11 +128,6 @@ def _note(state: dict[str, Any], settings: Training, task: Task, loss: float, ba
         state["history"].append(row)
     latest = state["history"][-1] if state["history"] else {}
     bar.set_postfix(loss=f"{state['smooth']:.3f}", J=f"{latest['J']:.3f}" if "J" in latest else "-", refresh=False)
-
-
-def batches_ahead(batch: Callable[[int], T], start: int, steps: int, context: Context) -> Iterator[T]:
-    """The batches of the steps left, prepared ahead by threads."""
-    return in_order(batch, steps, context.run.workers, start)
 
 
 def make_optimiser(groups: list[dict[str, Any]], settings: Training) -> torch.optim.Optimizer:

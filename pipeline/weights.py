@@ -48,14 +48,14 @@ def given_record(stage: str, path: Path, profile: Profile) -> Record:
 def load_stream(job: Job, context: Context, stage: str) -> tuple[Stream, Network]:
     """The trained stream of `stage`, ready for inference. Raises DamagedArtifact."""
     record = job.input(stage)
-    stream = _stream(context.root / record.path, record.content, str(context.device))
+    stream = _stream(context.root / record.path, record.content, str(context.device), not record.key)
     return stream, Network.model_validate(job.settings["network"])
 
 
 # Building a network takes longer than a short video: keep the last ones for the videos to come.
 @functools.lru_cache(maxsize=2)
-def _stream(path: Path, content: str, device: str) -> Stream:
-    state, header = _read(path)
+def _stream(path: Path, content: str, device: str, given: bool) -> Stream:
+    state, header = _read(path, given)
     stream = Stream(Architecture(**header["architecture"]))
     stream.load_state_dict(state)
     return stream.to(torch.device(device)).to(memory_format=torch.channels_last).eval()
@@ -63,14 +63,17 @@ def _stream(path: Path, content: str, device: str) -> Stream:
 
 def load_fusion(job: Job, context: Context) -> nn.Module:
     """The trained fusion, ready for inference. Raises DamagedArtifact."""
-    state, header = _read(context.root / job.input("fusion-training").path)
+    record = job.input("fusion-training")
+    state, header = _read(context.root / record.path, not record.key)
     fusion = create_fusion(header["fusion"])
     fusion.load_state_dict(state)
     return fusion.to(context.device).eval()
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(path: Path, given: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         return read_weights(path)
     except WeightsError as error:
+        if given:  # the user's own file: never deleted, and nothing makes it again
+            raise UserError(f"{error}; give other weights") from None
         raise DamagedArtifact(path, str(error)) from None

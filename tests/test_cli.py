@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from tiny import PROFILE, write_profile
 
+import fusionseg.data_manifests
 from fusionseg.cli import main
 from fusionseg.pipeline.rendering import RenderSettings, render
 
@@ -91,6 +92,33 @@ def test_mask_of_another_size(tmp_path: Path, data: Path, capsys: pytest.Capture
     assert str(mask) in line and "12x10" in line and "96x64" in line and "allow_mask_resize" in line
 
 
+def test_wrong_scored_mask_is_found_before_anything_is_computed(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = sorted(data.rglob("Annotations/480p/test-*/00003.png"))[0]
+    cv2.imwrite(str(mask), np.zeros((10, 12), np.uint8))
+    line = fails(capsys, tmp_path / "out", *run_arguments(tmp_path, data))
+    assert str(mask) in line and not (tmp_path / "out" / "artifacts").exists()
+
+
+def test_scored_files_may_not_train_under_another_name(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = tmp_path / "other.yaml"
+    shipped = Path(fusionseg.data_manifests.__file__).parent / "demo-davis.yaml"
+    manifest.write_text(shipped.read_text().replace("name: demo-davis", "name: other"))
+    fusion = f'fusion = {{manifest = "{manifest}", split = "test"}}'
+    write_profile(tmp_path, PROFILE.replace('fusion = {manifest = "demo-davis", split = "fusion"}', fusion))
+    assert "data.fusion and data.scored share" in fails(capsys, tmp_path, *run_arguments(tmp_path, data))
+
+
+def test_what_the_system_refuses_is_one_line(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    arguments = [a if a != tmp_path / "out" else blocked for a in run_arguments(tmp_path, data)]
+    assert str(blocked) in fails(capsys, tmp_path / "out", *arguments)
+
+
 def test_video_without_frames(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     video = sorted((data / "davis" / "JPEGImages" / "480p").glob("test-*"))[0]
     for path in video.iterdir():
@@ -133,10 +161,11 @@ def test_unknown_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         capsys, tmp_path, "run", "demo", "--plain", "--only", "nonesuch", "--out", tmp_path
     )
     assert "no run 'nonesuch'" in fails(capsys, tmp_path, "export", "nonesuch", "--masks", tmp_path, "--out", tmp_path)
-    assert (
-        "sees no CUDA" in fails(capsys, tmp_path, *run_arguments(tmp_path, tmp_path, "--device", "cuda:99"))
-        or "CUDA" in capsys.readouterr().err
-    )
+    assert "CUDA devices" in fails(capsys, tmp_path, *run_arguments(tmp_path, tmp_path, "--device", "cuda:99"))
+    assert "run name '../x'" in fails(capsys, tmp_path, *run_arguments(tmp_path, tmp_path, "--name", "../x"))
+    options = ["--only", "scoring", "--refresh", "prediction"]
+    assert "no such stage" in fails(capsys, tmp_path, *run_arguments(tmp_path, tmp_path, *options))
+    assert "expected ROOT or NAME=ROOT" in fails(capsys, tmp_path, "run", "davis", "--plain", "--data", "x=")
 
 
 def test_paper_profile_is_valid_and_names_the_missing_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,7 +36,19 @@ def pixels(path: Path) -> np.ndarray:
 def test_table_of_artifacts(tiny: TinyRun, capsys: pytest.CaptureFixture[str]) -> None:
     print_artifacts(tiny.root, csv=tiny.root / "all.csv")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["stage", "data", "set", "video", "frames", "size", "key", "state", "path"]
+    assert lines[0].split() == [
+        "stage",
+        "data",
+        "set",
+        "video",
+        "frames",
+        "size",
+        "key",
+        "made",
+        "from",
+        "state",
+        "path",
+    ]
     (walk,) = (line for line in lines if "prediction/tiny/walk" in line)
     path = tiny.path("prediction", "walk")
     assert walk.split()[:4] == ["prediction", "tiny", "walk", "5"]

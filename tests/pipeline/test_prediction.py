@@ -1,5 +1,6 @@
 """Predictions: the trivial baselines, and the stage on hand-made scores."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from builders import flip, make_context, make_item, make_job, write_input
 from fusionseg.models.fusion import create_fusion
 from fusionseg.models.weights import pack_weights
 from fusionseg.pipeline.artifact import Artifact, Record
-from fusionseg.pipeline.errors import DamagedArtifact
+from fusionseg.pipeline.errors import DamagedArtifact, UserError
 from fusionseg.pipeline.prediction import centre_box, compute, flow_otsu
 
 SIZE = (9, 13)
@@ -118,5 +119,9 @@ def test_damaged_fusion_weights_are_named(tmp_path: Path) -> None:
     context = make_context(tmp_path)
     scores = write_input(context, "appearance-scores", {"scores": step(4)[None].astype(np.float16)}, FACTS)
     job = make_job("prediction", make_item(), {"prediction": {"baselines": True}}, [scores, given])
+    with pytest.raises(UserError, match=r"fusion\.safetensors.*give other weights") as caught:
+        compute(job, context)
+    assert not isinstance(caught.value, DamagedArtifact)  # which would delete the user's file
+    job = make_job("prediction", make_item(), {"prediction": {"baselines": True}}, [scores, replace(given, key="made")])
     with pytest.raises(DamagedArtifact, match=r"fusion\.safetensors"):
         compute(job, context)

@@ -6,7 +6,7 @@ import pytest
 
 import fusionseg.profiles
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.profile import Profile, Training, read_profile
+from fusionseg.pipeline.profile import AppearanceTraining, Profile, Training, read_profile
 
 OWN = """
 [data]
@@ -58,7 +58,7 @@ def test_file_goes_over_defaults_and_overrides_over_both(tmp_path: Path) -> None
     profile = own(tmp_path, text, "motion-training.steps=5", "network.backbone=resnet18")
     assert (profile.motion_training.steps, profile.motion_training.lr_head) == (5, 0.5)
     assert profile.motion_training.batch == Training().batch
-    assert profile.appearance_training == Training()
+    assert profile.appearance_training == AppearanceTraining()
     assert (profile.name, profile.network.backbone) == ("own", "resnet18")
 
 

@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny import Said, request
+from tiny import PROFILE, Said, request, write_profile
 
+import fusionseg.data_manifests
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import STAGES
 from fusionseg.pipeline.runner import run_plain
@@ -203,3 +204,30 @@ def test_bad_still_is_left_out_alone(chain: Path) -> None:
     run_plain(request(chain, "data.on_bad_file=quarantine"), only="appearance-training", say=said)
     assert said.states() == {"appearance-training": "computed"}
     assert read_run(chain / "out", "tiny")["left_out"] == [f"demo-stills/{mask.stem}"]
+
+
+def test_stills_whose_files_are_named_otherwise_are_left_out_by_their_listed_name(chain: Path) -> None:
+    data = next((chain / "out" / "rendered").iterdir())
+    shipped = (Path(fusionseg.data_manifests.__file__).parent / "demo-stills.yaml").read_text()
+    (chain / "own.yaml").write_text(shipped.replace("Class/{frame}.png", "Class/{frame}_mask.png"))
+    write_profile(chain, PROFILE.replace('"demo-stills"', f'"{chain / "own.yaml"}"'))
+    masks = sorted((data / "stills" / "SegmentationClass").iterdir())
+    for mask in masks:
+        mask.rename(mask.with_name(f"{mask.stem}_mask.png"))
+    masks[2].with_name(f"{masks[2].stem}_mask.png").write_bytes(b"damaged")
+    run_plain(request(chain, "data.on_bad_file=quarantine"), "appearance-training", say=Said())
+    assert read_run(chain / "out", "tiny")["left_out"] == [f"demo-stills/{masks[2].stem}"]
+
+
+def test_one_stage_with_other_settings_leaves_no_mixed_record(chain: Path) -> None:
+    run_plain(request(chain, "flow-filter.min_overlap=0.2"), "flow-filter", say=Said())
+    assert list(read_run(chain / "out", "tiny")["stages"]) == NAMES[: NAMES.index("motion-training")]
+
+
+def test_what_a_killed_process_left_is_swept_away(chain: Path) -> None:
+    path = some_artifact(chain, "flow-images")
+    orphan = path.with_name(f".{path.name}.{2**22 + 1}.part")  # no process has such a number
+    orphan.write_bytes(b"half")
+    path.unlink()
+    states_of(chain)
+    assert path.exists() and not orphan.exists()

@@ -13,7 +13,7 @@ from fusionseg.models.stream import Architecture, Stream
 from fusionseg.models.weights import read_weights
 from fusionseg.pipeline import stream_training
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.profile import Network, Training, read_profile
+from fusionseg.pipeline.profile import Network, StreamTraining, read_profile
 from fusionseg.pipeline.samples import Augmentation, crop_pair
 from fusionseg.pipeline.stream_training import (
     architecture_of,
@@ -54,7 +54,7 @@ def test_j_over_valid_pixels_by_hand() -> None:
 
 def test_learning_rates_of_backbone_weights_and_biases() -> None:
     stream = Stream(Architecture("resnet18", "parallel-dilated", 8))
-    setting = Training(lr_backbone=1e-4, lr_head=1e-3, lr_bias_factor=2)
+    setting = StreamTraining(lr_backbone=1e-4, lr_head=1e-3, lr_bias_factor=2)
     backbone, weights, biases = parameter_groups(stream, setting)
     assert [g["lr"] for g in (backbone, weights, biases)] == pytest.approx([1e-4, 1e-3, 2e-3])
     assert [p.shape for p in biases["params"]] == [(2,)] * 4 and len(weights["params"]) == 4
@@ -101,7 +101,9 @@ def test_validation_compares_masks_at_each_sample_s_own_size(tmp_path: Path) -> 
 
 
 def test_a_stream_is_trained_and_its_weights_load(tmp_path: Path) -> None:
-    setting = Training(steps=6, batch=2, crop=(33, 49), scales=(1, 1), mirror=False, validate_every=6, lr_head=1e-2)
+    setting = StreamTraining(
+        steps=6, batch=2, crop=(33, 49), scales=(1, 1), mirror=False, validate_every=6, lr_head=1e-2
+    )
     network = Network(bf16=False, long_side=0)
     job = make_job(
         "appearance-training", suffix=".safetensors",
@@ -111,7 +113,13 @@ def test_a_stream_is_trained_and_its_weights_load(tmp_path: Path) -> None:
     pairs, augmentation = [(image, 1 - label) for image, label in samples(4)], Augmentation((33, 49), (1.0, 1.0), False)
     context = make_context(tmp_path)
     record = train_stream(
-        job, context, len(pairs), lambda i, rng: crop_pair(*pairs[i], augmentation, rng)[:2], pairs[:2], "frames"
+        job,
+        context,
+        setting,
+        len(pairs),
+        lambda i, rng: crop_pair(*pairs[i], augmentation, rng)[:2],
+        pairs[:2],
+        "frames",
     )
     state, header = read_weights(tmp_path / record.path)
     stream = Stream(Architecture(**header["architecture"]))
