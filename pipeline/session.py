@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -187,24 +187,42 @@ class Session:
         finally:
             self.ledger.save()
 
-    def run_stage(self, name: str, execute: Execute, refresh: bool = False) -> list[Record]:
-        """Compute one stage, or find it computed; tell the user; note it in the run's record."""
+    def run_stage(
+        self,
+        name: str,
+        execute: Execute,
+        refresh: bool = False,
+        all_cached: Callable[[Stage, list[Record]], None] | None = None,
+    ) -> list[Record]:
+        """Compute one stage, or find it computed; tell the user; note it in the run's record.
+
+        `all_cached` is told of a stage with nothing to compute, whose jobs are then not executed one by one.
+        """
         stage, begun = BY_NAME[name], time.monotonic()
         if name in self.given:
             return self._note(stage, "given", [self.given[name]], begun)
         self.resolve(stage)
         jobs = self.plan(stage)
-        if stage.unit == "model":  # shows its own steps
-            records = [execute(stage, job, self.context, refresh) for job in jobs]
+        found = [None if refresh else find(job, self.context) for job in jobs]
+        records = [replace(record, cached=True) for record in found if record is not None]
+        if len(records) == len(jobs):
+            if all_cached:
+                all_cached(stage, records)
         else:
-            records = []
-            with self.context.progress(name, len(jobs), "video") as bar:
-                for job in jobs:
-                    records.append(execute(stage, job, self.context, refresh))
-                    bar.update()
+            records = self._execute(stage, jobs, execute, refresh)
         self.records[name] = {_unit(record): record for record in records}
         state = "cached" if all(r.cached for r in records) else "computed"
         return self._note(stage, state, records, begun)
+
+    def _execute(self, stage: Stage, jobs: list[Job], execute: Execute, refresh: bool) -> list[Record]:
+        if stage.unit == "model":  # shows its own steps
+            return [execute(stage, job, self.context, refresh) for job in jobs]
+        records = []
+        with self.context.progress(stage.name, len(jobs), "video") as bar:
+            for job in jobs:
+                records.append(execute(stage, job, self.context, refresh))
+                bar.update()
+        return records
 
     def _note(self, stage: Stage, state: str, records: list[Record], begun: float) -> list[Record]:
         seconds = time.monotonic() - begun

@@ -29,7 +29,14 @@ def command(folder: Path, out: str) -> list[str]:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_killed_training_goes_on_bit_for_bit(tmp_path: Path, how: signal.Signals) -> None:
-    process = subprocess.Popen(command(tmp_path, "killed"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command(tmp_path, "killed"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # A shell's background jobs ignore Ctrl-C, and so would a child of tests that run in one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     folder = tmp_path / "killed" / "artifacts" / STAGE / "demo-stills"
     end = time.monotonic() + 120
     while not list(folder.glob("*.checkpoint")):
