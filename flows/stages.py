@@ -136,4 +136,13 @@ def fusionseg_flow(
     names = check(request, only, refresh or (), say)
     if only is None:
         forget_run(request)
-    return str(run_chain(request, run_stage_flow, names, refresh or (), say, report=only is None) or "")
+    sessions: dict[Request, Session] = {}
+
+    def run_stage(request: Request, name: str, again: bool) -> None:
+        session = sessions.setdefault(request, Session(request, say))
+        if not again and session.is_cached(name):  # a flow of its own would cost Prefect a second to say so
+            session.run_stage(name, execute, again, show_cached)
+        else:
+            run_stage_flow(request, name, again)
+
+    return str(run_chain(request, run_stage, names, refresh or (), say, report=only is None) or "")

@@ -187,6 +187,13 @@ class Session:
         finally:
             self.ledger.save()
 
+    def is_cached(self, name: str) -> bool:
+        """Whether a stage has nothing to compute."""
+        if name in self.given:
+            return True
+        self.resolve(BY_NAME[name])
+        return all(find(job, self.context) for job in self.plan(BY_NAME[name]))
+
     def run_stage(
         self,
         name: str,
