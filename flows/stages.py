@@ -139,7 +139,9 @@ def fusionseg_flow(
     sessions: dict[Request, Session] = {}
 
     def run_stage(request: Request, name: str, again: bool) -> None:
-        session = sessions.setdefault(request, Session(request, say))
+        if request not in sessions:
+            sessions[request] = Session(request, say)
+        session = sessions[request]
         if not again and session.is_cached(name):  # a flow of its own would cost Prefect a second to say so
             session.run_stage(name, execute, again, show_cached)
         else:
