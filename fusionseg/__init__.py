@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from fusionseg.pipeline.session import Request
     from fusionseg.pipeline.store import list_artifacts
 
-# Threads that wait for each other sleep instead of spinning. PyTorch's default costs a factor of 3 to 10 as soon as
-# anything else runs on the machine (benchmarks/threads.py), our own threads that read data included. Must be set before
-# torch is loaded; whoever sets it otherwise has his way.
+# Threads that wait for each other sleep instead of spinning. On an idle machine that costs a training step a quarter
+# (183 ms against 140), with one core busy it nearly halves it (284 ms against 526; benchmarks/threads.py), and our own
+# threads that read data keep cores busy. Must be set before torch is loaded; whoever sets it otherwise has his way.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # In a checkout the rooms lie beside this folder, not in it: let `PYTHONPATH=. python` find them without installing.
