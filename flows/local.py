@@ -38,4 +38,5 @@ def run_flow(request: Request, only: str | None, refresh: Sequence[str]) -> None
         device=request.device,
         refresh=list(refresh),
         only=only,
+        shard=request.shard,
     )

@@ -77,8 +77,11 @@ def make_stage_flow(stage: Stage) -> Flow[..., list[str]]:
         device: str = "auto",
         refresh: bool = False,
         leave_out: list[str] | None = None,
+        shard: str | None = None,
     ) -> list[str]:
-        request = Request(profile, tuple(data or ()), out, name, tuple(overrides or ()), device, tuple(leave_out or ()))
+        """`shard`: "K/N", the K-th of N parts of the videos."""
+        plain = (profile, tuple(data or ()), out, name, tuple(overrides or ()), device, tuple(leave_out or ()))
+        request = Request(*plain, shard)
         records = Session(request, say).run_stage(stage.name, execute, refresh, show_cached)
         return [record.path for record in records]
 
@@ -113,6 +116,7 @@ def run_stage_flow(request: Request, name: str, refresh: bool) -> list[str]:
         device=request.device,
         refresh=refresh,
         leave_out=list(request.leave_out),
+        shard=request.shard,
     )
 
 
@@ -130,9 +134,10 @@ def fusionseg_flow(
     device: str = "auto",
     refresh: list[str] | None = None,
     only: str | None = None,
+    shard: str | None = None,
 ) -> str:
-    """Run the chain; gives the path of the report ("" for a single stage)."""
-    request = Request(profile, tuple(data or ()), out, name, tuple(overrides or ()), device)
+    """Run the chain; gives the path of the report ("" for a single stage, or a part of one)."""
+    request = Request(profile, tuple(data or ()), out, name, tuple(overrides or ()), device, shard=shard)
     names = check(request, only, refresh or (), say)
     if only is None:
         forget_run(request)

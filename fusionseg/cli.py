@@ -123,6 +123,9 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         dest="overrides",
         help="override a setting, e.g. motion-training.steps=500",
     )
+    parser.add_argument(
+        "--shard", metavar="K/N", help="with --only: the K-th of N parts of the videos, e.g. for one of N machines"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda[:N] [auto]")
     parser.add_argument("--plain", action="store_true", help="without Prefect")
 
@@ -143,6 +146,7 @@ def run_profile(parsed: argparse.Namespace) -> None:
         parsed.name,
         tuple(parsed.overrides),
         parsed.device,
+        shard=parsed.shard,
     )
     run = run_plain if parsed.plain else load_prefect_runner()
     run(request, parsed.only, tuple(parsed.refresh), say)

@@ -56,7 +56,7 @@ def compute(job: Job, context: Context) -> Record:
     with job.open(context, "appearance-scores") as scores, job.write(context) as writer:
         size = tuple(scores.facts["frame_size"])
         count = scores.length("scores")
-        data = writer.frames("regions", count, size, np.uint8, fast=False)
+        data = writer.frames("regions", count, size, np.uint8)
 
         def one(index: int) -> tuple[Mask, Box]:
             return object_mask(full_scores(scores, index)), clip_boxes(read_boxes(item, index), size)

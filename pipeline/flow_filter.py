@@ -13,6 +13,7 @@ import pandas as pd
 from fusionseg.models.losses import VOID
 from fusionseg.pipeline.artifact import Artifact, ArtifactWriter, Record
 from fusionseg.pipeline.box_pruning import inside
+from fusionseg.pipeline.flow_images import FlowPictures, open_pictures
 from fusionseg.pipeline.job import Context, Job, in_order
 from fusionseg.pipeline.profile import FlowFilter
 from fusionseg.pipeline.store import record_of
@@ -71,17 +72,17 @@ def weak_label(region: UInt8, boxes: npt.NDArray[np.int64], accepted: npt.NDArra
     return label
 
 
-def measure(table: pd.DataFrame, images: Artifact, workers: int) -> npt.NDArray[np.float64]:
+def measure(table: pd.DataFrame, images: FlowPictures, workers: int) -> npt.NDArray[np.float64]:
     """Flow contrast of each row of `boxes`, (N,) float64; NaN for rows without background or flow."""
     contrast = np.full(len(table), np.nan)
-    if images.length("images") == 0:
+    if images.count == 0:
         return contrast
     frames, boxes = table["frame"].to_numpy(), table[BOX].to_numpy()
     with_boxes = np.unique(frames)
 
     def one(number: int) -> list[float]:
         frame = with_boxes[number]
-        return flow_contrast(images.frame("images", int(frame)), boxes[frames == frame])
+        return flow_contrast(images.image(int(frame)), boxes[frames == frame])
 
     for frame, values in zip(with_boxes, in_order(one, len(with_boxes), workers), strict=True):
         contrast[frames == frame] = values
@@ -94,11 +95,11 @@ def compute(job: Job, context: Context) -> Record:
     settings = FlowFilter.model_validate(job.settings[job.stage])
     with (
         job.open(context, "box-pruning") as pruned,
-        job.open(context, "flow-images") as images,
+        open_pictures(job, context) as images,
         job.write(context) as writer,
     ):
         table = pruned.table("boxes")
-        has_flow = images.length("images") > 0
+        has_flow = images.count > 0
         table["contrast"] = measure(table, images, context.run.workers)
         table["reason"] = [
             verdict(area, overlap, contrast if has_flow else None, settings)
@@ -115,7 +116,7 @@ def compute(job: Job, context: Context) -> Record:
 def write_labels(writer: ArtifactWriter, pruned: Artifact, table: pd.DataFrame) -> None:
     """The weak label of every frame; all void for frames without accepted boxes."""
     count, *size = pruned.datasets()["regions"].shape
-    data = writer.frames("labels", count, tuple(size), np.uint8, fast=False)
+    data = writer.frames("labels", count, tuple(size), np.uint8)
     rows_of = dict(list(table.groupby("frame")))
     for index in range(count):
         rows = rows_of.get(index, table.iloc[:0])

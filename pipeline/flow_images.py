@@ -7,12 +7,21 @@ Hue is the direction, saturation the magnitude divided by the frame's largest; n
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fusionseg.pipeline.artifact import Record
+from fusionseg.pipeline.artifact import Artifact, Record
+from fusionseg.pipeline.floats import to_float32
+from fusionseg.pipeline.images import read_frame
 from fusionseg.pipeline.job import Context, Job, in_order
+from fusionseg.pipeline.manifest import Item
+from fusionseg.pipeline.optical_flow import each_flow, note_pairs, stored
+from fusionseg.pipeline.profile import FlowImages
 from fusionseg.pipeline.store import record_of
 
 # Hues between red, yellow, green, cyan, blue, magenta and red again.
@@ -22,6 +31,10 @@ _RAMPS = {  # channel held at 255, channel that changes, whether it rises
     "CB": (2, 1, False), "BM": (2, 0, True), "MR": (0, 2, False),
 }  # fmt: skip
 _ROUNDING = 1e-6  # of float32: the largest vector itself may come out just above 1
+# Colours are looked up in a table of this many cells from no motion to full saturation: with fewer, rounding shows
+# (tests compare with torchvision), more cost memory and time.
+_HALF = 511
+_DARKENED = 0.75  # of vectors beyond full saturation (Middlebury's code)
 UNKNOWN = 1e9  # px; larger values mark unknown flow in .flo files
 
 
@@ -39,46 +52,158 @@ def colour_wheel() -> npt.NDArray[np.float32]:
     return (np.concatenate(rows) / 255).astype(np.float32)
 
 
+def magnitudes(flow: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """(H, W, 2) flow -> (H, W) magnitudes in the same unit."""
+    u, v = cv2.split(flow)
+    return np.asarray(cv2.magnitude(u, v), np.float32)
+
+
+def known_flow(flow: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """(H, W, 2) flow as float32, unknown vectors (NaN, infinite, or beyond 1e9 px as in .flo files) as no motion."""
+    values = to_float32(flow)
+    if values.size == 0 or float(magnitudes(values).max()) <= UNKNOWN:  # False for NaN
+        return values
+    known = (np.abs(values) <= UNKNOWN).all(-1, keepdims=True)
+    return np.where(known, values, np.float32(0))
+
+
 def largest_magnitude(flow: npt.NDArray[np.floating]) -> float:
     """The largest magnitude of (H, W, 2) flow in pixels, unknown vectors left out; 0 where nothing moves."""
-    u, v = _known(flow)
-    return float(np.sqrt((u * u + v * v).max())) if u.size else 0.0
+    values = known_flow(flow)
+    return float(magnitudes(values).max()) if values.size else 0.0
 
 
-def colour(flow: npt.NDArray[np.floating], largest: float | None = None) -> npt.NDArray[np.uint8]:
+def paint(flow: npt.NDArray[np.floating], settings: FlowImages) -> npt.NDArray[np.uint8]:
+    """(H, W, 2) flow in pixels -> (H, W, 3) uint8 RGB flow image, scaled as the settings say."""
+    return colour(flow, None if settings.scaling == "max" else full_magnitude(flow, settings))
+
+
+def full_magnitude(flow: npt.NDArray[np.floating], settings: FlowImages) -> float:
+    """The magnitude (px) of (H, W, 2) flow that gets full saturation: the frame's largest (the paper), a percentile of
+    the frame's, which one wild vector can't move, or a fixed number of pixels."""
+    if settings.scaling == "fixed":
+        return settings.fixed
+    if settings.scaling == "percentile":
+        values = known_flow(flow)
+        return float(np.percentile(magnitudes(values), settings.percentile)) if values.size else 0.0
+    return largest_magnitude(flow)
+
+
+def colour(flow: npt.NDArray[np.floating], full: float | None = None) -> npt.NDArray[np.uint8]:
     """(H, W, 2) flow in pixels -> (H, W, 3) uint8 RGB flow image.
 
-    `largest`: magnitude that gets full saturation, by default the frame's own largest; magnitudes beyond it are
-    darkened. Unknown (> 1e9) and NaN vectors count as no motion.
+    `full`: magnitude that gets full saturation, by default the frame's own largest; magnitudes beyond it are darkened.
+    Unknown (> 1e9) and NaN vectors count as no motion, and are white.
     """
-    u, v = _known(flow)
-    scale = largest_magnitude(flow) if largest is None else largest
-    if scale > 0:
-        u, v = u / scale, v / scale
-    radius = np.sqrt(u * u + v * v)
+    values = known_flow(flow)
+    if not values.size:
+        return np.zeros((*values.shape[:2], 3), np.uint8)
+    magnitude = magnitudes(values)
+    largest = float(magnitude.max())
+    full = largest if full is None else full
+    if not full > 0:
+        return np.full((*values.shape[:2], 3), 255, np.uint8)
+    if largest <= full * (1 + _ROUNDING):
+        return _look_up(values, full)
+    beyond = magnitude > full * (1 + _ROUNDING)
+    values = values.copy()
+    values[beyond] *= (full / magnitude[beyond])[:, None]
+    image = _look_up(values, full)
+    image[beyond] = (image[beyond] * _DARKENED).astype(np.uint8)
+    return image
+
+
+def _look_up(flow: npt.NDArray[np.float32], full: float) -> npt.NDArray[np.uint8]:
+    """Colours of vectors no longer than `full`, from the table."""
+    scale, middle = _HALF / full, _HALF + 0.5
+    if not np.isfinite(scale):  # a subnormal `full`
+        flow, scale = flow / np.float32(full), float(_HALF)
+    places = cv2.transform(flow, np.array([[scale, 0, middle], [0, scale, middle]]))
+    # Hue leaps where v changes its sign: what is negative, but too small for the sum above, belongs below.
+    lost = np.flatnonzero(places[..., 1] == middle)
+    if lost.size:
+        below = lost[flow[..., 1].reshape(-1)[lost] < 0]
+        places[..., 1].reshape(-1)[below] = _HALF
+    return np.asarray(cv2.remap(_colour_table(), places, cast(np.ndarray, None), cv2.INTER_NEAREST), np.uint8)
+
+
+@functools.cache
+def _colour_table() -> npt.NDArray[np.uint8]:
+    """Colours (2 * _HALF + 2 rows and columns, 3) of vectors whose u runs along columns, v along rows, from -1 to 1.
+
+    Zero lies between cells, not in one, so that no cell has vectors of both signs of v.
+    """
+    axis = (np.arange(2 * _HALF + 2, dtype=np.float32) - _HALF - 0.5) / _HALF
+    u, v = np.meshgrid(axis, axis)
+    radius = np.minimum(np.sqrt(u * u + v * v), 1)[..., None]
     wheel = colour_wheel()
     position = (np.arctan2(-v, -u) / np.float32(np.pi) + 1) / 2 * (len(wheel) - 1)
     low = np.floor(position).astype(np.intp)
     share = (position - low)[..., None]
     hue = (1 - share) * wheel[low] + share * wheel[(low + 1) % len(wheel)]
-    inside = radius <= 1 + _ROUNDING
-    tinted = 1 - np.minimum(radius, 1)[..., None] * (1 - hue)
-    return np.floor(255 * np.where(inside[..., None], tinted, hue * np.float32(0.75))).astype(np.uint8)
+    table = np.floor(255 * (1 - radius * (1 - hue))).astype(np.uint8)
+    table[_HALF + 1, _HALF + 1] = 255  # where zero is rounded to
+    return table
 
 
-def _known(flow: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    values = flow.astype(np.float32)
-    known = (np.abs(values) <= UNKNOWN).all(-1)  # False for NaN too
-    return np.where(known, values[..., 0], np.float32(0)), np.where(known, values[..., 1], np.float32(0))
+class FlowPictures:
+    """The flow images of a video, as they are stored or, where only u,v are kept, coloured on reading."""
+
+    def __init__(self, artifact: Artifact, settings: FlowImages) -> None:
+        self._artifact, self._settings = artifact, settings
+        self._stored = "images" in artifact
+        self._name = "images" if self._stored else "flow"
+        self.count = artifact.length(self._name)
+        shape = artifact.datasets()[self._name].shape
+        self.size = (int(shape[1]), int(shape[2]))
+
+    def image(self, index: int) -> npt.NDArray[np.uint8]:
+        """Flow image of frame `index`, (H, W, 3) uint8 RGB."""
+        frame = self._artifact.frame(self._name, index)
+        return frame if self._stored else paint(frame, self._settings)
+
+
+@contextmanager
+def open_pictures(job: Job, context: Context, item: Item | None = None) -> Iterator[FlowPictures]:
+    """The flow images among a job's inputs (of `item`, where there is one a video)."""
+    settings = FlowImages.model_validate(job.settings.get("flow-images", {}))
+    with job.open(context, "flow-images" if job.has("flow-images") else "optical-flow", item) as artifact:
+        yield FlowPictures(artifact, settings)
 
 
 def compute(job: Job, context: Context) -> Record:
-    """Write `images` (T, H, W, 3) uint8 RGB."""
-    with job.open(context, "optical-flow") as source, job.write(context) as writer:
-        count = source.length("flow")
-        height, width = source.datasets()["flow"].shape[1:3]
-        data = writer.frames("images", count, (height, width, 3), np.uint8)
-        for image in in_order(lambda index: colour(source.frame("flow", index)), count, context.run.workers):
-            data.append(image)
-        writer.counts["frames"] = count
+    """Write `images` (T, H, W, 3) uint8 RGB, and the facts of the optical flow they were made of.
+
+    Where u,v aren't kept (`store = "images"`) the flow is estimated here, and coloured in the same pass.
+    """
+    if job.has("optical-flow"):
+        colour_stored(job, context)
+    else:
+        colour_estimated(job, context)
     return record_of(job, context)
+
+
+def colour_stored(job: Job, context: Context) -> None:
+    """Flow images of an optical-flow artifact."""
+    settings = FlowImages.model_validate(job.settings[job.stage])
+    with job.open(context, "optical-flow") as source, job.write(context) as writer:
+        count, height, width, _ = source.datasets()["flow"].shape
+        data = writer.frames("images", count, (height, width, 3), np.uint8)
+        work = lambda index: data.pack(paint(source.frame("flow", index), settings))  # noqa: E731
+        for packed in in_order(work, count, context.run.workers):
+            data.append(packed)
+        writer.facts |= source.facts
+        writer.counts["frames"] = count
+
+
+def colour_estimated(job: Job, context: Context) -> None:
+    """Flow images straight from frames."""
+    settings = FlowImages.model_validate(job.settings[job.stage])
+    height, width = read_frame(job.item, 0).shape[:2]
+    with job.write(context) as writer:
+        data = writer.frames("images", len(job.item.partners), (height, width, 3), np.uint8)
+        motions = []
+        for packed, motion in each_flow(job, context, lambda flow: data.pack(paint(stored(flow), settings))):
+            data.append(packed)
+            motions.append(motion)
+        note_pairs(writer, job, motions)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from fusionseg.pipeline import (
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Role = Literal["stills", "boxed", "fusion", "validation", "scored"]
 FRAMES, MASKS, BOXES, OTHERS = "frames", "masks", "boxes", "others"
+PAIRED = (FRAMES, "partners", "flow")  # frames, those that their flow goes to, and flow made elsewhere
 
 
 @dataclass(frozen=True)
@@ -59,16 +60,16 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "optical-flow",
         "optical flow of every pair of frames, in pixels",
-        1,
+        2,
         "video",
         optical_flow.compute,
-        data={"boxed": (FRAMES,), "fusion": (FRAMES,), "validation": (FRAMES,), "scored": (FRAMES,)},
+        data={"boxed": PAIRED, "fusion": PAIRED, "validation": PAIRED, "scored": PAIRED},
         settings=("optical-flow",),
     ),
     Stage(
         "flow-images",
         "optical flow as colour pictures",
-        1,
+        2,
         "video",
         flow_images.compute,
         data={"boxed": (), "fusion": (), "validation": (), "scored": ()},
@@ -121,7 +122,7 @@ STAGES: tuple[Stage, ...] = (
         motion_training.compute,
         data={"boxed": (), "validation": (MASKS,)},
         needs=("optical-flow", "flow-images", "flow-filter"),
-        settings=("network", "motion-training"),
+        settings=("network", "flow-images", "motion-training"),
     ),
     Stage(
         "motion-scores",
@@ -163,17 +164,44 @@ STAGES: tuple[Stage, ...] = (
         needs=("prediction",),
     ),
 )
+NAMES = tuple(stage.name for stage in STAGES)
 BY_NAME = {stage.name: stage for stage in STAGES}
 FINAL = "scoring"
 
 
-def required(given_weights: frozenset[str]) -> list[Stage]:
+def stages_for(store: str) -> dict[str, Stage]:
+    """The stages by name, in order, for what `flow-images.store` keeps.
+
+    "both": as above. "flow": there is no stage `flow-images`; who needs it reads u,v and colours them. "images": there
+    is no stage `optical-flow`; flow images are made of frames in one pass, and who needs u,v does without.
+    """
+    if store == "both":
+        return {stage.name: stage for stage in STAGES}
+    gone, instead = ("flow-images", "optical-flow") if store == "flow" else ("optical-flow", "flow-images")
+    return {stage.name: _without(stage, gone, instead) for stage in STAGES if stage.name != gone}
+
+
+def _without(stage: Stage, gone: str, instead: str) -> Stage:
+    """`stage` where the stage `gone` isn't there and `instead` gives what it gave."""
+    if stage.name == "flow-images":
+        maker = STAGES[NAMES.index(gone)]
+        return replace(stage, data=maker.data, needs=(), settings=(*maker.settings, *stage.settings))
+    if gone not in stage.needs:
+        return stage
+    needs = tuple(dict.fromkeys(instead if need == gone else need for need in stage.needs))
+    if stage.name == "prediction" and gone == "optical-flow":  # only its baseline of u,v wants it
+        needs = tuple(need for need in stage.needs if need != gone)
+    return replace(stage, needs=needs, settings=tuple(dict.fromkeys((*stage.settings, "flow-images"))))
+
+
+def required(given_weights: frozenset[str], store: str = "both") -> list[Stage]:
     """The stages a run needs, in order: all that `FINAL` depends on, where stages with given weights need nothing."""
+    stages = stages_for(store)
     wanted: set[str] = set()
     waiting = [FINAL]
     while waiting:
         name = waiting.pop()
         if name not in wanted:
             wanted.add(name)
-            waiting += [] if name in given_weights else BY_NAME[name].needs
-    return [stage for stage in STAGES if stage.name in wanted]
+            waiting += [] if name in given_weights else stages[name].needs
+    return [stage for stage in stages.values() if stage.name in wanted]

@@ -68,7 +68,8 @@ class _LogLines(tqdm):
 @dataclass(frozen=True)
 class Job:
     """`items`: outside data by role, restricted to what the stage may read; `sources`: their digests; `inputs`:
-    artifacts of other stages; `settings`: sections of the profile; `key`: digest of all that."""
+    artifacts of other stages; `settings`: sections of the profile, without those that name outside files; `key`: digest
+    of all that. `files`: the outside files by name of the setting; what is in them stands in `sources`."""
 
     stage: str
     stage_version: int
@@ -79,6 +80,7 @@ class Job:
     items: Mapping[str, tuple[Item, ...]]
     sources: tuple[tuple[str, str, str, str], ...]  # role, data set/video, kind, digest
     inputs: tuple[Record, ...]
+    files: Mapping[str, Path] = field(default_factory=dict)
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -97,6 +99,10 @@ class Job:
         """The video of a stage that works video by video."""
         (items,) = self.items.values()
         return items[0]
+
+    def has(self, stage: str) -> bool:
+        """Whether it reads artifacts of `stage`."""
+        return any(record.stage == stage for record in self.inputs)
 
     def input(self, stage: str, item: Item | None = None) -> Record:
         """The artifact of `stage` (for `item`, where there is one a video)."""

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import write_atomically
 from fusionseg.pipeline.images import bad_file, image_header, size_text
 from fusionseg.pipeline.manifest import Item
@@ -53,6 +54,20 @@ class Ledger:
             else ""
         )
         return _digest([kind.encode(), tag.encode(), entry["digest"].encode()])
+
+    def file_digest(self, path: Path) -> str:
+        """Digest of one file that a setting names, e.g. weights of an optical flow method. Raises UserError."""
+        try:
+            stat = path.stat()
+            name = f"{path}:{stat.st_size}:{stat.st_mtime_ns}"
+            if name not in self._known:
+                with path.open("rb") as file:
+                    digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
+                self._known[name] = {"digest": digest}
+                self._changed = True
+        except OSError as error:
+            raise UserError(f"{path}: can't be read ({error.strerror}); a setting names it") from None
+        return str(self._known[name]["digest"])
 
     def save(self) -> None:
         """Write what was learnt."""

@@ -12,7 +12,7 @@ import string
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -20,6 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 import fusionseg.data_manifests
 from fusionseg.pipeline.errors import BadFile, UserError
 from fusionseg.pipeline.methods import BASELINES, MODELS
+
+if TYPE_CHECKING:
+    from fusionseg.pipeline.flow_files import FlowSource
 
 BOXES_FROM_MASKS = "from-masks"
 
@@ -111,6 +114,10 @@ class Item:
     protocol: str | None = None
     names: tuple[str, ...] = ()  # of stills, as their split lists them
     others: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    all_frames: tuple[Path, ...] = ()
+    stride: int = 1
+    partners: tuple[Path, ...] = ()  # the frame that each frame's optical flow goes to
+    flow: FlowSource | None = None  # optical flow made elsewhere
 
     def name_of(self, index: int) -> str:
         """What to leave out if a file of frame `index` is bad: the video, or the still as its split lists it."""
@@ -135,6 +142,10 @@ class Item:
             return self.masks
         if kind == "boxes":
             return self.boxes.paths if self.boxes else ()
+        if kind == "partners":
+            return tuple(dict.fromkeys(path for path in self.partners if path not in set(self.frames)))
+        if kind == "flow":
+            return self.flow.paths if self.flow else ()
         return tuple(path for paths in self.others.values() for path in paths)
 
 
@@ -257,6 +268,7 @@ def _video(manifest: DataManifest, name: str, root: Path) -> Item:
         name,
         False,
         frames,
+        all_frames=frames,
         void=manifest.void,
         allow_mask_resize=manifest.allow_mask_resize,
         protocol=manifest.protocol,

@@ -6,14 +6,15 @@ Samples are cut and mirrored as flow vectors and coloured afterwards: a mirrored
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.flow_images import colour, largest_magnitude
+from fusionseg.pipeline.flow_images import colour, full_magnitude, known_flow, open_pictures
 from fusionseg.pipeline.images import read_mask_sized
 from fusionseg.pipeline.job import Context, Job
 from fusionseg.pipeline.manifest import Item
-from fusionseg.pipeline.profile import Network, StreamTraining
+from fusionseg.pipeline.profile import FlowImages, Network, StreamTraining
 from fusionseg.pipeline.samples import Augmentation, crop_pair, evenly, fit, resize
 from fusionseg.pipeline.stream_training import Sample, train_stream
 
@@ -21,6 +22,7 @@ from fusionseg.pipeline.stream_training import Sample, train_stream
 def compute(job: Job, context: Context) -> Record:
     """Write the motion stream's weights. Raises UserError if no frame has an accepted weak label."""
     settings = StreamTraining.model_validate(job.settings[job.stage])
+    images = FlowImages.model_validate(job.settings["flow-images"])
     long_side = Network.model_validate(job.settings["network"]).long_side
     augmentation = Augmentation(settings.crop, settings.scales, settings.mirror)
     accepted = [(video, index) for video in job.items["boxed"] for index in accepted_frames(job, context, video)]
@@ -31,9 +33,11 @@ def compute(job: Job, context: Context) -> Record:
         )
 
     def make(index: int, rng: np.random.Generator) -> Sample:
-        flow, label, largest = load_flow_sample(job, context, *accepted[index], long_side)
-        flow, label, mirrored = crop_pair(flow, label, augmentation, rng)
-        return colour(flow * np.array([-1, 1] if mirrored else [1, 1], np.float32), largest), label
+        if not job.has("optical-flow"):  # only pictures are kept, and the profile asks for no more than cropping
+            image, label = load_image_sample(job, context, *accepted[index], long_side, weak=True)
+            return crop_pair(image, label, augmentation, rng)[:2]
+        flow, label = load_flow_sample(job, context, *accepted[index], long_side)
+        return augmented(flow, label, augmentation, images, rng)
 
     validation = [
         load_image_sample(job, context, video, index, long_side)
@@ -52,27 +56,49 @@ def accepted_frames(job: Job, context: Context, video: Item) -> list[int]:
 
 def flow_length(job: Job, context: Context, video: Item) -> int:
     """Number of flow images of `video`."""
-    with job.open(context, "flow-images", video) as images:
-        return images.length("images")
+    with open_pictures(job, context, video) as images:
+        return images.count
 
 
-def load_flow_sample(
-    job: Job, context: Context, video: Item, index: int, long_side: int
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Flow (h, w, 2) float32 in pixels of the frame, label (h, w), and the whole frame's largest magnitude."""
+def load_flow_sample(job: Job, context: Context, video: Item, index: int, long_side: int) -> Sample:
+    """Flow (h, w, 2) float32 in pixels of the frame, without unknown vectors, and weak label (h, w)."""
     with job.open(context, "optical-flow", video) as source:
-        flow = source.frame("flow", index).astype(np.float32)
-    with job.open(context, "flow-filter", video) as source:
-        label = source.frame("labels", index)
+        flow = known_flow(source.frame("flow", index))
+    label = weak_label(job, context, video, index)
     size = fit((label.shape[0], label.shape[1]), long_side)
-    small = resize(flow, size)
-    return small, resize(label, size, nearest=True), largest_magnitude(small)
+    return resize(flow, size), resize(label, size, nearest=True)
 
 
-def load_image_sample(job: Job, context: Context, video: Item, index: int, long_side: int) -> Sample:
-    """Flow image (h, w, 3) uint8 RGB and true label (h, w)."""
-    with job.open(context, "flow-images", video) as source:
-        image = source.frame("images", index)
-    label = read_mask_sized(video, index, (image.shape[0], image.shape[1]))
+def weak_label(job: Job, context: Context, video: Item, index: int) -> npt.NDArray[np.uint8]:
+    """The weak label (H, W) of a frame."""
+    with job.open(context, "flow-filter", video) as source:
+        return source.frame("labels", index)
+
+
+def augmented(
+    flow: npt.NDArray[np.float32],
+    label: npt.NDArray[np.uint8],
+    augmentation: Augmentation,
+    settings: FlowImages,
+    rng: np.random.Generator,
+) -> Sample:
+    """A crop of flow (h, w, 2) and label (h, w), as flow image and label.
+
+    Vectors are scaled and mirrored, then coloured; what gets full saturation is taken of the whole frame and, unless it
+    is a fixed number of pixels, grows with the scale.
+    """
+    full = full_magnitude(flow, settings)
+    flow, label, moved = crop_pair(flow, label, augmentation, rng)
+    return colour(moved.vectors(flow), full if settings.scaling == "fixed" else full * moved.scale), label
+
+
+def load_image_sample(
+    job: Job, context: Context, video: Item, index: int, long_side: int, weak: bool = False
+) -> Sample:
+    """Flow image (h, w, 3) uint8 RGB and true, or weak, label (h, w)."""
+    with open_pictures(job, context, video) as images:
+        image = images.image(index)
+    size = (image.shape[0], image.shape[1])
+    label = weak_label(job, context, video, index) if weak else read_mask_sized(video, index, size)
     size = fit((label.shape[0], label.shape[1]), long_side)
     return resize(image, size), resize(label, size, nearest=True)

@@ -1,93 +1,244 @@
 """Stage `optical-flow`: dense optical flow of each pair of frames.
 
-Pairs go from frame t to t+1; the last frame has no successor and goes to t-1, as in FusionSeg's release.
+Pairs go from frame t to t+1; the last frame has no successor and goes to t-1, as in FusionSeg's release. Gap, direction,
+method and the size at which flow is estimated are settings.
 """
 
 from __future__ import annotations
 
+import functools
 import threading
-from typing import cast
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from fusionseg.pipeline.artifact import Record
+from fusionseg.pipeline.artifact import ArtifactWriter, Record
+from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.floats import to_float16
+from fusionseg.pipeline.flow_pairs import Pair, PairReader, partner_numbers
 from fusionseg.pipeline.images import read_frame
-from fusionseg.pipeline.job import Context, Job, in_order
+from fusionseg.pipeline.job import Context, Job, batches, in_order
+from fusionseg.pipeline.profile import OpticalFlow
+from fusionseg.pipeline.samples import fit, resize
+from fusionseg.pipeline.stabilisation import CameraMotion, camera_motion, residual
 from fusionseg.pipeline.store import record_of
 
-_PRESETS = {
-    "dis-ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
-    "dis-fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
-    "dis-medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
+UInt8 = npt.NDArray[np.uint8]
+Flow = npt.NDArray[np.float32]
+T = TypeVar("T")
+
+# Below this many pixels a side the methods have nothing to match (DIS's coarsest scale is empty): frames are padded.
+_SMALLEST = 16
+# Half precision keeps 1/16 px at 100 px; what lies beyond this is no displacement.
+_LARGEST = 6e4
+
+
+class _DenseFlow(Protocol):
+    def calc(self, first: UInt8, second: UInt8, flow: Any, /) -> npt.NDArray[Any]: ...
+
+
+@dataclass(frozen=True)
+class Method:
+    """An estimator of OpenCV's: how to make it, and whether it wants grey frames."""
+
+    make: Callable[[], _DenseFlow]
+    grey: bool = True
+
+
+def _dis(preset: int) -> Method:
+    return Method(lambda: cast(_DenseFlow, cv2.DISOpticalFlow.create(preset)))
+
+
+def _contrib(name: str, grey: bool = True) -> Method:
+    def make() -> _DenseFlow:
+        if not hasattr(cv2, "optflow"):
+            raise UserError(
+                "this build of OpenCV lacks the contrib modules, and the optical flow method needs them; install "
+                "opencv-contrib-python (and uninstall other builds), or choose a dis method"
+            )
+        return cast(_DenseFlow, getattr(cv2.optflow, name)())
+
+    return Method(make, grey)
+
+
+METHODS = {
+    "dis-ultrafast": _dis(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST),
+    "dis-fast": _dis(cv2.DISOPTICAL_FLOW_PRESET_FAST),
+    "dis-medium": _dis(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM),
+    "farneback": Method(lambda: cast(_DenseFlow, cv2.FarnebackOpticalFlow.create())),
+    "deepflow": _contrib("createOptFlow_DeepFlow"),
+    "tvl1": _contrib("DualTVL1OpticalFlow_create"),
+    "pcaflow": _contrib("createOptFlow_PCAFlow"),
+    "sparse-to-dense": _contrib("createOptFlow_SparseToDense", grey=False),
 }
+RAFT = ("raft-small", "raft-large")
 # An estimator keeps buffers and may not be shared by threads; making one anew each pair wastes them.
 _LOCAL = threading.local()
-# Below this many pixels a side DIS has no patch to match (its coarsest scale is empty).
-_SMALLEST = 16
 
 
 def estimate(
-    first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], method: str = "dis-medium"
-) -> npt.NDArray[np.float32]:
+    first: UInt8,
+    second: UInt8,
+    method: str = "dis-medium",
+    *,
+    long_side: int = 0,
+    weights: Path | None = None,
+    device: str = "cpu",
+) -> Flow:
     """Optical flow from `first` to `second`, both (H, W, 3) uint8 BGR: (H, W, 2) float32 u, v in pixels.
 
-    Raises ValueError for an unknown method or frames of different sizes.
+    `long_side`: size in px at which it is estimated (0: the frames' own); `weights`, `device`: of RAFT. Raises ValueError
+    for an unknown method or frames of different sizes, UserError for weights that can't be used.
     """
-    if first.shape != second.shape:
-        raise ValueError(f"frames differ in size: {first.shape} and {second.shape}")
+    if method not in METHODS and method not in RAFT:
+        raise ValueError(f"unknown optical flow method {method!r}; known: {', '.join([*METHODS, *RAFT])}")
+    return estimate_pairs([(first, second)], method, long_side, weights, device)[0]
+
+
+def estimate_pairs(
+    pairs: Sequence[Pair], method: str, long_side: int = 0, weights: Path | None = None, device: str = "cpu"
+) -> list[Flow]:
+    """`estimate` of several pairs, all of one size; RAFT takes them as one batch."""
+    for first, second in pairs:
+        if first.shape != second.shape:
+            raise ValueError(f"frames differ in size: {first.shape} and {second.shape}")
+    full = (pairs[0][0].shape[0], pairs[0][0].shape[1])
+    size = fit(full, long_side)
+    small = [(resize(first, size), resize(second, size)) for first, second in pairs]
+    flows = _raft(small, method, weights, device) if method in RAFT else [_dense(*pair, method) for pair in small]
+    return [scale_flow(flow, full) for flow in flows]
+
+
+def scale_flow(flow: Flow, size: tuple[int, int]) -> Flow:
+    """(H, W, 2) flow to (height, width): u and v grow with the picture."""
+    if flow.shape[:2] == size:
+        return flow
+    factors = np.array([size[1] / flow.shape[1], size[0] / flow.shape[0]], np.float32)
+    return np.asarray(resize(flow, size) * factors, np.float32)
+
+
+def _dense(first: UInt8, second: UInt8, method: str) -> Flow:
     height, width = first.shape[:2]
-    grey = [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in (first, second)]
+    frames = [first, second]
+    if METHODS[method].grey:
+        frames = [np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), np.uint8) for frame in frames]
     bottom, right = max(0, _SMALLEST - height), max(0, _SMALLEST - width)
     if bottom or right:
-        grey = [cv2.copyMakeBorder(g, 0, bottom, 0, right, cv2.BORDER_REPLICATE) for g in grey]
-    flow = _estimator(method).calc(grey[0], grey[1], cast(np.ndarray, None))
+        pad = lambda frame: cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE)  # noqa: E731
+        frames = [np.asarray(pad(frame), np.uint8) for frame in frames]
+    flow = _estimator(method).calc(frames[0], frames[1], None)
     return np.ascontiguousarray(flow[:height, :width], np.float32)
 
 
-def _estimator(method: str) -> cv2.DISOpticalFlow:
-    if method not in _PRESETS:
-        raise ValueError(f"unknown optical flow method {method!r}; known: {', '.join(_PRESETS)}")
+def _estimator(method: str) -> _DenseFlow:
     estimators = _LOCAL.__dict__
     if method not in estimators:
-        estimator = cv2.DISOpticalFlow.create(_PRESETS[method])
-        estimators[method] = estimator, estimator.getFinestScale()
+        estimator = METHODS[method].make()
+        finest = estimator.getFinestScale() if isinstance(estimator, cv2.DISOpticalFlow) else 0
+        estimators[method] = estimator, finest
     estimator, finest = estimators[method]
-    estimator.setFinestScale(finest)  # OpenCV lowers it for tiny frames, for good
-    return cast(cv2.DISOpticalFlow, estimator)
+    if isinstance(estimator, cv2.DISOpticalFlow):
+        estimator.setFinestScale(finest)  # OpenCV lowers it for tiny frames, for good
+    return cast(_DenseFlow, estimator)
 
 
-def partner(index: int, frames: int) -> int:
-    """The frame that the flow of frame `index` goes to.
+def _raft(pairs: Sequence[Pair], method: str, weights: Path | None, device: str) -> list[Flow]:
+    import torch
 
-    >>> [partner(t, 3) for t in range(3)]
-    [1, 2, 1]
+    from fusionseg.models.raft import estimate_flow
+
+    stack = lambda n: np.stack([pair[n][..., ::-1].transpose(2, 0, 1) for pair in pairs])  # noqa: E731
+    first, second = (torch.from_numpy(np.ascontiguousarray(stack(n))).to(device) for n in (0, 1))
+    flow = estimate_flow(_raft_model(method, weights, device), first, second)
+    return list(np.ascontiguousarray(flow.permute(0, 2, 3, 1).cpu().numpy()))
+
+
+@functools.lru_cache(maxsize=1)
+def _raft_model(method: str, weights: Path | None, device: str) -> Any:
+    from fusionseg.models.raft import create_raft
+    from fusionseg.models.weights import WeightsError
+
+    try:
+        return create_raft(method, weights).to(device)
+    except WeightsError as error:
+        raise UserError(f"optical-flow.raft_weights: {error}") from None
+
+
+def flow_settings(job: Job) -> OpticalFlow:
+    """The settings of a job that estimates flow."""
+    return OpticalFlow.model_validate({**job.settings["optical-flow"], **job.files})
+
+
+def each_flow(job: Job, context: Context, finish: Callable[[Flow], T]) -> Iterator[tuple[T, CameraMotion | None]]:
+    """`finish` of the flow of every frame of a video, in order, and the camera's motion where it was subtracted.
+
+    Threads work a little ahead; memory doesn't grow with the video.
     """
-    return index + 1 if index + 1 < frames else index - 1
+    item, settings = job.item, flow_settings(job)
+    reader = PairReader(item, context.run.workers, settings.gap)
+
+    def complete(flow: Flow) -> tuple[T, CameraMotion | None]:
+        if settings.stabilise == "none":
+            return finish(flow), None
+        motion = camera_motion(flow)
+        return finish(residual(flow, motion)), motion
+
+    def flows(pairs: Sequence[Pair]) -> list[Flow]:
+        return estimate_pairs(pairs, settings.method, settings.long_side, settings.raft_weights, str(context.device))
+
+    count = len(item.partners)
+    if settings.method in RAFT:  # one batch at a time fills the device; threads only read
+        groups = list(batches(count, context.run.batch))
+        for pairs in in_order(lambda n: [reader.pair(i) for i in groups[n]], len(groups), context.run.workers):
+            yield from map(complete, flows(pairs))
+    elif settings.method == "import":
+        yield from in_order(lambda i: complete(imported(job, i)), count, context.run.workers)
+    else:
+        yield from in_order(lambda i: complete(flows([reader.pair(i)])[0]), count, context.run.workers)
+
+
+def stored(flow: Flow) -> npt.NDArray[np.float16]:
+    """Flow as it is kept: float16 px. What lies beyond its range is no displacement, and unknown (NaN)."""
+    inside = cv2.checkRange(flow, minVal=-_LARGEST, maxVal=_LARGEST)[0]
+    return to_float16(flow if inside else np.where(np.abs(flow) < _LARGEST, flow, np.float32(np.nan)))
 
 
 def compute(job: Job, context: Context) -> Record:
-    """Write `flow` (T, H, W, 2) float16, u and v in pixels, and the fact `partners`, the frame each one's flow goes to.
+    """Write `flow` (T, H, W, 2) float16, u and v in pixels, NaN where unknown, and the facts `frames`, the number of each
+    in the whole video, and `partners`, the number of the frame that its flow goes to; with stabilisation also the table
+    `camera`, a row a frame.
 
     A video of one frame has no pair: T is 0.
     """
-    item, method = job.item, job.settings["optical-flow"]["method"]
-    count = len(item.frames)
+    item = job.item
     height, width = read_frame(item, 0).shape[:2]
-    pairs = count if count > 1 else 0
-
-    def one(index: int) -> npt.NDArray[np.float16]:
-        # float16 keeps 1/16 px at 100 px; what lies beyond its range is no displacement.
-        flow = estimate(read_frame(item, index), read_frame(item, partner(index, count)), method)
-        return np.clip(flow, -6e4, 6e4).astype(np.float16)
-
     with job.write(context) as writer:
-        data = writer.frames("flow", pairs, (height, width, 2), np.float16)
-        for flow in in_order(one, pairs, context.run.workers):
-            data.append(flow)
-        writer.facts["partners"] = [partner(index, count) for index in range(pairs)]
-        writer.counts["frames"] = count
-        if not pairs:
-            writer.counts["without_flow"] = 1
+        data = writer.frames("flow", len(item.partners), (height, width, 2), np.float16)
+        motions = []
+        for packed, motion in each_flow(job, context, lambda flow: data.pack(stored(flow))):
+            data.append(packed)
+            motions.append(motion)
+        note_pairs(writer, job, motions)
     return record_of(job, context)
+
+
+def note_pairs(writer: ArtifactWriter, job: Job, motions: Sequence[CameraMotion | None]) -> None:
+    """What an artifact made of flow says of its pairs and of stabilisation."""
+    item, settings = job.item, flow_settings(job)
+    writer.facts |= {
+        "frames": list(range(0, len(item.all_frames), item.stride))[: len(item.partners)],
+        "partners": partner_numbers(item, settings),
+    }
+    writer.counts["frames"] = len(item.frames)
+    if not item.partners:
+        writer.counts["without_flow"] = 1
+    rows = [{"frame": n, **motion.as_row()} for n, motion in enumerate(motions) if motion]
+    if rows:
+        writer.table("camera", pd.DataFrame(rows))
+        writer.counts["not_stabilised"] = sum(1 for motion in motions if motion and motion.reason)

@@ -16,6 +16,7 @@ from torch import nn
 
 from fusionseg.models.fusion import AverageFusion
 from fusionseg.pipeline.artifact import Artifact, FrameWriter, Record
+from fusionseg.pipeline.flow_images import known_flow, magnitudes
 from fusionseg.pipeline.job import Context, Job, in_order
 from fusionseg.pipeline.store import record_of
 from fusionseg.pipeline.stream_scores import full_scores, object_mask
@@ -38,7 +39,7 @@ def centre_box(size: tuple[int, int]) -> Mask:
 
 def flow_otsu(flow: npt.NDArray[np.floating]) -> Mask:
     """(H, W, 2) flow in pixels -> where its magnitude exceeds Otsu's threshold; nothing where nothing moves."""
-    magnitude = np.linalg.norm(flow.astype(np.float32), axis=-1)
+    magnitude = magnitudes(known_flow(flow))
     largest = float(magnitude.max())
     if largest == 0:
         return np.zeros(magnitude.shape, bool)
@@ -51,15 +52,17 @@ def compute(job: Job, context: Context) -> Record:
     """Write a dataset a method, (T, H, W) uint8, 1 where object.
 
     A video of one frame has no flow: it is segmented by appearance alone (`average` and `joint` are the appearance
-    stream's mask, `motion` and `flow-otsu` are left out), and its count `appearance_only` says so.
+    stream's mask, `motion` and `flow-otsu` are left out), and its count `appearance_only` says so. Where u,v aren't
+    kept (`flow-images.store = "images"`) there is no `flow-otsu`.
     """
     fusion = load_fusion(job, context)
     baselines = job.settings[job.stage]["baselines"]
     with ExitStack() as stack:
-        appearance, motion, flow = (
-            stack.enter_context(job.open(context, stage))
-            for stage in ("appearance-scores", "motion-scores", "optical-flow")
+        appearance, motion = (
+            stack.enter_context(job.open(context, stage)) for stage in ("appearance-scores", "motion-scores")
         )
+        kept = job.has("optical-flow")
+        flow = stack.enter_context(job.open(context, "optical-flow")) if kept else None
         writer = stack.enter_context(job.write(context))
         count = appearance.length("scores")
         alone = motion.length("scores") == 0
@@ -74,7 +77,7 @@ def compute(job: Job, context: Context) -> Record:
         for masks in in_order(one, count, context.run.workers):
             for method, mask in masks.items():
                 if method not in data:
-                    data[method] = writer.frames(method, count, mask.shape, np.uint8, fast=False)
+                    data[method] = writer.frames(method, count, mask.shape, np.uint8)
                 data[method].append(mask.astype(np.uint8))
         writer.facts["methods"] = list(data)
         writer.counts["frames"] = count

@@ -15,6 +15,10 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.manifest import explain
 
 
+# Settings that name outside files: what is in these belongs to a result's key, where they lie doesn't.
+OUTSIDE = ("weights", "raft_weights", "folder")
+
+
 def _hyphens(name: str) -> str:
     return name.replace("_", "-")
 
@@ -71,14 +75,50 @@ class Render(Settings):
 
 
 class OpticalFlow(Settings):
-    method: Literal["dis-ultrafast", "dis-fast", "dis-medium"] = Field(
+    method: Literal[
+        "dis-ultrafast", "dis-fast", "dis-medium", "farneback", "deepflow", "tvl1", "pcaflow", "sparse-to-dense",
+        "raft-small", "raft-large", "import",
+    ] = Field(
         "dis-medium",
-        description="DIS medium: 0.225 px end-point error on RubberWhale at some 40 ms a 480p pair",
+        description="DIS medium: 0.225 px end-point error on RubberWhale at some 30 ms a 480p pair; docs/flow.md has all",
+    )  # fmt: skip
+    direction: Literal["forward", "backward"] = Field(
+        "forward", description="pairs t to t + gap (the release), or t to t - gap; where there is no such frame, the other"
     )
+    gap: int = Field(1, ge=1, description="frames between the two of a pair")
+    long_side: int = Field(
+        0, ge=0, description="px; flow is estimated at this size and scaled back to the frame's; 0 is the frame's own"
+    )
+    stabilise: Literal["none", "homography"] = Field(
+        "none", description="homography: the camera's motion, fitted to the flow itself, is subtracted; the paper: none"
+    )
+    raft_weights: Path | None = Field(
+        None, description="RAFT's, in torchvision's or the original names; None: torchvision's download"
+    )
+    folder: Path | None = Field(
+        None, description="import: flow made elsewhere, FOLDER/VIDEO/FRAME.flo (or .png, .npz, .h5) or FOLDER/VIDEO.h5"
+    )
+
+    @model_validator(mode="after")
+    def _import_needs_a_folder(self) -> OpticalFlow:
+        if (self.method == "import") != (self.folder is not None):
+            raise ValueError('method = "import" and folder = "DIR" go together; give both, or neither')
+        return self
 
 
 class FlowImages(Settings):
-    scaling: Literal["max"] = Field("max", description="magnitudes divided by the frame's largest, as in the release")
+    scaling: Literal["max", "percentile", "fixed"] = Field(
+        "max",
+        description="what gets full saturation: the frame's largest magnitude (paper), a percentile of the frame's "
+        "magnitudes (one wild vector can't move it), or a fixed number of pixels",
+    )
+    percentile: float = Field(99.0, gt=0, le=100, description='of the magnitudes, with scaling = "percentile"')
+    fixed: float = Field(20.0, gt=0, description='px, with scaling = "fixed"')
+    store: Literal["both", "flow", "images"] = Field(
+        "both",
+        description="what is kept: u,v and flow images; u,v only (coloured on reading); flow images only, which takes "
+        "an eighth of the space and forbids what needs u,v: motion-training's mirror and scales, the flow-otsu baseline",
+    )
 
 
 class Network(Settings):
@@ -197,6 +237,17 @@ class Profile(Settings):
     fusion_training: FusionTraining = FusionTraining()
     prediction: Prediction = Prediction()
     run: Run = Run()
+
+    @model_validator(mode="after")
+    def _flow_is_there_for_what_needs_it(self) -> Profile:
+        training = self.motion_training
+        needy = training.weights is None and (training.mirror or training.scales != (1.0, 1.0))
+        if self.flow_images.store == "images" and needy:
+            raise ValueError(
+                'flow-images.store = "images" drops u and v, and motion-training.mirror and .scales act on them before '
+                'colouring; set mirror = false and scales = [1.0, 1.0], or store = "both" or "flow"'
+            )
+        return self
 
     def section(self, name: str) -> dict[str, Any]:
         """The settings of one section as JSON-able values; {} for a stage without settings."""

@@ -190,7 +190,7 @@ class StageRow:
 def stage_rows(run: Mapping[str, Any]) -> list[StageRow]:
     """All stages of the graph, in order."""
     given = frozenset(stage.name for stage in STAGES if state_of(run, stage.name) == "given")
-    needed = {stage.name for stage in required(given)}
+    needed = {stage.name for stage in required(given, run["profile"]["flow-images"]["store"])}
     return [_stage_row(run, stage.name, stage.title, stage.name in needed) for stage in STAGES]
 
 

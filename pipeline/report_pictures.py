@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fusionseg.pipeline.artifact import Artifact
+from fusionseg.pipeline.artifact import Artifact, Record
 from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.flow_images import FlowPictures
 from fusionseg.pipeline.images import read_frame, read_mask_sized
 from fusionseg.pipeline.manifest import Item
+from fusionseg.pipeline.profile import FlowImages
 from fusionseg.pipeline.recorded import Unit, open_recorded, records_by_unit, scored_items, scored_names
 from fusionseg.pipeline.samples import evenly, resize
 
@@ -76,22 +78,27 @@ def strip(
     index = len(item.frames) // 2
     unit: Unit = (item.dataset, item.name)
     with ExitStack() as stack:
-        artifacts = {}
-        for stage in ("prediction", "flow-images"):
-            record = records_by_unit(run, stage).get(unit)
-            if record is None:
-                raise UserError(f"the run has no {stage} of it")
-            artifacts[stage] = stack.enter_context(open_recorded(root, record))
-        frame = checked_frame(item, index, artifacts["prediction"])
+        masks = stack.enter_context(open_recorded(root, recorded(run, unit, "prediction")))
+        flow = stack.enter_context(open_recorded(root, recorded(run, unit, "flow-images", "optical-flow")))
+        images = FlowPictures(flow, FlowImages.model_validate(run["profile"]["flow-images"]))
+        frame = checked_frame(item, index, masks)
         where = f"{name}, frame {index}"
         small = to_width(frame)
-        pictures = [picture("frame", where, small), flow_picture(artifacts["flow-images"], index, where)]
+        pictures = [picture("frame", where, small), flow_picture(images, index, where)]
         for method in SHOWN:
             score = scores.get((name, index, method))
-            pictures.append(method_picture(artifacts["prediction"], method, index, small, where, score))
+            pictures.append(method_picture(masks, method, index, small, where, score))
         truth = read_mask_sized(item, index, (frame.shape[0], frame.shape[1])) == 1
         pictures.append(mask_picture("truth", f"{where}: true mask", small, truth, _TRUE))
     return Strip(name, f"frame {index} of 0 to {len(item.frames) - 1}", tuple(pictures))
+
+
+def recorded(run: Mapping[str, Any], unit: Unit, *stages: str) -> Record:
+    """The record of the first of `stages` that the run has of a video. Raises UserError if it has none."""
+    for stage in stages:
+        if record := records_by_unit(run, stage).get(unit):
+            return record
+    raise UserError(f"the run has no {' or '.join(stages)} of it")
 
 
 def checked_frame(item: Item, index: int, masks: Artifact) -> UInt8:
@@ -106,11 +113,11 @@ def checked_frame(item: Item, index: int, masks: Artifact) -> UInt8:
     return frame
 
 
-def flow_picture(images: Artifact, index: int, where: str) -> Picture:
+def flow_picture(images: FlowPictures, index: int, where: str) -> Picture:
     """The flow image; nothing for a video of one frame."""
-    if images.length("images") <= index:
+    if images.count <= index:
         return Picture("flow image", f"{where}: no flow")
-    small = to_width(images.frame("images", index)[..., ::-1])
+    small = to_width(images.image(index)[..., ::-1])
     return picture("flow image", f"{where}: optical flow as colours", small)
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.errors import BadFile, DamagedArtifact, UserError
-from fusionseg.pipeline.graph import BY_NAME, STAGES, Stage, required
+from fusionseg.pipeline.graph import BY_NAME, NAMES, STAGES, Stage, required, stages_for
 from fusionseg.pipeline.job import Context, Job
 from fusionseg.pipeline.profile import read_profile
 from fusionseg.pipeline.report import finish
-from fusionseg.pipeline.session import Request, Session, given_weights, place
+from fusionseg.pipeline.session import Request, Session, given_weights, parse_shard, place
 from fusionseg.pipeline.store import find, run_path
 
 
@@ -68,16 +68,23 @@ def run_chain(
 
 def stage_names(request: Request, only: str | None) -> list[str]:
     """The stages of a run, in order. Raises UserError for an unknown one."""
-    if only is not None:
-        return [known_stage(only)]
-    return [
-        stage.name for stage in required(frozenset(given_weights(read_profile(request.profile, request.overrides))))
-    ]
+    profile = read_profile(request.profile, request.overrides)
+    store = profile.flow_images.store
+    if only is None:
+        return [stage.name for stage in required(frozenset(given_weights(profile)), store)]
+    if known_stage(only) not in stages_for(store):
+        raise UserError(f'--only {only}: with flow-images.store = "{store}" there is no such stage')
+    return [only]
 
 
 def check(request: Request, only: str | None, refresh: Iterable[str], say: Callable[[str], None]) -> list[str]:
     """The stages of a run, after checking all that can be checked before it starts. Raises UserError."""
     names = stage_names(request, only)
+    if request.shard is not None:
+        parse_shard(request.shard)
+        if only is None or BY_NAME[only].unit != "video":
+            videos = [stage.name for stage in STAGES if stage.unit == "video"]
+            raise UserError(f"--shard works on one stage of videos: add --only with one of {', '.join(videos)}")
     for name in refresh:
         if known_stage(name) not in names:
             raise UserError(f"--refresh {name}: this run has no such stage; it has: {', '.join(names)}")
@@ -96,8 +103,8 @@ def forget_run(request: Request) -> None:
 
 def known_stage(name: str) -> str:
     """`name`, if it is a stage's. Raises UserError."""
-    if name not in BY_NAME:
-        raise UserError(f"no stage {name!r}; the stages are: {', '.join(stage.name for stage in STAGES)}")
+    if name not in NAMES:
+        raise UserError(f"no stage {name!r}; the stages are: {', '.join(NAMES)}")
     return name
 
 

@@ -70,11 +70,23 @@ def sample_generator(seed: int, step: int, position: int) -> np.random.Generator
     return np.random.default_rng([seed, step, position, 1])
 
 
+@dataclass(frozen=True)
+class Moved:
+    """What `crop_pair` did: `scale` and whether it mirrored. The caller does the same to flow vectors."""
+
+    scale: float
+    mirrored: bool
+
+    def vectors(self, flow: Array) -> Array:
+        """(H, W, 2) flow, cut along with its picture: u and v grow with the scale, and a mirror turns u round."""
+        return np.asarray(flow * np.array([-self.scale if self.mirrored else self.scale, self.scale], np.float32))
+
+
 def crop_pair(
     image: Array, label: Array, augmentation: Augmentation, rng: np.random.Generator
-) -> tuple[Array, Array, bool]:
+) -> tuple[Array, Array, Moved]:
     """Scale, crop and perhaps mirror `image` (H, W, C) and `label` (H, W) alike; past the picture's edge the image is
-    0 and the label void. Also tells whether it was mirrored: mirrored flow must have its u negated by the caller."""
+    0 and the label void. Values aren't changed: see `Moved`."""
     height, width = augmentation.crop
     scale = float(np.exp(rng.uniform(*np.log(augmentation.scales))))
     size = tuple(max(1, round(n * scale)) for n in label.shape)
@@ -91,7 +103,7 @@ def crop_pair(
     if any(short):
         image = np.pad(image, ((0, short[0]), (0, short[1]), (0, 0)))
         label = np.pad(label, ((0, short[0]), (0, short[1])), constant_values=VOID)
-    return image, label, mirrored
+    return image, label, Moved(scale, mirrored)
 
 
 def vary_colour(image: Array, strength: float, rng: np.random.Generator) -> Array:

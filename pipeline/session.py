@@ -12,12 +12,14 @@ from typing import Any
 from fusionseg.pipeline.artifact import Record, json_digest, software
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import write_json
-from fusionseg.pipeline.graph import BY_NAME, STAGES, Stage, required
+from fusionseg.pipeline.flow_files import find_flow
+from fusionseg.pipeline.flow_pairs import with_partners
+from fusionseg.pipeline.graph import STAGES, Stage, required, stages_for
 from fusionseg.pipeline.images import read_boxes
 from fusionseg.pipeline.job import Context, Job, resolve_device
 from fusionseg.pipeline.ledger import Ledger
 from fusionseg.pipeline.manifest import Item, load_items, read_manifest
-from fusionseg.pipeline.profile import DataRef, Profile, Render, read_profile
+from fusionseg.pipeline.profile import OUTSIDE, DataRef, Profile, Render, read_profile
 from fusionseg.pipeline.rendering import RENDER_VERSION, RenderSettings, render
 from fusionseg.pipeline.store import find, read_run, run_path
 from fusionseg.pipeline.weights import given_record
@@ -29,7 +31,7 @@ Execute = Callable[[Stage, Job, Context, bool], Record]
 @dataclass(frozen=True)
 class Request:
     """What a user asks for, as plain values. `data`: ROOT or NAME=ROOT; `overrides`: section.key=value; `leave_out`:
-    videos or stills as "data set/name"."""
+    videos or stills as "data set/name"; `shard`: "K/N", only the K-th of N parts of the videos, for one stage."""
 
     profile: str
     data: tuple[str, ...] = ()
@@ -38,6 +40,7 @@ class Request:
     overrides: tuple[str, ...] = ()
     device: str = "auto"
     leave_out: tuple[str, ...] = ()
+    shard: str | None = None
 
 
 class Session:
@@ -49,7 +52,8 @@ class Session:
         root, self.name = place(request)
         self.context = Context(root, resolve_device(request.device), self.profile.run, say)
         self.given = given_weights(self.profile)
-        self.stages = required(frozenset(self.given))
+        store = self.profile.flow_images.store
+        self.by_name, self.stages = stages_for(store), required(frozenset(self.given), store)
         self.ledger = Ledger(self.context.root / "digests.json")
         self.roots = data_roots(self.profile, request, self.context)
         self.items = self._load_items()
@@ -66,7 +70,7 @@ class Session:
         }.items():  # fmt: skip
             items[role] = [item for ref in refs for item in self._load(role, ref)] if role in wanted else []
         check_apart(items)
-        if "box-pruning" in {stage.name for stage in self.stages}:
+        if "box-pruning" in {stage.name for stage in self.stages} and not self.request.shard:
             check_boxes(items["boxed"], data.boxed)
         return items
 
@@ -89,7 +93,18 @@ class Session:
                 f"no folder for the data set {manifest.name}; give it with --data ROOT or --data {manifest.name}=ROOT"
             )
         out = [name.partition("/")[2] for name in self.request.leave_out if name.partition("/")[0] == manifest.name]
-        return load_items(manifest, ref.split, root, out)
+        items = load_items(manifest, ref.split, root, out)
+        if role == "stills":
+            return items
+        return [self._paired(item) for item in items if in_shard(item, self.request.shard)]
+
+    def _paired(self, item: Item) -> Item:
+        """The video with what its optical flow is made of."""
+        settings = self.profile.optical_flow
+        item = with_partners(item, settings)
+        if settings.folder is None:
+            return item
+        return replace(item, flow=find_flow(settings.folder, item.name, [path.stem for path in item.frames]))
 
     def jobs(self, stage: Stage) -> list[Job]:
         """What `stage` has to do, in order; its inputs must have records. Raises BadFile."""
@@ -108,7 +123,7 @@ class Session:
         inputs = []
         for need in stage.needs:
             records = self.records[need]
-            inputs.append(records[unit] if BY_NAME[need].unit == "video" else next(iter(records.values())))
+            inputs.append(records[unit] if self.by_name[need].unit == "video" else next(iter(records.values())))
         return self._job(stage, *unit, {"video": (item.only(kinds),)}, {"video": kinds}, inputs)
 
     def _model_job(self, stage: Stage) -> Job:
@@ -136,10 +151,13 @@ class Session:
             if item.files(kind)
         )
         settings = {name: self.profile.section(name) for name in stage.settings}
-        for section in settings.values():
-            section.pop("weights", None)
+        paths = {name: section.pop(name) for section in settings.values() for name in OUTSIDE if name in section}
+        files = {name: Path(path).expanduser() for name, path in paths.items() if path and name != "weights"}
+        sources += tuple(
+            ("settings", name, "file", self.ledger.file_digest(path)) for name, path in files.items() if not path.is_dir()
+        )
         suffix = ".h5" if stage.unit == "video" else ".safetensors"
-        return Job(stage.name, stage.version, dataset, video, suffix, settings, items, sources, tuple(inputs))
+        return Job(stage.name, stage.version, dataset, video, suffix, settings, items, sources, tuple(inputs), files)
 
     def _whole(self, item: Item) -> Item:
         """The unrestricted item: masks are compared with their frames in size, whatever the stage may see."""
@@ -159,7 +177,7 @@ class Session:
         for need in stage.needs:
             if need in self.records:
                 continue
-            earlier = BY_NAME[need]
+            earlier = self.by_name[need]
             self.resolve(earlier)
             found = {}
             for job in self.plan(earlier):
@@ -178,7 +196,7 @@ class Session:
         Costs nothing more: digests are remembered. Raises BadFile.
         """
         try:
-            for stage in (BY_NAME[name] for name in names if name not in self.given):
+            for stage in (self.by_name[name] for name in names if name not in self.given):
                 for role, kinds in stage.data.items():
                     for item in self.items[role]:
                         for kind in kinds:
@@ -191,8 +209,8 @@ class Session:
         """Whether a stage has nothing to compute."""
         if name in self.given:
             return True
-        self.resolve(BY_NAME[name])
-        return all(find(job, self.context) for job in self.plan(BY_NAME[name]))
+        self.resolve(self.by_name[name])
+        return all(find(job, self.context) for job in self.plan(self.by_name[name]))
 
     def run_stage(
         self,
@@ -205,7 +223,7 @@ class Session:
 
         `all_cached` is told of a stage with nothing to compute, whose jobs are then not executed one by one.
         """
-        stage, begun = BY_NAME[name], time.monotonic()
+        stage, begun = self.by_name[name], time.monotonic()
         if name in self.given:
             return self._note(stage, "given", [self.given[name]], begun)
         self.resolve(stage)
@@ -244,6 +262,8 @@ class Session:
         self.context.say(f"{number} {stage.name:20} {what:11} {detail:28} {seconds:7.1f} s")
         for note in notes(records):
             self.context.say(f"        {note}")
+        if self.request.shard:  # a part of a stage is no state of a run
+            return records
         run = self._run_record()
         run["stages"][stage.name] = {
             "state": state,
@@ -270,6 +290,26 @@ class Session:
             "device": str(self.context.device),
             "data": {k or "(default)": str(v) for k, v in self.roots.items()},
         }
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """ "K/N" as numbers. Raises UserError.
+
+    >>> parse_shard("2/8")
+    (2, 8)
+    """
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise UserError(f"--shard {text}: expected K/N with 1 <= K <= N, e.g. 3/8 for the third of eight parts")
+    return int(found[1]), int(found[2])
+
+
+def in_shard(item: Item, shard: str | None) -> bool:
+    """Whether a video belongs to a part. Its name decides, so the parts of all stages agree on every machine."""
+    if shard is None:
+        return True
+    part, parts = parse_shard(shard)
+    return int(json_digest([item.dataset, item.name]), 16) % parts == part - 1
 
 
 def still_valid(stages: dict[str, Any], old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

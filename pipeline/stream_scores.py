@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fusionseg.models.stream import Stream, to_frame
 from fusionseg.pipeline.artifact import Artifact, Record
+from fusionseg.pipeline.flow_images import open_pictures
 from fusionseg.pipeline.images import read_frame
 from fusionseg.pipeline.job import Context, Job, batches, in_order
 from fusionseg.pipeline.profile import Network, Scores
@@ -37,10 +38,8 @@ def compute_appearance(job: Job, context: Context) -> Record:
 def compute_motion(job: Job, context: Context) -> Record:
     """Write `scores` of every flow image (none for a video of one frame); see `write_scores`."""
     stream, network = load_stream(job, context, "motion-training")
-    with job.open(context, "flow-images") as source:
-        count = source.length("images")
-        size = source.datasets()["images"].shape[1:3]
-        write_scores(job, context, stream, network, lambda i: source.frame("images", i), count, size)
+    with open_pictures(job, context) as images:
+        write_scores(job, context, stream, network, images.image, images.count, images.size)
     return record_of(job, context)
 
 

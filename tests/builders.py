@@ -145,7 +145,7 @@ def age(root: Path) -> None:
 
 def make_item(name: str = "clip", frames: Sequence[Path] = (), **more: Any) -> Item:
     """A video."""
-    return Item("tiny", name, False, tuple(frames), **more)
+    return Item("tiny", name, False, tuple(frames), **{"all_frames": tuple(frames), **more})
 
 
 def write_xml_item(folder: Path, boxes: Sequence[Sequence[Box]]) -> Item:

@@ -11,8 +11,11 @@ from torchvision.utils import flow_to_image
 
 from fusionseg.pipeline.artifact import Artifact
 from fusionseg.pipeline.flow_images import colour, colour_wheel, compute, largest_magnitude
-from fusionseg.pipeline.optical_flow import estimate, partner
+from fusionseg.pipeline.flow_pairs import partner
+from fusionseg.pipeline.optical_flow import estimate
+from fusionseg.pipeline.profile import FlowImages
 
+SETTINGS = {"flow-images": FlowImages().model_dump(mode="json")}
 RED, YELLOW = [255, 0, 0], [255, 255, 0]
 
 
@@ -106,7 +109,7 @@ def test_largest_magnitude_passes_over_what_is_unknown() -> None:
 def test_stage(tmp_path: Path) -> None:
     context = make_context(tmp_path)
     flow = np.random.default_rng(0).normal(0, 3, (5, 6, 7, 2)).astype(np.float16)
-    job = make_job("flow-images", make_item(), inputs=[write_input(context, "optical-flow", {"flow": flow})])
+    job = make_job("flow-images", make_item(), SETTINGS, [write_input(context, "optical-flow", {"flow": flow})])
     record = compute(job, context)
     assert record.counts == {"frames": 5}
     with Artifact(tmp_path / record.path) as artifact:
@@ -118,7 +121,7 @@ def test_stage(tmp_path: Path) -> None:
 def test_stage_on_a_video_of_one_frame(tmp_path: Path) -> None:
     context = make_context(tmp_path)
     flow = write_input(context, "optical-flow", {"flow": np.zeros((0, 6, 7, 2), np.float16)})
-    record = compute(make_job("flow-images", make_item(), inputs=[flow]), context)
+    record = compute(make_job("flow-images", make_item(), SETTINGS, [flow]), context)
     with Artifact(tmp_path / record.path) as artifact:
         assert artifact.length("images") == 0
 

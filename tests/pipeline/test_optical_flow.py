@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -9,9 +10,9 @@ import pytest
 from builders import make_context, make_item, make_job, moving_square, texture, write_png
 
 from fusionseg.pipeline.artifact import Artifact, Record
-from fusionseg.pipeline.optical_flow import compute, estimate, partner
-
-SETTINGS = {"optical-flow": {"method": "dis-medium"}}
+from fusionseg.pipeline.flow_pairs import with_partners
+from fusionseg.pipeline.optical_flow import METHODS, compute, estimate
+from fusionseg.pipeline.profile import OpticalFlow
 
 
 def shifted(dx: int, dy: int) -> tuple[np.ndarray, np.ndarray]:
@@ -65,14 +66,12 @@ def test_wrong_arguments() -> None:
         estimate(frame, frame, "raft")
 
 
-def test_the_last_frame_goes_back() -> None:
-    assert [partner(n, 5) for n in range(5)] == [1, 2, 3, 4, 3]
-    assert [partner(n, 2) for n in range(2)] == [1, 0]
-
-
-def run(root: Path, frames: list[np.ndarray], **settings: int) -> tuple[Record, Artifact]:
+def run(root: Path, frames: list[np.ndarray], stride: int = 1, workers: int = 2, **values: Any) -> tuple[Record, Artifact]:
     paths = [write_png(root / "data" / f"{n}.png", frame[..., ::-1]) for n, frame in enumerate(frames)]
-    record = compute(make_job("optical-flow", make_item(frames=paths), SETTINGS), make_context(root, **settings))
+    settings = OpticalFlow(**values)
+    item = with_partners(make_item(frames=paths[::stride], all_frames=tuple(paths), stride=stride), settings)
+    job = make_job("optical-flow", item, {"optical-flow": settings.model_dump(mode="json")})
+    record = compute(job, make_context(root, workers=workers))
     return record, Artifact(root / record.path)
 
 
@@ -81,7 +80,7 @@ def test_stage(tmp_path: Path) -> None:
     record, artifact = run(tmp_path, frames, workers=3)
     assert record.counts == {"frames": 4}
     with artifact:
-        assert artifact.facts["partners"] == [1, 2, 3, 2]
+        assert artifact.facts == {"frames": [0, 1, 2, 3], "partners": [1, 2, 3, 2]}
         for index, other in enumerate((1, 2, 3, 2)):
             found = artifact.frame("flow", index)
             assert found.dtype == np.float16
@@ -99,7 +98,7 @@ def test_stage_keeps_fractions_of_a_pixel(tmp_path: Path) -> None:
 def test_a_video_of_one_frame_has_no_pair(tmp_path: Path) -> None:
     record, artifact = run(tmp_path, [texture((24, 40), 0)])
     with artifact:
-        assert artifact.length("flow") == 0 and artifact.facts["partners"] == []
+        assert artifact.length("flow") == 0 and artifact.facts == {"frames": [], "partners": []}
         assert artifact.datasets()["flow"].shape == (0, 24, 40, 2)
     assert record.counts == {"frames": 1, "without_flow": 1}
 

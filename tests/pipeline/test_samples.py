@@ -76,13 +76,13 @@ def test_image_and_label_are_cut_alike() -> None:
     label = (np.arange(40 * 60) % 251).astype(np.uint8).reshape(40, 60)
     seen = set()
     for number in range(60):
-        cut, cut_label, mirrored = crop_pair(
+        cut, cut_label, moved = crop_pair(
             image, label, Augmentation((16, 24), (1.0, 1.0), True), sample_generator(0, 0, number)
         )
         assert cut.shape == (16, 24, 2) and cut_label.shape == (16, 24)
         columns, rows = cut[..., 0].astype(int) - 1, cut[..., 1].astype(int) - 1
         assert np.array_equal(cut_label, label[rows, columns])
-        assert (np.diff(columns, axis=1) == (-1 if mirrored else 1)).all() and (np.diff(rows, axis=0) == 1).all()
+        assert (np.diff(columns, axis=1) == (-1 if moved.mirrored else 1)).all() and (np.diff(rows, axis=0) == 1).all()
         seen.add((mirrored, int(columns.min()), int(rows.min())))
     assert {m for m, _, _ in seen} == {False, True}
     assert len({left for _, left, _ in seen}) > 15 and len({top for _, _, top in seen}) > 10
