@@ -354,29 +354,6 @@ class _Finder:
             all_frames=all_frames,
             stride=self.stride,
         )
-    found = Item(
-        manifest.name,
-        name,
-        False,
-        frames,
-        all_frames=frames,
-        void=manifest.void,
-        allow_mask_resize=manifest.allow_mask_resize,
-        protocol=manifest.protocol,
-    )
-    fill = lambda pattern: tuple(root / pattern.format(video=name, frame=path.stem) for path in frames)  # noqa: E731
-    masks = _existing(fill(manifest.masks), found, "mask") if manifest.masks else ()
-    boxes = None
-    if manifest.boxes == BOXES_FROM_MASKS:
-        boxes = Boxes(masks, derived=True)
-    elif manifest.boxes:
-        boxes = Boxes(_existing(fill(manifest.boxes), found, "box file"), derived=False)
-    # Result masks of others are optional: a video that has none is scored without them.
-    others = {title: fill(pattern) for title, pattern in manifest.others.items()}
-    others = {title: paths for title, paths in others.items() if any(path.is_file() for path in paths)}
-    for paths in others.values():
-        _existing(paths, found, "result mask")
-    return replace(found, masks=masks, boxes=boxes, others=others)
 
     def _with_truth(self, item: Item, keys: Mapping[str, str]) -> Item:
         """The video with its masks, boxes and others; `keys`: those of all its frames -> file name."""

@@ -33,8 +33,10 @@ UInt8 = npt.NDArray[np.uint8]
 Flow = npt.NDArray[np.float32]
 T = TypeVar("T")
 
-# Below this many pixels a side the methods have nothing to match (DIS's coarsest scale is empty): frames are padded.
-_SMALLEST = 16
+# Smaller frames are padded to this many pixels a side: below, DIS's coarsest scale is empty, and with 9 x 300 px its fast
+# presets crash the process.
+_SMALLEST = 32
+_SMALLEST_MATCHED = 128  # px; with smaller frames those that match corners crash the process
 # Half precision keeps 1/16 px at 100 px; what lies beyond this is no displacement.
 _LARGEST = 6e4
 
@@ -45,17 +47,20 @@ class _DenseFlow(Protocol):
 
 @dataclass(frozen=True)
 class Method:
-    """An estimator of OpenCV's: how to make it, and whether it wants grey frames."""
+    """An estimator of OpenCV's: how to make it, whether it wants grey frames, and whether it starts from matches of
+    corners, of which a plain picture has none."""
 
     make: Callable[[], _DenseFlow]
     grey: bool = True
+    matches: bool = False
+    smallest: int = _SMALLEST
 
 
 def _dis(preset: int) -> Method:
     return Method(lambda: cast(_DenseFlow, cv2.DISOpticalFlow.create(preset)))
 
 
-def _contrib(name: str, grey: bool = True) -> Method:
+def _contrib(name: str, **more: Any) -> Method:
     def make() -> _DenseFlow:
         if not hasattr(cv2, "optflow"):
             raise UserError(
@@ -64,7 +69,7 @@ def _contrib(name: str, grey: bool = True) -> Method:
             )
         return cast(_DenseFlow, getattr(cv2.optflow, name)())
 
-    return Method(make, grey)
+    return Method(make, **more)
 
 
 METHODS = {
@@ -74,8 +79,8 @@ METHODS = {
     "farneback": Method(lambda: cast(_DenseFlow, cv2.FarnebackOpticalFlow.create())),
     "deepflow": _contrib("createOptFlow_DeepFlow"),
     "tvl1": _contrib("DualTVL1OpticalFlow_create"),
-    "pcaflow": _contrib("createOptFlow_PCAFlow"),
-    "sparse-to-dense": _contrib("createOptFlow_SparseToDense", grey=False),
+    "pcaflow": _contrib("createOptFlow_PCAFlow", matches=True, smallest=_SMALLEST_MATCHED),
+    "sparse-to-dense": _contrib("createOptFlow_SparseToDense", grey=False, matches=True, smallest=_SMALLEST_MATCHED),
 }
 RAFT = ("raft-small", "raft-large")
 # An estimator keeps buffers and may not be shared by threads; making one anew each pair wastes them.
@@ -128,12 +133,24 @@ def _dense(first: UInt8, second: UInt8, method: str) -> Flow:
     frames = [first, second]
     if METHODS[method].grey:
         frames = [np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), np.uint8) for frame in frames]
-    bottom, right = max(0, _SMALLEST - height), max(0, _SMALLEST - width)
+    bottom, right = (max(0, METHODS[method].smallest - side) for side in (height, width))
     if bottom or right:
         pad = lambda frame: cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE)  # noqa: E731
         frames = [np.asarray(pad(frame), np.uint8) for frame in frames]
-    flow = _estimator(method).calc(frames[0], frames[1], None)
-    return np.ascontiguousarray(flow[:height, :width], np.float32)
+    calculate = _calculate_from_matches if METHODS[method].matches else _calculate
+    return np.ascontiguousarray(calculate(frames[0], frames[1], method)[:height, :width], np.float32)
+
+
+def _calculate(first: UInt8, second: UInt8, method: str) -> npt.NDArray[Any]:
+    return _estimator(method).calc(first, second, None)
+
+
+def _calculate_from_matches(first: UInt8, second: UInt8, method: str) -> npt.NDArray[Any]:
+    """Where there is nothing to match, nothing is seen to move."""
+    try:
+        return np.nan_to_num(_calculate(first, second, method), nan=0.0, posinf=0.0, neginf=0.0)
+    except cv2.error:
+        return np.zeros((*first.shape[:2], 2), np.float32)
 
 
 def _estimator(method: str) -> _DenseFlow:

@@ -1,5 +1,6 @@
 """Optical flow: real accuracy, direction, the last frame, tiny frames."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,13 @@ import numpy as np
 import pytest
 from builders import make_context, make_item, make_job, moving_square, texture, write_png
 
+from fusionseg.pipeline import optical_flow
 from fusionseg.pipeline.artifact import Artifact, Record
+from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.flow_files import read_flow
 from fusionseg.pipeline.flow_pairs import with_partners
-from fusionseg.pipeline.optical_flow import METHODS, compute, estimate
-from fusionseg.pipeline.profile import OpticalFlow
+from fusionseg.pipeline.optical_flow import METHODS, compute, estimate, scale_flow, stored
+from fusionseg.pipeline.profile import OUTSIDE, OpticalFlow
 
 
 def shifted(dx: int, dy: int) -> tuple[np.ndarray, np.ndarray]:
@@ -29,21 +33,35 @@ def test_a_translation_is_found(dx: int, dy: int) -> None:
     assert np.median(error) < 0.2 and error.mean() < 0.5
 
 
-@pytest.mark.parametrize("method", ["dis-ultrafast", "dis-fast", "dis-medium"])
+# TV-L1 takes seconds.
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "tvl1"])
 def test_every_method_repeats_itself(method: str) -> None:
     first, second = shifted(4, 1)
     flow = estimate(first, second, method)
     estimate(second, first, method)  # leaves its buffers behind
     assert np.array_equal(estimate(first, second, method), flow)
-    assert abs(np.median(flow[..., 0]) - 4) < 0.6
+    assert np.abs(np.median(flow, axis=(0, 1)) - [4, 1]).max() < 0.6
+    assert np.abs(np.median(estimate(first, first, method))) < 0.1
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 60), (60, 1), (2, 3), (15, 17), (16, 16), (9, 300)])
-def test_tiny_frames_have_flow_too(size: tuple[int, int]) -> None:
+def test_tvl1() -> None:
+    flow = estimate(*(frame[20:60, 20:60] for frame in shifted(2, 1)), "tvl1")
+    assert np.abs(np.median(flow, axis=(0, 1)) - [2, 1]).max() < 0.3
+
+
+@pytest.mark.parametrize("method", ["pcaflow", "sparse-to-dense"])
+def test_methods_that_match_corners_see_no_motion_in_a_plain_picture(method: str) -> None:
+    plain = np.full((140, 150, 3), 90, np.uint8)
+    assert (estimate(plain, plain, method) == 0).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 60), (60, 1), (2, 3), (15, 17), (16, 16), (9, 300), (33, 200)])
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "tvl1"])
+def test_tiny_frames_have_flow_too(size: tuple[int, int], method: str) -> None:
+    """Several of OpenCV's methods crash the process if they are given such frames as they are."""
     first, second = (np.random.default_rng(n).integers(0, 256, (*size, 3), np.uint8) for n in range(2))
-    flow = estimate(first, second)
-    assert flow.shape == (*size, 2) and np.isfinite(flow).all()
-    assert np.abs(estimate(first, first)).max() < 0.1
+    assert estimate(first, second, method).shape == (*size, 2)
+    assert np.abs(estimate(first, first, method)).max() < (1 if method == "farneback" else 0.1)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (16, 40), (24, 40), (40, 24)])
@@ -62,15 +80,38 @@ def test_wrong_arguments() -> None:
     frame = np.zeros((20, 20, 3), np.uint8)
     with pytest.raises(ValueError, match=r"frames differ in size: \(20, 20, 3\) and \(20, 21, 3\)"):
         estimate(frame, np.zeros((20, 21, 3), np.uint8))
-    with pytest.raises(ValueError, match="unknown optical flow method 'raft'; known: dis-ultrafast"):
+    with pytest.raises(ValueError, match=r"unknown optical flow method 'raft'; known: dis-ultrafast.*raft-large"):
         estimate(frame, frame, "raft")
+
+
+def test_without_contrib_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(cv2, "optflow")
+    monkeypatch.setattr(optical_flow, "_LOCAL", threading.local())
+    with pytest.raises(UserError, match="opencv-contrib-python"):
+        estimate(*shifted(1, 0), "deepflow")
+    assert estimate(*shifted(1, 0)).shape == (100, 140, 2)
+
+
+def test_estimated_smaller_and_scaled_back() -> None:
+    """u and v are in pixels of the frame, whatever the size they were found at."""
+    flow = estimate(*shifted(6, -4), long_side=70)
+    assert flow.shape == (100, 140, 2) and flow.dtype == np.float32
+    assert np.abs(np.median(flow, axis=(0, 1)) - [6, -4]).max() < 0.3
+
+
+def test_scaling_flow_scales_its_vectors_by_each_side() -> None:
+    flow = np.zeros((10, 20, 2), np.float32) + np.array([2, 3], np.float32)
+    scaled = scale_flow(flow, (5, 60))
+    assert scaled.shape == (5, 60, 2) and np.allclose(scaled, [6, 1.5])
 
 
 def run(root: Path, frames: list[np.ndarray], stride: int = 1, workers: int = 2, **values: Any) -> tuple[Record, Artifact]:
     paths = [write_png(root / "data" / f"{n}.png", frame[..., ::-1]) for n, frame in enumerate(frames)]
     settings = OpticalFlow(**values)
     item = with_partners(make_item(frames=paths[::stride], all_frames=tuple(paths), stride=stride), settings)
-    job = make_job("optical-flow", item, {"optical-flow": settings.model_dump(mode="json")})
+    section = settings.model_dump(mode="json", exclude=set(OUTSIDE))
+    files = {name: path for name in ("raft_weights", "folder") if (path := getattr(settings, name))}
+    job = make_job("optical-flow", item, {"optical-flow": section}, files=files)
     record = compute(job, make_context(root, workers=workers))
     return record, Artifact(root / record.path)
 
@@ -103,19 +144,45 @@ def test_a_video_of_one_frame_has_no_pair(tmp_path: Path) -> None:
     assert record.counts == {"frames": 1, "without_flow": 1}
 
 
-def read_flo(path: Path) -> np.ndarray:
-    """Return the flow (H, W, 2) of a Middlebury .flo file."""
-    assert np.fromfile(path, np.float32, 1)[0] == np.float32(202021.25)
-    width, height = np.fromfile(path, np.int32, 2, offset=4)
-    return np.fromfile(path, np.float32, offset=12).reshape(height, width, 2)
+def test_stage_with_stride_gap_and_direction(tmp_path: Path) -> None:
+    frames = [texture((24, 40), 3)] + [frame for frame, _ in moving_square(6)]
+    record, artifact = run(tmp_path, frames, stride=3, gap=2, direction="backward")
+    with artifact:
+        assert record.counts["frames"] == 3
+        assert artifact.facts == {"frames": [0, 3, 6], "partners": [2, 1, 4]}
+        for place, (index, other) in enumerate([(0, 2), (3, 1), (6, 4)]):
+            wanted = estimate(frames[index], frames[other]).astype(np.float16)
+            assert np.array_equal(artifact.frame("flow", place), wanted)
+
+
+def test_stage_on_a_video_of_identical_frames(tmp_path: Path) -> None:
+    _, artifact = run(tmp_path, [texture((24, 40), 0)] * 3)
+    with artifact:
+        assert all((artifact.frame("flow", n) == 0).all() for n in range(3))
+
+
+def test_what_is_no_displacement_is_stored_as_unknown() -> None:
+    flow = np.zeros((2, 3, 2), np.float32)
+    flow[0, 0], flow[0, 1], flow[1, 2] = (1e9, 1), (np.inf, 0), (np.nan, 2)
+    kept = stored(flow)
+    assert kept.dtype == np.float16
+    assert np.isnan(kept).any(-1).tolist() == [[True, True, False], [False, False, True]]
+    assert (stored(np.full((2, 2, 2), 5e4, np.float32)) == 5e4).all()
 
 
 @pytest.mark.real
-def test_end_point_error_on_rubberwhale(real_data: Path) -> None:
-    folder = real_data / "rubberwhale"
-    first, second = (cv2.imread(str(folder / f"frame{n}.png")) for n in (10, 11))
-    truth = read_flo(folder / "flow10.flo")
-    known = (np.abs(truth) <= 1e9).all(-1)
-    error = np.linalg.norm(estimate(first, second) - truth, axis=-1)[known].mean()
-    print(f"end-point error: {error:.3f} px")
-    assert error <= 0.25
+@pytest.mark.parametrize(("method", "most"), [("dis-medium", 0.25), ("raft-small", 0.35)])
+def test_end_point_error_on_rubberwhale(real_data: Path, tmp_path: Path, method: str, most: float) -> None:
+    """Measured through the stage: read, estimated, stored in half precision."""
+    folder, weights = real_data / "rubberwhale", real_data.parent / "weights" / "raft-small.pth"
+    frames = [cv2.imread(str(folder / f"frame{n}.png")) for n in (10, 11)]
+    if method == "raft-small" and not weights.exists():
+        pytest.skip(f"no weights at {weights}")
+    given = {"raft_weights": weights} if method == "raft-small" else {}
+    _, artifact = run(tmp_path, frames, method=method, **given)
+    truth = read_flow(folder / "flow10.flo")
+    with artifact:
+        error = np.linalg.norm(artifact.frame("flow", 0).astype(np.float32) - truth, axis=-1)
+    found = float(error[np.isfinite(error)].mean())
+    print(f"end-point error of {method}: {found:.3f} px")
+    assert found <= most

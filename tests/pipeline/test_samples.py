@@ -83,7 +83,7 @@ def test_image_and_label_are_cut_alike() -> None:
         columns, rows = cut[..., 0].astype(int) - 1, cut[..., 1].astype(int) - 1
         assert np.array_equal(cut_label, label[rows, columns])
         assert (np.diff(columns, axis=1) == (-1 if moved.mirrored else 1)).all() and (np.diff(rows, axis=0) == 1).all()
-        seen.add((mirrored, int(columns.min()), int(rows.min())))
+        seen.add((moved.mirrored, int(columns.min()), int(rows.min())))
     assert {m for m, _, _ in seen} == {False, True}
     assert len({left for _, left, _ in seen}) > 15 and len({top for _, _, top in seen}) > 10
 
