@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
 
 import cv2
 import numpy as np
@@ -54,23 +53,29 @@ def colour_wheel() -> npt.NDArray[np.float32]:
 
 def magnitudes(flow: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """(H, W, 2) flow -> (H, W) magnitudes in the same unit."""
-    u, v = cv2.split(flow)
-    return np.asarray(cv2.magnitude(u, v), np.float32)
+    return np.asarray(cv2.magnitude(*cv2.split(flow)), np.float32)
 
 
 def known_flow(flow: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     """(H, W, 2) flow as float32, unknown vectors (NaN, infinite, or beyond 1e9 px as in .flo files) as no motion."""
-    values = to_float32(flow)
-    if values.size == 0 or float(magnitudes(values).max()) <= UNKNOWN:  # False for NaN
-        return values
-    known = (np.abs(values) <= UNKNOWN).all(-1, keepdims=True)
-    return np.where(known, values, np.float32(0))
+    return _known(to_float32(flow))[0]
+
+
+def _known(flow: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Flow with unknown vectors as no motion, and its magnitudes."""
+    if not flow.size:
+        return flow, np.zeros(flow.shape[:2], np.float32)
+    magnitude = magnitudes(flow)
+    if float(magnitude.max()) <= UNKNOWN:  # False for NaN
+        return flow, magnitude
+    known = (np.abs(flow) <= UNKNOWN).all(-1, keepdims=True)
+    flow = np.where(known, flow, np.float32(0))
+    return flow, magnitudes(flow)
 
 
 def largest_magnitude(flow: npt.NDArray[np.floating]) -> float:
     """The largest magnitude of (H, W, 2) flow in pixels, unknown vectors left out; 0 where nothing moves."""
-    values = known_flow(flow)
-    return float(magnitudes(values).max()) if values.size else 0.0
+    return float(_known(to_float32(flow))[1].max(initial=0))
 
 
 def paint(flow: npt.NDArray[np.floating], settings: FlowImages) -> npt.NDArray[np.uint8]:
@@ -84,8 +89,8 @@ def full_magnitude(flow: npt.NDArray[np.floating], settings: FlowImages) -> floa
     if settings.scaling == "fixed":
         return settings.fixed
     if settings.scaling == "percentile":
-        values = known_flow(flow)
-        return float(np.percentile(magnitudes(values), settings.percentile)) if values.size else 0.0
+        magnitude = _known(to_float32(flow))[1]
+        return float(np.percentile(magnitude, settings.percentile)) if magnitude.size else 0.0
     return largest_magnitude(flow)
 
 
@@ -95,13 +100,10 @@ def colour(flow: npt.NDArray[np.floating], full: float | None = None) -> npt.NDA
     `full`: magnitude that gets full saturation, by default the frame's own largest; magnitudes beyond it are darkened.
     Unknown (> 1e9) and NaN vectors count as no motion, and are white.
     """
-    values = known_flow(flow)
-    if not values.size:
-        return np.zeros((*values.shape[:2], 3), np.uint8)
-    magnitude = magnitudes(values)
-    largest = float(magnitude.max())
+    values, magnitude = _known(to_float32(flow))
+    largest = float(magnitude.max(initial=0))
     full = largest if full is None else full
-    if not full > 0:
+    if not full > 0 or not largest > 0:
         return np.full((*values.shape[:2], 3), 255, np.uint8)
     if largest <= full * (1 + _ROUNDING):
         return _look_up(values, full)
@@ -115,16 +117,18 @@ def colour(flow: npt.NDArray[np.floating], full: float | None = None) -> npt.NDA
 
 def _look_up(flow: npt.NDArray[np.float32], full: float) -> npt.NDArray[np.uint8]:
     """Colours of vectors no longer than `full`, from the table."""
-    scale, middle = _HALF / full, _HALF + 0.5
+    scale, middle = np.float32(_HALF / full), np.float32(_HALF + 0.5)
     if not np.isfinite(scale):  # a subnormal `full`
-        flow, scale = flow / np.float32(full), float(_HALF)
-    places = cv2.transform(flow, np.array([[scale, 0, middle], [0, scale, middle]]))
+        flow, scale = flow / np.float32(full), np.float32(_HALF)
+    column, row = cv2.split(flow)
+    for places in (column, row):  # in place: new arrays of this size cost more than the sums
+        places *= scale
+        places += middle
     # Hue leaps where v changes its sign: what is negative, but too small for the sum above, belongs below.
-    lost = np.flatnonzero(places[..., 1] == middle)
+    lost = np.flatnonzero(row == middle)
     if lost.size:
-        below = lost[flow[..., 1].reshape(-1)[lost] < 0]
-        places[..., 1].reshape(-1)[below] = _HALF
-    return np.asarray(cv2.remap(_colour_table(), places, cast(np.ndarray, None), cv2.INTER_NEAREST), np.uint8)
+        row.reshape(-1)[lost[flow[..., 1].reshape(-1)[lost] < 0]] = _HALF
+    return np.asarray(cv2.remap(_colour_table(), column, row, cv2.INTER_NEAREST), np.uint8)
 
 
 @functools.cache

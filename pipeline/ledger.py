@@ -59,9 +59,7 @@ class Ledger:
             stat = path.stat()
             name = f"{path}:{stat.st_size}:{stat.st_mtime_ns}"
             if name not in self._known:
-                with path.open("rb") as file:
-                    digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
-                self._known[name] = {"digest": digest}
+                self._known[name] = {"digest": _file_digest(path)}
                 self._changed = True
         except OSError as error:
             raise UserError(f"{path}: can't be read ({error.strerror}); a setting names it") from None
@@ -131,6 +129,9 @@ def _read(item: Item, kind: str, owners: dict[Path, int]) -> dict[str, Any]:
     boxes = kind == "boxes" and item.boxes is not None and not item.boxes.derived
     for path, index in owners.items():
         try:
+            if kind == "flow":  # one file may hold a whole video
+                digest.update(f"{path.name}:{_file_digest(path)};".encode())
+                continue
             data = path.read_bytes()
         except OSError as error:
             raise bad_file(item, index, path, f"can't be read ({error.strerror})") from None
@@ -141,6 +142,11 @@ def _read(item: Item, kind: str, owners: dict[Path, int]) -> dict[str, Any]:
         except ValueError as error:
             raise bad_file(item, index, path, str(error)) from None
     return {"digest": digest.hexdigest(), "sizes": sizes[:1] if all(s == sizes[0] for s in sizes) else sizes}
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
 
 
 def _size(path: Path, data: bytes) -> list[int]:

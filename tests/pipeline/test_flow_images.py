@@ -6,14 +6,26 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from builders import make_context, make_item, make_job, write_input
+from builders import make_context, make_item, make_job, moving_square, write_input, write_png
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from torchvision.utils import flow_to_image
 
 from fusionseg.pipeline.artifact import Artifact
-from fusionseg.pipeline.flow_images import colour, colour_wheel, compute, largest_magnitude
-from fusionseg.pipeline.flow_pairs import partner
+from fusionseg.pipeline import optical_flow
+from fusionseg.pipeline.flow_images import (
+    colour,
+    colour_wheel,
+    compute,
+    full_magnitude,
+    largest_magnitude,
+    open_pictures,
+    paint,
+)
+from fusionseg.pipeline.flow_pairs import partner, with_partners
 from fusionseg.pipeline.optical_flow import estimate
-from fusionseg.pipeline.profile import FlowImages
+from fusionseg.pipeline.profile import OUTSIDE, FlowImages, OpticalFlow
 
 SETTINGS = {"flow-images": FlowImages().model_dump(mode="json")}
 RED, YELLOW = [255, 0, 0], [255, 255, 0]
@@ -106,6 +118,57 @@ def test_largest_magnitude_passes_over_what_is_unknown() -> None:
     assert largest_magnitude(flow) == 5.0
 
 
+def test_negative_values_too_small_for_the_table_keep_their_hue() -> None:
+    """Hue leaps where v changes its sign; a table alone would round a tiny negative v to the other side."""
+    flow = np.zeros((1, 4, 2), np.float32)
+    flow[0, :, 0] = 10
+    flow[0, :, 1] = -1e-7, -1e-12, 0, 1e-12
+    assert np.abs(colour(flow).astype(int) - reference(flow)).max() <= 1
+    assert colour(flow)[0, 0].tolist() != colour(flow)[0, 3].tolist()
+
+
+@given(hnp.arrays(np.float32, (3, 4, 2), elements=st.floats(-1e6, 1e6, width=32)))
+def test_equals_torchvision_whatever_the_flow(flow: np.ndarray) -> None:
+    flow = flow + 0.0  # torchvision tells zero from negative zero, which is no direction
+    largest = np.sqrt((flow.astype(np.float64) ** 2).sum(-1).max())
+    assume(largest == 0 or largest > 1e-30)  # below, its float32 squares are 0
+    assert np.abs(colour(flow).astype(int) - reference(flow)).max() <= 1
+
+
+def test_a_percentile_is_not_moved_by_one_wild_vector() -> None:
+    flow = np.random.default_rng(0).normal(0, 1, (60, 80, 2)).astype(np.float32)
+    wild = flow.copy()
+    wild[10, 20] = 500, 0
+    calm, by_max = FlowImages(scaling="percentile"), FlowImages()
+    difference = lambda settings: np.abs(  # noqa: E731
+        paint(flow, settings).astype(int) - paint(wild, settings).astype(int)
+    ).mean()
+    assert difference(calm) < 0.5 < 30 < difference(by_max)
+    assert abs(full_magnitude(wild, calm) - np.percentile(np.linalg.norm(flow, axis=-1), 99)) < 0.05
+
+
+def test_a_fixed_scale_shows_speed() -> None:
+    flow = np.zeros((4, 5, 2), np.float32)
+    flow[...] = -2, 0
+    saturation = lambda pixels, full: 255 - int(  # noqa: E731
+        paint(flow * pixels, FlowImages(scaling="fixed", fixed=full))[0, 0, 0]
+    )
+    assert abs(saturation(1, 8.0) - 64) <= 1 and abs(saturation(2, 8.0) - 128) <= 1
+    assert full_magnitude(flow, FlowImages(scaling="fixed", fixed=8.0)) == 8
+
+
+@pytest.mark.parametrize("scaling", ["max", "percentile", "fixed"])
+def test_unknown_vectors_and_stillness_are_white_under_every_scaling(scaling: str) -> None:
+    settings = FlowImages.model_validate({"scaling": scaling})
+    still = np.zeros((6, 7, 2), np.float16)
+    assert (paint(still, settings) == 255).all()
+    still[2, 3], still[4, 5] = (np.nan, 1), (np.inf, 0)
+    assert (paint(still, settings) == 255).all()
+    moving = still.copy()
+    moving[1, 1] = 5, 5
+    assert (paint(moving, settings)[2, 3] == 255).all() and (paint(moving, settings)[1, 1] < 255).any()
+
+
 def test_stage(tmp_path: Path) -> None:
     context = make_context(tmp_path)
     flow = np.random.default_rng(0).normal(0, 3, (5, 6, 7, 2)).astype(np.float16)
@@ -116,6 +179,37 @@ def test_stage(tmp_path: Path) -> None:
         for index in range(5):
             assert np.array_equal(artifact.frame("images", index), colour(flow[index]))
         artifact.verify()
+
+
+def test_pictures_are_the_same_stored_or_coloured_on_reading(tmp_path: Path) -> None:
+    context = make_context(tmp_path)
+    flow = np.random.default_rng(0).normal(0, 3, (3, 6, 7, 2)).astype(np.float16)
+    given = write_input(context, "optical-flow", {"flow": flow})
+    settings = {"flow-images": FlowImages(scaling="percentile").model_dump(mode="json")}
+    made = compute(make_job("flow-images", make_item(), settings, [given]), context)
+    with (
+        open_pictures(make_job("motion-scores", make_item(), settings, [made]), context) as stored,
+        open_pictures(make_job("motion-scores", make_item(), settings, [given]), context) as fresh,
+    ):
+        assert stored.count == fresh.count == 3 and stored.size == fresh.size == (6, 7)
+        assert all(np.array_equal(stored.image(n), fresh.image(n)) for n in range(3))
+
+
+def test_one_pass_from_frames_gives_the_pictures_of_two(tmp_path: Path) -> None:
+    context, settings = make_context(tmp_path), OpticalFlow(method="dis-fast")
+    paths = [write_png(tmp_path / f"{n}.png", frame[..., ::-1]) for n, (frame, _) in enumerate(moving_square(4))]
+    item = with_partners(make_item(frames=paths), settings)
+    sections = {"optical-flow": settings.model_dump(mode="json", exclude=set(OUTSIDE)), **SETTINGS}
+    flow = optical_flow.compute(make_job("optical-flow", item, sections), context)
+    two = compute(make_job("flow-images", item, sections, [flow]), context)
+    with Artifact(tmp_path / two.path) as artifact:
+        wanted = [artifact.frame("images", n) for n in range(4)]
+        facts = artifact.facts
+    one = compute(make_job("flow-images", item, sections), context)
+    assert one.content == two.content
+    with Artifact(tmp_path / one.path) as artifact:
+        assert all(np.array_equal(artifact.frame("images", n), wanted[n]) for n in range(4))
+        assert artifact.facts == facts and facts["partners"] == [1, 2, 3, 2]
 
 
 def test_stage_on_a_video_of_one_frame(tmp_path: Path) -> None:

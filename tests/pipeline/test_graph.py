@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fusionseg.pipeline.graph import BY_NAME, FINAL, STAGES, Stage, required
+from fusionseg.pipeline.graph import BY_NAME, FINAL, NAMES, STAGES, Stage, required, stages_for
 from fusionseg.pipeline.profile import Profile
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -130,3 +130,30 @@ def test_the_runner_loads_no_prefect() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("store", ["both", "flow", "images"])
+def test_what_is_kept_of_flow_changes_the_graph_and_nothing_dangles(store: str) -> None:
+    stages = stages_for(store)
+    gone = {"both": set(), "flow": {"flow-images"}, "images": {"optical-flow"}}[store]
+    assert set(NAMES) - set(stages) == gone
+    seen: set[str] = set()
+    for stage in stages.values():
+        assert set(stage.needs) <= seen and len(set(stage.settings)) == len(stage.settings)
+        seen.add(stage.name)
+    assert [stage.name for stage in required(frozenset(), store)] == [name for name in NAMES if name not in gone]
+
+
+def test_without_flow_images_who_needs_them_reads_flow_and_knows_how_to_colour_it() -> None:
+    stages = stages_for("flow")
+    for name in ("flow-filter", "motion-training", "motion-scores"):
+        assert "optical-flow" in stages[name].needs and "flow-images" in stages[name].settings
+    assert stages["prediction"] == BY_NAME["prediction"]
+
+
+def test_without_flow_the_pictures_are_made_of_frames() -> None:
+    stages = stages_for("images")
+    pictures = stages["flow-images"]
+    assert pictures.needs == () and pictures.data == BY_NAME["optical-flow"].data
+    assert set(pictures.settings) == {"optical-flow", "flow-images"}
+    assert "optical-flow" not in stages["prediction"].needs

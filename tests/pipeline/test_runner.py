@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -231,3 +232,59 @@ def test_what_a_killed_process_left_is_swept_away(chain: Path) -> None:
     path.unlink()
     states_of(chain)
     assert path.exists() and not orphan.exists()
+
+
+def test_flow_images_coloured_on_reading_train_the_same_networks(chain: Path) -> None:
+    """With u,v alone kept there is no stage flow-images, and every result is the same."""
+    before = contents(chain)
+    states = states_of(chain, 'flow-images.store="flow"')
+    assert "flow-images" not in states and states["optical-flow"] == "cached"
+    assert states["motion-training"] == "computed" and states["scoring"] == "cached"  # of equal content
+    after = contents(chain)
+    assert {unit: content for unit, content in before.items() if unit[0] != "flow-images"} == after
+
+
+def test_flow_images_alone_are_made_in_one_pass_and_are_the_same(chain: Path) -> None:
+    before = contents(chain)
+    no_vectors = ("motion-training.mirror=false", "motion-training.scales=[1.0, 1.0]")
+    states = states_of(chain, 'flow-images.store="images"', *no_vectors)
+    assert "optical-flow" not in states and states["scoring"] == "computed"
+    after = contents(chain)
+    for stage in ("flow-images", "flow-filter"):
+        assert {u: c for u, c in before.items() if u[0] == stage} == {u: c for u, c in after.items() if u[0] == stage}
+    assert (chain / "out" / "reports" / "tiny.html").exists()
+
+
+def test_augmentation_that_needs_vectors_is_refused_where_none_are_kept(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"store = \"images\" drops u and v, and motion-training\.mirror"):
+        run_plain(request(tmp_path, 'flow-images.store="images"'), say=Said())
+
+
+def test_a_stage_that_the_settings_leave_out_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match='with flow-images.store = "flow" there is no such stage'):
+        run_plain(request(tmp_path, 'flow-images.store="flow"'), only="flow-images", say=Said())
+
+
+def test_parts_of_the_videos_on_several_machines_make_the_whole(finished: Path, tmp_path: Path) -> None:
+    asked = request(tmp_path)
+    for part in ("1/2", "2/2"):
+        run_plain(replace(asked, shard=part), only="optical-flow", say=Said())
+        run_plain(replace(asked, shard=part), only="flow-images", say=Said())
+    assert not (tmp_path / "out" / "runs").exists()  # a part is no state of a run
+    said = Said()
+    run_plain(asked, only="flow-images", say=said)
+    assert said.states() == {"flow-images": "cached"}
+    found = {path.name for path in (tmp_path / "out/artifacts/flow-images").rglob("*.h5")}
+    assert found == {path.name for path in (finished / "out/artifacts/flow-images").rglob("*.h5")}
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/0"])
+def test_wrong_parts_are_refused(tmp_path: Path, shard: str) -> None:
+    with pytest.raises(UserError, match=r"expected K/N with 1 <= K <= N"):
+        run_plain(replace(request(tmp_path), shard=shard), only="optical-flow", say=Said())
+
+
+@pytest.mark.parametrize("only", [None, "motion-training"])
+def test_only_a_stage_of_videos_has_parts(tmp_path: Path, only: str | None) -> None:
+    with pytest.raises(UserError, match=r"--shard works on one stage of videos: add --only with one of optical-flow"):
+        run_plain(replace(request(tmp_path), shard="1/2"), only=only, say=Said())
