@@ -117,7 +117,7 @@ def _download(name: str) -> RAFT:
         file = weights.url.rpartition("/")[2]
         raise WeightsUnavailable(
             f"torchvision's weights of {name}, {file}, could not be downloaded ({type(error).__name__}). Connect once, "
-            "or fetch that file or the authors' own (.pth) elsewhere and give it as optical-flow.weights=FILE"
+            "or fetch that file or the authors' own (.pth) elsewhere and give it as optical-flow.raft_weights=FILE"
         ) from error
 
 

@@ -159,7 +159,7 @@ def test_a_failed_download_names_the_file_and_the_way_out(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(WeightsEnum, "get_state_dict", fail)
     file = name.replace("-", "_") + r"_\w+_V2-\w+\.pth"
-    with pytest.raises(WeightsUnavailable, match=rf"{file}, could not .*\(URLError\).*optical-flow\.weights=FILE"):
+    with pytest.raises(WeightsUnavailable, match=rf"{file}, could not .*\(URLError\).*optical-flow\.raft_weights=FILE"):
         create_raft(name)
 
 
