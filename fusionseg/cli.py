@@ -82,7 +82,10 @@ def make_parser() -> argparse.ArgumentParser:
 
     export = add(commands, "export", "results of a run as files", "fusionseg export davis --masks masks", export_run)
     export.add_argument("run", help="name of a run")
-    export.add_argument("--masks", type=Path, required=True, metavar="DIR", help="indexed PNGs, DIR/SEQUENCE/00000.png")
+    wanted = export.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--masks", type=Path, metavar="DIR", help="indexed PNGs, DIR/SEQUENCE/00000.png")
+    wanted.add_argument("--flow", type=Path, metavar="DIR", help="optical flow, DIR/VIDEO/00000.flo or DIR/VIDEO.npz")
+    export.add_argument("--format", default="flo", choices=("flo", "kitti", "npz", "hdf5"), help="of --flow [flo]")
     export.add_argument("--method", default="joint", help="appearance, motion, average, joint or a baseline [joint]")
     add_out(export)
     return parser
@@ -185,8 +188,12 @@ def show_artifact(parsed: argparse.Namespace) -> None:
 
 
 def export_run(parsed: argparse.Namespace) -> None:
-    from fusionseg.pipeline.inspection import export_masks
+    from fusionseg.pipeline.inspection import export_flow, export_masks
 
+    if parsed.flow is not None:
+        count = export_flow(parsed.out, parsed.run, parsed.format, parsed.flow)
+        say(f"flow of {count} frames written to {parsed.flow}")
+        return
     count = export_masks(parsed.out, parsed.run, parsed.method, parsed.masks)
     say(f"{count} masks written to {parsed.masks}")
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from fusionseg.pipeline.artifact import Artifact, Record
 from fusionseg.pipeline.floats import to_float32
+from fusionseg.pipeline.flow_files import UNKNOWN
 from fusionseg.pipeline.images import read_frame
 from fusionseg.pipeline.job import Context, Job, in_order
 from fusionseg.pipeline.manifest import Item
@@ -34,7 +35,6 @@ _ROUNDING = 1e-6  # of float32: the largest vector itself may come out just abov
 # (tests compare with torchvision), more cost memory and time.
 _HALF = 511
 _DARKENED = 0.75  # of vectors beyond full saturation (Middlebury's code)
-UNKNOWN = 1e9  # px; larger values mark unknown flow in .flo files
 
 
 @functools.cache

@@ -44,6 +44,11 @@ def partner_numbers(item: Item, settings: OpticalFlow) -> list[int]:
     return [partner(n, count, settings.gap, settings.direction) for n in range(0, count, item.stride)]
 
 
+def all_partners(item: Item, settings: OpticalFlow) -> list[int]:
+    """`partner_numbers` of every frame of the video, whatever its stride."""
+    return partner_numbers(replace(item, stride=1), settings)
+
+
 def with_partners(item: Item, settings: OpticalFlow) -> Item:
     """The video with the files of the frames that its frames' flow goes to."""
     return replace(item, partners=tuple(item.all_frames[n] for n in partner_numbers(item, settings)))

@@ -20,6 +20,7 @@ from fusionseg.models.weights import WeightsError, read_weights
 from fusionseg.pipeline.artifact import Artifact
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
 from fusionseg.pipeline.files import write_atomically
+from fusionseg.pipeline.flow_files import VIDEO_SUFFIXES, Metadata, write_flow, write_flow_video
 from fusionseg.pipeline.flow_images import colour
 from fusionseg.pipeline.images import write_mask
 from fusionseg.pipeline.manifest import Item
@@ -280,6 +281,55 @@ def export_sequence(artifact: Artifact, method: str, item: Item | None, folder: 
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return count
+
+
+FORMATS = {"flo": ".flo", "kitti": ".png", "npz": ".npz", "hdf5": ".h5"}
+
+
+def export_flow(root: Path, run_name: str, form: str, folder: Path) -> int:
+    """Write the optical flow of a run: folder/VIDEO/00000.flo (or .png, as KITTI does), or folder/VIDEO.npz (.h5) with
+    the frames that it goes to; how many flows. A file appears whole or not at all, and none is overwritten.
+
+    Raises UserError for a run without optical flow, and for a file that is there already.
+    """
+    run = read_run(root, run_name)
+    records = records_by_unit(run, "optical-flow")
+    if not records:
+        raise UserError(
+            f"run {run_name!r} has no optical flow; run the same command again to finish it (with "
+            'flow-images.store = "images" none is kept)'
+        )
+    several = len({dataset for dataset, _ in records}) > 1
+    count = 0
+    for (dataset, video), record in records.items():
+        with open_recorded(root, record) as artifact:
+            count += _export_video_flow(artifact, folder / dataset / video if several else folder / video, FORMATS[form])
+    return count
+
+
+def _export_video_flow(artifact: Artifact, place: Path, suffix: str) -> int:
+    count = artifact.length("flow")
+    if count == 0:
+        print(f"{place.name}: no flow (one frame); left out")
+        return 0
+    flows = (artifact.frame("flow", index).astype(np.float32) for index in range(count))
+    if suffix in VIDEO_SUFFIXES:
+        path = place.with_name(place.name + suffix)
+        _refuse_existing(path)
+        height, width = artifact.datasets()["flow"].shape[1:3]
+        stated = Metadata(partners=tuple(artifact.facts["partners"]))
+        write_flow_video(path, flows, count, (int(height), int(width)), stated)
+        return count
+    for number, flow in zip(artifact.facts["frames"], flows, strict=True):
+        path = place / f"{number:05}{suffix}"
+        _refuse_existing(path)
+        write_flow(path, flow)
+    return count
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise UserError(f"{path}: there already; delete it or choose another folder")
 
 
 def _take_place(temporary: Path, folder: Path) -> None:

@@ -22,7 +22,7 @@ from fusionseg.pipeline.methods import BASELINES, MODELS
 from fusionseg.pipeline.splits import Split, names_of
 
 if TYPE_CHECKING:
-    from fusionseg.pipeline.flow_files import FlowSource
+    from fusionseg.pipeline.flow_source import FlowSource
 
 BOXES_FROM_MASKS = "from-masks"
 
@@ -213,7 +213,7 @@ class Item:
             own = set(self.frames)
             yield from ((index, path) for index, path in enumerate(self.partners) if path not in own)
         elif kind == "flow" and self.flow:
-            yield from enumerate(self.flow.paths)
+            yield from ((n, place[0]) for n, place in enumerate(self.flow.places[:: self.stride]) if place)
         elif kind == "others":
             for paths in self.others.values():
                 yield from enumerate(paths)

@@ -21,9 +21,11 @@ import pandas as pd
 from fusionseg.pipeline.artifact import ArtifactWriter, Record
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.floats import to_float16
-from fusionseg.pipeline.flow_pairs import Pair, PairReader, partner_numbers
-from fusionseg.pipeline.images import read_frame
+from fusionseg.pipeline.flow_pairs import Pair, PairReader, all_partners, partner, partner_numbers
+from fusionseg.pipeline.flow_source import check_flow
+from fusionseg.pipeline.images import decode_frame, read_frame
 from fusionseg.pipeline.job import Context, Job, batches, in_order
+from fusionseg.pipeline.manifest import Item
 from fusionseg.pipeline.profile import OpticalFlow
 from fusionseg.pipeline.samples import fit, resize
 from fusionseg.pipeline.stabilisation import CameraMotion, camera_motion, residual
@@ -130,6 +132,8 @@ def scale_flow(flow: Flow, size: tuple[int, int]) -> Flow:
 
 def _dense(first: UInt8, second: UInt8, method: str) -> Flow:
     height, width = first.shape[:2]
+    if identical(first, second):  # not every method sees by itself that nothing moves
+        return np.zeros((height, width, 2), np.float32)
     frames = [first, second]
     if METHODS[method].grey:
         frames = [np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), np.uint8) for frame in frames]
@@ -139,6 +143,11 @@ def _dense(first: UInt8, second: UInt8, method: str) -> Flow:
         frames = [np.asarray(pad(frame), np.uint8) for frame in frames]
     calculate = _calculate_from_matches if METHODS[method].matches else _calculate
     return np.ascontiguousarray(calculate(frames[0], frames[1], method)[:height, :width], np.float32)
+
+
+def identical(first: UInt8, second: UInt8) -> bool:
+    """Whether two frames are the same; a glance at the first row tells nearly all that aren't."""
+    return np.array_equal(first[:1], second[:1]) and np.array_equal(first, second)
 
 
 def _calculate(first: UInt8, second: UInt8, method: str) -> npt.NDArray[Any]:
@@ -215,9 +224,26 @@ def each_flow(job: Job, context: Context, finish: Callable[[Flow], T]) -> Iterat
         for pairs in in_order(lambda n: [reader.pair(i) for i in groups[n]], len(groups), context.run.workers):
             yield from map(complete, flows(pairs))
     elif settings.method == "import":
-        yield from in_order(lambda i: complete(imported(job, i)), count, context.run.workers)
+        yield from map(complete, imported(item, settings))
     else:
         yield from in_order(lambda i: complete(flows([reader.pair(i)])[0]), count, context.run.workers)
+
+
+def imported(item: Item, settings: OpticalFlow) -> Iterator[Flow]:
+    """The flow of a video's frames that was made elsewhere, after checking that it is what the settings say. A frame
+    without any gets the flow of its partner, negated: most tools end with the last pair. Raises UserError."""
+    source, count = item.flow, len(item.all_frames)
+    if source is None or count < 2:
+        return
+    decode = lambda number: decode_frame(item.all_frames[number].read_bytes())  # noqa: E731
+    first = decode(0)
+    check_flow(source, (first.shape[0], first.shape[1]), all_partners(item, settings), decode)
+    numbers = range(0, count, item.stride)
+    for number, flow in zip(numbers, source.read(numbers), strict=True):
+        if flow is None:
+            (back,) = source.read([partner(number, count, settings.gap, settings.direction)])
+            flow = np.zeros((*source.size, 2), np.float32) if back is None else -back
+        yield flow
 
 
 def stored(flow: Flow) -> npt.NDArray[np.float16]:
@@ -255,6 +281,8 @@ def note_pairs(writer: ArtifactWriter, job: Job, motions: Sequence[CameraMotion 
     writer.counts["frames"] = len(item.frames)
     if not item.partners:
         writer.counts["without_flow"] = 1
+    if item.flow and (filled := sum(place is None for place in item.flow.places[:: item.stride])):
+        writer.counts["filled_flow"] = filled
     rows = [{"frame": n, **motion.as_row()} for n, motion in enumerate(motions) if motion]
     if rows:
         writer.table("camera", pd.DataFrame(rows))

@@ -12,8 +12,8 @@ from typing import Any
 from fusionseg.pipeline.artifact import Record, json_digest, software
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import write_json
-from fusionseg.pipeline.flow_files import find_flow
 from fusionseg.pipeline.flow_pairs import with_partners
+from fusionseg.pipeline.flow_source import find_flow
 from fusionseg.pipeline.graph import STAGES, Stage, required, stages_for
 from fusionseg.pipeline.images import read_boxes
 from fusionseg.pipeline.job import Context, Job, resolve_device
@@ -104,7 +104,9 @@ class Session:
         item = with_partners(item, settings)
         if settings.folder is None:
             return item
-        return replace(item, flow=find_flow(settings.folder, item.name, [path.stem for path in item.frames]))
+        names = [path.stem for path in item.all_frames]
+        folder = settings.folder.expanduser()
+        return replace(item, flow=find_flow(folder, item.name, names, settings.gap, settings.direction))
 
     def jobs(self, stage: Stage) -> list[Job]:
         """What `stage` has to do, in order; its inputs must have records. Raises BadFile."""
@@ -414,10 +416,12 @@ def notes(records: list[Record]) -> list[str]:
         "appearance_only": "no flow (one frame): segmented by appearance alone",
         "unscored": "too short for its protocol: nothing scored",
         "frames_without_boxes": "frames without boxes, skipped",
+        "filled_flow": "frames without imported flow: the other way's flow, negated",
+        "not_stabilised": "frames whose camera motion can't be told: flow kept as it is",
     }
     found = []
     for name, text in texts.items():
-        if name == "frames_without_boxes":
+        if text.startswith("frames"):
             total = sum(int(r.counts.get(name, 0)) for r in records)
             found += [f"{total} {text}"] if total else []
         else:

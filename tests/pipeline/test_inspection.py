@@ -6,12 +6,23 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from builders import make_context, write_input
 from PIL import Image
 from report_fixtures import SIZE, TinyRun, joint_mask, make_run, true_mask, write_artifact, write_frames
 
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
+from fusionseg.pipeline.files import write_json
 from fusionseg.pipeline.flow_images import colour
-from fusionseg.pipeline.inspection import describe, export_masks, human_size, print_artifacts, probability
+from fusionseg.pipeline.flow_source import find_flow
+from fusionseg.pipeline.inspection import (
+    describe,
+    export_flow,
+    export_masks,
+    human_size,
+    print_artifacts,
+    probability,
+)
+from fusionseg.pipeline.store import run_path
 
 
 @pytest.fixture
@@ -267,3 +278,30 @@ def test_sequence_of_a_damaged_artifact_never_appears_half_written(tiny: TinyRun
 )
 def test_human_size(size: float, text: str) -> None:
     assert human_size(size) == text
+
+
+@pytest.mark.parametrize(("form", "names"), [("flo", "clip/00000.flo"), ("kitti", "clip/00000.png"), ("npz", "clip.npz"), ("hdf5", "clip.h5")])
+def test_flow_goes_out_and_comes_in_again(tmp_path: Path, form: str, names: str) -> None:
+    flow = np.random.default_rng(0).normal(0, 5, (3, 12, 16, 2)).astype(np.float16)
+    flow[1, 2, 3] = np.nan
+    context = make_context(tmp_path / "out")
+    record = write_input(context, "optical-flow", {"flow": flow}, {"frames": [0, 1, 2], "partners": [1, 2, 1]})
+    run = {"name": "tiny", "stages": {"optical-flow": {"state": "computed", "records": [record.as_dict()]}}}
+    write_json(run_path(context.root, "tiny"), run)
+    folder = tmp_path / "flow"
+    assert export_flow(context.root, "tiny", form, folder) == 3
+    assert (folder / names).exists()
+    source = find_flow(folder, "clip", ["00000", "00001", "00002"])
+    for wanted, found in zip(flow.astype(np.float32), source.read(range(3)), strict=True):
+        assert found is not None and np.array_equal(np.isnan(wanted), np.isnan(found))
+        assert np.nanmax(np.abs(wanted - found)) <= (1 / 128 if form == "kitti" else 0)
+    if form in ("npz", "hdf5"):
+        assert source.metadata.partners == (1, 2, 1)
+    with pytest.raises(UserError, match="there already"):
+        export_flow(context.root, "tiny", form, folder)
+
+
+def test_a_run_without_flow_has_none_to_export(tmp_path: Path) -> None:
+    write_json(run_path(tmp_path, "tiny"), {"name": "tiny", "stages": {}})
+    with pytest.raises(UserError, match="has no optical flow"):
+        export_flow(tmp_path, "tiny", "flo", tmp_path / "flow")
