@@ -54,6 +54,19 @@ class Ledger:
         )
         return _digest([kind.encode(), tag.encode(), entry["digest"].encode()])
 
+    def file_digest(self, path: Path) -> str:
+        """Digest of the bytes of one file of any size, which isn't looked into (a video)."""
+        stat = path.stat()
+        name = f"file/{_digest([f'{path}:{stat.st_size}:{stat.st_mtime_ns}'.encode()])}"
+        if name in self._known:
+            return str(self._known[name]["digest"])
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
+        if time.time() - stat.st_mtime >= _RACY_SECONDS:
+            self._known[name] = {"digest": found}
+            self._changed = True
+        return found
+
     def save(self) -> None:
         """Write what was learnt."""
         if self._changed:
