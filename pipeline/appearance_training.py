@@ -9,7 +9,7 @@ from fusionseg.pipeline.images import read_frame, read_mask_sized
 from fusionseg.pipeline.job import Context, Job
 from fusionseg.pipeline.manifest import Item
 from fusionseg.pipeline.profile import AppearanceTraining, Network
-from fusionseg.pipeline.samples import Augmentation, crop_pair, evenly, fit, resize, vary_colour
+from fusionseg.pipeline.samples import Augmentation, crop_pair, fit, resize, spread, vary_colour
 from fusionseg.pipeline.stream_training import Sample, train_stream
 
 
@@ -18,18 +18,19 @@ def compute(job: Job, context: Context) -> Record:
     settings = AppearanceTraining.model_validate(job.settings[job.stage])
     long_side = Network.model_validate(job.settings["network"]).long_side
     (stills,) = job.items["stills"]
+    annotated = stills.annotated
     augmentation = Augmentation(settings.crop, settings.scales, settings.mirror, settings.colour)
 
     def make(index: int, rng: np.random.Generator) -> Sample:
-        image, label, _ = crop_pair(*load_sample(stills, index, long_side), augmentation, rng)
+        image, label, _ = crop_pair(*load_sample(stills, annotated[index], long_side), augmentation, rng)
         return vary_colour(image, augmentation.colour, rng), label
 
     validation = [
         load_sample(video, index, long_side)
         for video in job.items["validation"]
-        for index in evenly(len(video.frames), settings.validate_frames)
+        for index in spread(video.annotated, settings.validate_frames)
     ]
-    return train_stream(job, context, settings, len(stills.frames), make, validation, "frames")
+    return train_stream(job, context, settings, len(annotated), make, validation, "frames")
 
 
 def load_sample(item: Item, index: int, long_side: int) -> Sample:

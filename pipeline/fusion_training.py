@@ -16,7 +16,7 @@ from fusionseg.pipeline.images import read_mask_sized
 from fusionseg.pipeline.job import Context, Job
 from fusionseg.pipeline.manifest import Item
 from fusionseg.pipeline.profile import FusionTraining
-from fusionseg.pipeline.samples import Augmentation, crop_pair, draw, evenly, sample_generator
+from fusionseg.pipeline.samples import Augmentation, crop_pair, draw, sample_generator, spread
 from fusionseg.pipeline.store import write_weights
 from fusionseg.pipeline.stream_scores import full_scores, object_mask
 from fusionseg.pipeline.stream_training import valid_j
@@ -51,9 +51,10 @@ def compute(job: Job, context: Context) -> Record:
 
 
 def frames_with_flow(job: Job, context: Context, video: Item, wanted: int) -> list[tuple[Item, int]]:
-    """Evenly spread frames of a video that have motion scores."""
+    """Evenly spread frames of a video that have motion scores and a true mask."""
     with job.open(context, "motion-scores", video) as motion:
-        return [(video, index) for index in evenly(motion.length("scores"), wanted)]
+        count = motion.length("scores")
+    return [(video, index) for index in spread([i for i in video.annotated if i < count], wanted)]
 
 
 def load_pair(job: Job, context: Context, video: Item, index: int) -> ScorePair:

@@ -13,9 +13,10 @@ from PIL import Image, UnidentifiedImageError
 
 from fusionseg.models.losses import VOID
 from fusionseg.pipeline.errors import BadFile
-from fusionseg.pipeline.manifest import Item
+from fusionseg.pipeline.manifest import Item, MaskFiles
 
 UInt8 = npt.NDArray[np.uint8]
+Raw = npt.NDArray[np.bool_ | np.integer]
 # Not turned by EXIF: masks and boxes belong to the picture as it is stored.
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 # How the files of a format end; decoders fill what is missing with grey and say nothing.
@@ -52,40 +53,62 @@ def read_frame(item: Item, index: int) -> UInt8:
         raise bad_file(item, index, path, str(error)) from None
 
 
-def decode_mask(path: Path) -> UInt8:
-    """Mask file -> (H, W) uint8 of raw values: palette indices, grey levels, 0/255 of 1-bit files; the largest
-    channel of colour files."""
+def decode_mask(path: Path) -> Raw:
+    """Mask file -> (H, W) raw values: palette indices, grey levels of 8 or 16 bits, bool of 1-bit files; the largest
+    channel of colour files. Raises OSError, ValueError, SyntaxError."""
     with Image.open(path) as image:
         plain = image.mode in ("1", "L", "P", "I", "I;16")
         raw = np.asarray(image if plain else image.convert("RGB"))
-    if raw.ndim == 3:
-        raw = raw.max(2)
-    if raw.dtype == np.bool_:
-        return raw.astype(np.uint8) * 255
-    return np.minimum(raw, 255).astype(np.uint8)
+    return raw.max(2) if raw.ndim == 3 else raw
 
 
-def read_mask(item: Item, index: int, path: Path | None = None) -> UInt8:
-    """Truth of frame `index` (or the mask at `path` that belongs to it): (H, W) uint8, 0 background, 1 object,
-    255 void. Raises BadFile."""
-    path = path or item.masks[index]
-    try:
-        raw = decode_mask(path)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise bad_file(item, index, path, f"mask can't be decoded ({error})") from None
-    mask = (raw > 0).astype(np.uint8)
-    if item.void is not None:
-        mask[raw == item.void] = VOID
-    return mask
+def mask_label(raw: Raw, void: int | None) -> UInt8:
+    """Raw mask values (H, W) -> 0 background, 1 object, 255 where the value is `void`; a 1-bit mask has no void."""
+    label = (raw > 0).astype(np.uint8)
+    if void is not None and raw.dtype != np.bool_:
+        label[raw == void] = VOID
+    return label
 
 
-def read_mask_sized(item: Item, index: int, size: tuple[int, int], path: Path | None = None) -> UInt8:
+def read_mask(item: Item, index: int, files: MaskFiles | None = None) -> UInt8:
+    """Truth of frame `index` (or another mask of it, in `files`): (H, W) uint8, 0 background, 1 object, 255 void.
+
+    Of several files, an object in any is an object. Raises BadFile.
+    """
+    files = files or item.masks[index]
+    label = None
+    for path in files.paths:
+        try:
+            one = mask_label(decode_mask(path), item.void)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise bad_file(item, index, path, f"mask can't be decoded ({error})") from None
+        if label is not None and one.shape != label.shape:
+            raise bad_file(item, index, path, f"mask is {_of(one)}, that of another object of its frame {_of(label)}")
+        label = one if label is None else _merged(label, one)
+    if label is None:
+        raise bad_file(item, index, item.frames[index], "this frame has no mask")
+    return label
+
+
+def _merged(first: UInt8, second: UInt8) -> UInt8:
+    """Object over void over background."""
+    merged = np.maximum(first, second)
+    merged[(first == 1) | (second == 1)] = 1
+    return merged
+
+
+def _of(mask: UInt8) -> str:
+    return f"{mask.shape[1]}x{mask.shape[0]}"
+
+
+def read_mask_sized(item: Item, index: int, size: tuple[int, int], files: MaskFiles | None = None) -> UInt8:
     """`read_mask` at `size` (height, width): resized where the manifest allows it. Raises BadFile."""
-    mask = read_mask(item, index, path)
+    files = files or item.masks[index]
+    mask = read_mask(item, index, files)
     if mask.shape == size:
         return mask
     if not item.allow_mask_resize:
-        raise bad_file(item, index, path or item.masks[index], size_text(mask.shape[1::-1], size[::-1]))
+        raise bad_file(item, index, files.paths[0], size_text(mask.shape[1::-1], size[::-1]))
     return np.asarray(cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
@@ -98,15 +121,19 @@ def size_text(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
 
 
 def read_boxes(item: Item, index: int) -> npt.NDArray[np.int32]:
-    """Boxes of frame `index`: (N, 4) int32 x0, y0, x1, y1 in pixels, x1 and y1 exclusive; N may be 0.
+    """Boxes of frame `index`: (N, 4) int32 x0, y0, x1, y1 in pixels, x1 and y1 exclusive; N may be 0, and is where
+    the frame isn't annotated.
 
     Raises BadFile.
     """
     assert item.boxes is not None
-    path = item.boxes.paths[index]
     if item.boxes.derived:
-        box = tight_box(read_mask(item, index, path) == 1)
+        files = item.boxes.masks[index]
+        box = tight_box(read_mask(item, index, files) == 1) if files.paths else None
         return np.array([box] if box else [], np.int32).reshape(-1, 4)
+    path = item.boxes.paths[index]
+    if path is None:
+        return np.zeros((0, 4), np.int32)
     try:
         return parse_vid_xml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, OverflowError, ElementTree.ParseError) as error:

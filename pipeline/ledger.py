@@ -47,12 +47,7 @@ class Ledger:
             self._compare_sizes(item, kind, entry["sizes"])
         if kind == "frames" and not item.stills:
             _same_size(item, entry["sizes"])
-        tag = (
-            f"{item.void}:{item.allow_mask_resize}:{item.boxes.derived if item.boxes else ''}"
-            if kind != "frames"
-            else ""
-        )
-        return _digest([kind.encode(), tag.encode(), entry["digest"].encode()])
+        return _digest([kind.encode(), _how_read(item, kind).encode(), entry["digest"].encode()])
 
     def file_digest(self, path: Path) -> str:
         """Digest of the bytes of one file of any size, which isn't looked into (a video)."""
@@ -74,13 +69,13 @@ class Ledger:
             self._changed = False
 
     def _entry(self, item: Item, kind: str) -> dict[str, Any]:
-        paths = item.files(kind)
-        stats = [path.stat() for path in paths]
+        owners = item.owners(kind)
+        paths, stats = tuple(owners), [path.stat() for path in owners]
         stamp = _digest(f"{p}:{s.st_size}:{s.st_mtime_ns}".encode() for p, s in zip(paths, stats, strict=True))
         # Two splits or runs may see different frames of one item: the stamp is part of the name.
         name = f"{item.dataset}/{item.name}/{kind}/{stamp}"
         if name not in self._known:
-            entry = _read(item, kind, paths)
+            entry = _read(item, owners)
             if stats and time.time() - max(s.st_mtime for s in stats) < _RACY_SECONDS:
                 return entry
             self._known[name] = entry
@@ -89,9 +84,8 @@ class Ledger:
 
     def _compare_sizes(self, item: Item, kind: str, sizes: list[list[int]]) -> None:
         expected = _expand(self._entry(item, "frames")["sizes"], len(item.frames))
-        found = _expand(sizes, len(item.files(kind)))
-        for index, (size, path) in enumerate(zip(found, item.files(kind), strict=True)):
-            frame = index % len(item.frames)
+        owners = item.owners(kind)
+        for size, (path, frame) in zip(_expand(sizes, len(owners)), owners.items(), strict=True):
             if size != expected[frame]:
                 raise bad_file(item, frame, path, size_text(tuple(size), tuple(expected[frame])))
 
@@ -107,14 +101,25 @@ def _same_size(item: Item, sizes: list[list[int]]) -> None:
             )
 
 
-def _read(item: Item, kind: str, paths: tuple[Path, ...]) -> dict[str, Any]:
+def _how_read(item: Item, kind: str) -> str:
+    """What, beside the files, determines what is read from them."""
+    if kind == "frames":
+        return ""
+    tag = f"{item.void}:{item.allow_mask_resize}:{item.boxes.derived if item.boxes else ''}"
+    masks = item.masks if kind == "masks" else item.boxes.masks if kind == "boxes" and item.boxes else ()
+    # Which files are merged, and where the truth is sparse; of one file a frame, their names say all.
+    several = any(len(mask.paths) != 1 or mask.entry for mask in masks)
+    return f"{tag}:{[(len(mask.paths), mask.entry) for mask in masks]}" if several else tag
+
+
+def _read(item: Item, owners: dict[Path, int]) -> dict[str, Any]:
     digest = hashlib.blake2b(digest_size=20)
     sizes: list[list[int]] = []
-    for index, path in enumerate(paths):
+    for path, index in owners.items():
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise bad_file(item, index % len(item.frames), path, f"can't be read ({error.strerror})") from None
+            raise bad_file(item, index, path, f"can't be read ({error.strerror})") from None
         digest.update(f"{path.name}:{len(data)};".encode())
         digest.update(data)
         if path.suffix.lower() == ".xml":
@@ -122,7 +127,7 @@ def _read(item: Item, kind: str, paths: tuple[Path, ...]) -> dict[str, Any]:
         try:
             sizes.append(list(image_header(data)))
         except ValueError as error:
-            raise bad_file(item, index % len(item.frames), path, str(error)) from None
+            raise bad_file(item, index, path, str(error)) from None
     return {"digest": digest.hexdigest(), "sizes": sizes[:1] if all(s == sizes[0] for s in sizes) else sizes}
 
 

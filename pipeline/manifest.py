@@ -6,47 +6,48 @@ set of still images) that stages work on.
 
 from __future__ import annotations
 
-import glob
-import re
-import string
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 import fusionseg.data_manifests
 from fusionseg.pipeline.errors import BadFile, UserError
+from fusionseg.pipeline.layout import Folders, Matches, check_pattern, filled, natural
 from fusionseg.pipeline.methods import BASELINES, MODELS
+from fusionseg.pipeline.splits import Split, names_of
 
 BOXES_FROM_MASKS = "from-masks"
 
 
-class SplitFile(BaseModel):
-    """A split as a text file under the data root, one name a line (first column counts)."""
+def _pattern(value: str) -> str:
+    check_pattern(value)
+    return value
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
+
+
+class Expected(BaseModel):
+    """How much a split holds, as its owners publish it; what isn't named isn't checked."""
 
     model_config = ConfigDict(extra="forbid")
-    file: str
-
-
-def _check_placeholders(pattern: str) -> None:
-    try:
-        wrong = [
-            (n, s, c) for _, n, s, c in string.Formatter().parse(pattern) if n not in (None, "video", "frame") or s or c
-        ]
-    except ValueError as error:
-        raise ValueError(f"{pattern!r}: {error}") from None
-    if wrong:
-        raise ValueError(f"{pattern!r}: the only placeholders are {{video}} and {{frame}}, without a format")
+    videos: int | None = None
+    stills: int | None = None
+    frames: int | None = None
+    masks: int | None = None
+    boxes: int | None = None
 
 
 class DataManifest(BaseModel):
     """One data set.
 
     Patterns are paths under the data root in which `{video}` stands for the video's name and `{frame}` for a
-    frame's name without suffix; `frames` of stills have no `{video}`.
+    frame's name without suffix; `frames` of stills have no `{video}`. `{split}` is the split's name and `{object}`,
+    in masks, any one folder: the masks of several objects are merged. A suffix `.*` stands for any picture's.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -56,9 +57,11 @@ class DataManifest(BaseModel):
     licence: str
     home: str = ""
     citation: str = ""
-    frames: str
-    masks: str | None = None
-    boxes: str | None = Field(None, description='pattern of ImageNet-VID XML files, or "from-masks"')
+    frames: Pattern
+    masks: list[Pattern] = Field([], description="one pattern, or several: the first that has a file for a frame wins")
+    sparse_masks: bool = Field(False, description="frames without a mask are no error; a video without any is")
+    boxes: Pattern | None = Field(None, description='pattern of ImageNet-VID XML files, or "from-masks"')
+    sparse_boxes: bool = Field(False, description="frames without a box file are no error; a video without any is")
     void: int | None = Field(
         None, ge=1, le=255, description="mask value that counts neither way; all others > 0 are object"
     )
@@ -66,18 +69,31 @@ class DataManifest(BaseModel):
         False, description="masks of another size than their frame are resized, not refused"
     )
     protocol: Literal["davis2016"] | None = None
-    splits: dict[str, list[str] | SplitFile]
-    others: dict[str, str] = Field(
+    splits: dict[str, Split]
+    expected: dict[str, Expected] = Field({}, description="by split: the counts that the owners publish")
+    others: dict[str, Pattern] = Field(
         default_factory=dict, description="published result masks of other methods: name -> pattern"
     )
 
+    @field_validator("masks", mode="before")
+    @classmethod
+    def _several(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else [] if value is None else value
+
     @model_validator(mode="after")
-    def _inside_root(self) -> DataManifest:
-        files = [split.file for split in self.splits.values() if isinstance(split, SplitFile)]
-        for path in [self.frames, self.masks or "", self.boxes or "", *self.others.values(), *files]:
-            _check_placeholders(path)
-            if path.startswith("/") or ".." in PurePosixPath(path).parts:
-                raise ValueError(f"{path!r} must be a path below the data root (no '..', not absolute)")
+    def _fits_together(self) -> DataManifest:
+        patterns = [self.frames, *self.masks, *([self.boxes] if self.boxes else []), *self.others.values()]
+        for pattern in patterns:
+            if "{frame}" not in pattern and pattern != BOXES_FROM_MASKS:
+                raise ValueError(f"{pattern!r}: {{frame}} must stand in its last part")
+            if "{video}" in pattern and self.kind == "stills":
+                raise ValueError(f"{pattern!r}: stills have no {{video}}")
+            if "{object}" in pattern and pattern not in self.masks:
+                raise ValueError(f"{pattern!r}: only masks can have an {{object}}")
+        if unknown := sorted(set(self.expected) - set(self.splits)):
+            raise ValueError(f"expected names {', '.join(unknown)}, which is no split")
+        if self.boxes == BOXES_FROM_MASKS and not self.masks:
+            raise ValueError("boxes: from-masks, but the manifest names no masks")
         return self
 
     @field_validator("others")
@@ -89,28 +105,56 @@ class DataManifest(BaseModel):
 
 
 @dataclass(frozen=True)
-class Boxes:
-    """Where a video's boxes come from: XML files, or the masks (`derived`); one path a frame."""
+class MaskFiles:
+    """The truth of one frame: files that are merged, none where the frame has no truth; `entry` tells which entry of a
+    file of many, an image's number in COCO's."""
 
     paths: tuple[Path, ...]
-    derived: bool
+    entry: str = ""
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Where a video's boxes come from, one entry a frame: XML files (None where the frame isn't annotated), or the
+    masks (`derived`)."""
+
+    paths: tuple[Path | None, ...] = ()
+    masks: tuple[MaskFiles, ...] = ()
+
+    @property
+    def derived(self) -> bool:
+        return bool(self.masks)
 
 
 @dataclass(frozen=True)
 class Item:
-    """One video, or one set of still images: its files, in natural order, one mask and box source a frame."""
+    """One video, or one set of still images: its files, in natural order, one mask and box source a frame.
+
+    `frames` is every `stride`-th of `all_frames`, and masks, boxes and others go with `frames`.
+    """
 
     dataset: str
     name: str
     stills: bool
     frames: tuple[Path, ...]
-    masks: tuple[Path, ...] = ()
+    masks: tuple[MaskFiles, ...] = ()
     boxes: Boxes | None = None
     void: int | None = None
     allow_mask_resize: bool = False
     protocol: str | None = None
     names: tuple[str, ...] = ()  # of stills, as their split lists them
     others: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    all_frames: tuple[Path, ...] = ()
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.all_frames:
+            object.__setattr__(self, "all_frames", self.frames)
+
+    @property
+    def annotated(self) -> list[int]:
+        """Indices of the frames that have a true mask."""
+        return [index for index, mask in enumerate(self.masks) if mask.paths]
 
     def name_of(self, index: int) -> str:
         """What to leave out if a file of frame `index` is bad: the video, or the still as its split lists it."""
@@ -128,24 +172,31 @@ class Item:
         )
 
     def files(self, kind: str) -> tuple[Path, ...]:
-        """All files of one kind."""
+        """All files of one kind, each once."""
+        return tuple(self.owners(kind))
+
+    def owners(self, kind: str) -> dict[Path, int]:
+        """All files of one kind, each with the first frame that it belongs to."""
+        found: dict[Path, int] = {}
+        for index, path in self._owned(kind):
+            found.setdefault(path, index)
+        return found
+
+    def _owned(self, kind: str) -> Iterator[tuple[int, Path]]:
         if kind == "frames":
-            return self.frames
-        if kind == "masks":
-            return self.masks
-        if kind == "boxes":
-            return self.boxes.paths if self.boxes else ()
-        return tuple(path for paths in self.others.values() for path in paths)
+            yield from enumerate(self.frames)
+        elif kind == "masks":
+            yield from _of_masks(self.masks)
+        elif kind == "boxes" and self.boxes:
+            yield from _of_masks(self.boxes.masks)
+            yield from ((index, path) for index, path in enumerate(self.boxes.paths) if path)
+        elif kind == "others":
+            for paths in self.others.values():
+                yield from enumerate(paths)
 
 
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key: numbers by value.
-
-    >>> sorted(["10", "9", "a2", "a10"], key=natural)
-    ['9', '10', 'a2', 'a10']
-    """
-    parts = re.findall(r"\d+|\D+", name)
-    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
+def _of_masks(masks: Sequence[MaskFiles]) -> Iterator[tuple[int, Path]]:
+    return ((index, path) for index, mask in enumerate(masks) for path in mask.paths)
 
 
 def read_manifest(name: str) -> DataManifest:
@@ -189,99 +240,185 @@ def _known_keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
     return [info.alias or name for name, info in model.model_fields.items()]
 
 
-def load_items(manifest: DataManifest, split: str, root: Path, leave_out: Collection[str] = ()) -> list[Item]:
-    """The items of one split, with all files found; `leave_out` names videos or still images to pass over.
+def load_items(
+    manifest: DataManifest,
+    split: str,
+    root: Path,
+    leave_out: Collection[str] = (),
+    stride: int = 1,
+    problems: list[BadFile] | None = None,
+) -> list[Item]:
+    """The items of one split, with all files found; `leave_out` names videos or still images to pass over, `stride`
+    takes every n-th frame of a video.
 
-    Raises UserError (missing folder, unknown or empty split) and BadFile (missing file, no frames).
+    Raises UserError (missing folder, unknown or empty split) and BadFile (missing file, no frames). With `problems`,
+    every BadFile is added there instead and the items keep what is there: a frame without its mask or box counts as
+    not annotated, a video or still without its picture is left out.
     """
     if not root.is_dir():
         raise UserError(
             f"data set {manifest.name}: no folder {root}; give it with --data ROOT or --data {manifest.name}=ROOT"
         )
-    names = [name for name in split_names(manifest, split, root) if name not in leave_out]
-    if not names:
+    folders = Folders(root)
+    left = [name for name in _split_names(manifest, split, folders) if name not in leave_out]
+    if not left:
         raise UserError(f"data set {manifest.name}: nothing is left of the split {split!r} after leaving out bad files")
-    if manifest.kind == "stills":
-        return [_stills(manifest, split, names, root)]
-    return [_video(manifest, name, root) for name in names]
+    finder = _Finder(manifest, split, folders, stride, problems)
+    found = [finder.stills(left)] if manifest.kind == "stills" else [finder.video(name) for name in left]
+    return [item for item in found if item.frames]
 
 
 def split_names(manifest: DataManifest, split: str, root: Path) -> list[str]:
-    """The names in a split. Raises UserError for an unknown split or a missing or empty split file."""
+    """The names in a split. Raises UserError for an unknown split or a missing, wrong or empty list."""
+    return _split_names(manifest, split, Folders(root))
+
+
+def _split_names(manifest: DataManifest, split: str, folders: Folders) -> list[str]:
     if split not in manifest.splits:
         raise UserError(f"data set {manifest.name} has no split {split!r}; it has: {', '.join(manifest.splits)}")
-    listed = manifest.splits[split]
-    if isinstance(listed, SplitFile):
-        path = root / listed.file
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except OSError:
-            raise UserError(
-                f"data set {manifest.name}: its list of the split {split!r}, {path}, is not there; "
-                f"is --data the right folder? ({manifest.title}: {manifest.home or 'see the manifest'})"
-            ) from None
-        listed = [line.split()[0] for line in lines if line.strip()]
-    if not listed:
+    try:
+        names = names_of(manifest.splits[split], manifest.frames, split, folders)
+    except OSError as error:
+        raise UserError(
+            f"data set {manifest.name}: its list of the split {split!r}, {error.filename}, is not there; "
+            f"is --data the right folder? ({manifest.title}: {manifest.home or 'see the manifest'})"
+        ) from None
+    except ValueError as error:
+        raise UserError(f"data set {manifest.name}: split {split!r}: {error}") from None
+    if not names:
         raise UserError(f"data set {manifest.name}: split {split!r} is empty; expected at least one name")
-    return listed
+    return names
 
 
-def _stills(manifest: DataManifest, split: str, names: list[str], root: Path) -> Item:
-    paths = lambda pattern: tuple(root / pattern.format(frame=name) for name in names)  # noqa: E731
-    item = Item(
-        manifest.name,
-        split,
-        True,
-        paths(manifest.frames),
-        masks=paths(manifest.masks) if manifest.masks else (),
-        names=tuple(names),
-        void=manifest.void,
-        allow_mask_resize=manifest.allow_mask_resize,
-    )
-    _existing(item.frames, item, "image")
-    _existing(item.masks, item, "mask")
-    return item
+@dataclass(frozen=True)
+class _Wanted:
+    """Files of one kind: what they are called, the patterns to try in turn, and whether a frame may have none."""
+
+    what: str
+    patterns: tuple[str, ...]
+    sparse: bool = False
 
 
-def _video(manifest: DataManifest, name: str, root: Path) -> Item:
-    pattern = manifest.frames.format(video=glob.escape(name), frame="*")
-    frames = tuple(sorted(root.glob(pattern), key=lambda path: natural(path.name)))
-    if not frames:
-        raise BadFile(
-            f"{root / pattern}: video {name!r} of {manifest.name} has no frames; is --data the right folder?",
-            dataset=manifest.name,
-            name=name,
+@dataclass(frozen=True)
+class _Finder:
+    """Finds the files of one split's items. Frames go by what `{frame}` stands for in their names, their key."""
+
+    manifest: DataManifest
+    split: str
+    folders: Folders
+    stride: int
+    problems: list[BadFile] | None
+
+    def stills(self, names: Sequence[str]) -> Item:
+        """The pictures of these names, as one item."""
+        image = _Wanted("image", (self.manifest.frames,))
+        mask = _Wanted("mask", tuple(self.manifest.masks), self.manifest.sparse_masks)
+        frames = {name: path for name in names for path in self._still(image, name, name)}
+        masks = [self._still(mask, name, path.name) for name, path in frames.items()] if mask.patterns else []
+        item = self._item(self.split, tuple(frames.values()))
+        return replace(item, names=tuple(frames), masks=tuple(MaskFiles(paths) for paths in masks))
+
+    def video(self, name: str) -> Item:
+        """One video; without frames where it has none."""
+        (matches,) = self.folders.matches(self.manifest.frames, name, self.split)
+        keys = {key: matches.names[key][0] for key in sorted(matches.names, key=natural)}
+        if not keys:
+            where = self._place(self.manifest.frames, name, "*")
+            whose = f"video {name!r} of {self.manifest.name}"
+            self._report(f"{where}: {whose} has no frames; is --data the right folder?", name)
+        found = self._find(_Wanted("frame", (self.manifest.frames,)), keys, name, name)
+        frames = tuple(paths[0] for paths in found)
+        item = self._item(name, frames[:: self.stride], frames)
+        return self._with_truth(item, keys) if frames else item
+
+    def _item(self, name: str, frames: tuple[Path, ...], all_frames: tuple[Path, ...] = ()) -> Item:
+        manifest, stills = self.manifest, self.manifest.kind == "stills"
+        return Item(
+            manifest.name,
+            name,
+            stills,
+            frames,
+            void=manifest.void,
+            allow_mask_resize=manifest.allow_mask_resize,
+            protocol=None if stills else manifest.protocol,
+            all_frames=all_frames,
+            stride=self.stride,
         )
-    found = Item(
-        manifest.name,
-        name,
-        False,
-        frames,
-        void=manifest.void,
-        allow_mask_resize=manifest.allow_mask_resize,
-        protocol=manifest.protocol,
-    )
-    fill = lambda pattern: tuple(root / pattern.format(video=name, frame=path.stem) for path in frames)  # noqa: E731
-    masks = _existing(fill(manifest.masks), found, "mask") if manifest.masks else ()
-    boxes = None
-    if manifest.boxes == BOXES_FROM_MASKS:
-        boxes = Boxes(masks, derived=True)
-    elif manifest.boxes:
-        boxes = Boxes(_existing(fill(manifest.boxes), found, "box file"), derived=False)
-    # Result masks of others are optional: a video that has none is scored without them.
-    others = {title: fill(pattern) for title, pattern in manifest.others.items()}
-    others = {title: paths for title, paths in others.items() if any(path.is_file() for path in paths)}
-    for paths in others.values():
-        _existing(paths, found, "result mask")
-    return replace(found, masks=masks, boxes=boxes, others=others)
 
+    def _with_truth(self, item: Item, keys: Mapping[str, str]) -> Item:
+        """The video with its masks, boxes and others; `keys`: those of all its frames -> file name."""
+        manifest, boxes = self.manifest, None
+        found = self._truth(_Wanted("mask", tuple(manifest.masks), manifest.sparse_masks), keys, item.name)
+        masks = tuple(MaskFiles(paths) for paths in found)
+        if manifest.boxes == BOXES_FROM_MASKS:
+            boxes = Boxes(masks=masks)
+        elif manifest.boxes:
+            found = self._truth(_Wanted("box file", (manifest.boxes,), manifest.sparse_boxes), keys, item.name)
+            boxes = Boxes(tuple(paths[0] if paths else None for paths in found))
+        results = {title: self._results(pattern, keys, item.name) for title, pattern in manifest.others.items()}
+        others = {title: paths for title, paths in results.items() if paths}
+        return replace(item, masks=masks, boxes=boxes, others=others)
 
-def _existing(paths: tuple[Path, ...], item: Item, what: str) -> tuple[Path, ...]:
-    for index, path in enumerate(paths):
-        if not path.is_file():
-            raise BadFile(
-                f"{path}: missing {what} of {item.frames[index].name} ({item.dataset}, {item.name})",
-                dataset=item.dataset,
-                name=item.name_of(index),
-            )
-    return paths
+    def _truth(self, wanted: _Wanted, keys: Mapping[str, str], video: str) -> list[tuple[Path, ...]]:
+        """Masks or box files of the frames in use."""
+        if not wanted.patterns:
+            return []
+        if not wanted.sparse:
+            return self._required(wanted, self._used(keys), video, video)
+        found = self._find(wanted, keys, video, video)
+        if not any(found):
+            where = self._place(wanted.patterns[0], video, "*")
+            self._report(f"{where}: video {video!r} of {self.manifest.name} has no {wanted.what} at all", video)
+        return found[:: self.stride]
+
+    def _results(self, pattern: str, keys: Mapping[str, str], video: str) -> tuple[Path, ...]:
+        """Result masks of others are optional: a video that has none is scored without them."""
+        wanted, used = _Wanted("result mask", (pattern,)), self._used(keys)
+        if not any(self._find(wanted, used, video, video)):
+            return ()
+        found = self._required(wanted, used, video, video)
+        return tuple(paths[0] for paths in found) if all(found) else ()
+
+    def _still(self, wanted: _Wanted, name: str, frame: str) -> tuple[Path, ...]:
+        """Files of one still, whose name may begin with folders."""
+        folder, slash, key = name.rpartition("/")
+        patterns = tuple(pattern.replace("{frame}", folder + slash + "{frame}") for pattern in wanted.patterns)
+        (paths,) = self._required(replace(wanted, patterns=patterns), {key: frame}, "", name)
+        return paths
+
+    def _used(self, keys: Mapping[str, str]) -> dict[str, str]:
+        return dict(list(keys.items())[:: self.stride])
+
+    def _required(self, wanted: _Wanted, keys: Mapping[str, str], video: str, owner: str) -> list[tuple[Path, ...]]:
+        """`_find`, where each frame must have a file unless `wanted` is sparse."""
+        found = self._find(wanted, keys, video, owner)
+        for paths, (key, frame) in zip(found, keys.items(), strict=True):
+            if not paths and not wanted.sparse:
+                where = self._place(wanted.patterns[0], video, key)
+                self._report(f"{where}: missing {wanted.what} of {frame} ({self.manifest.name}, {owner})", owner)
+        return found
+
+    def _find(self, wanted: _Wanted, keys: Iterable[str], video: str, owner: str) -> list[tuple[Path, ...]]:
+        """Files of each frame by the first pattern that has some: one, or one an object."""
+        places = [self.folders.matches(pattern, video, self.split) for pattern in wanted.patterns]
+        found = []
+        for key in keys:
+            some = next((here for place in places if (here := [m for m in place if key in m.names])), [])
+            found.append(tuple(self._single(matches, key, owner) for matches in some))
+        return found
+
+    def _single(self, matches: Matches, key: str, owner: str) -> Path:
+        first, *more = sorted(matches.names[key])
+        if more:
+            self._report(f"{matches.folder / first} and {more[0]}: two files for one frame; remove one", owner)
+        return matches.folder / first
+
+    def _place(self, pattern: str, video: str, key: str) -> Path:
+        return self.folders.root / filled(pattern, video, self.split).replace("{frame}", key)
+
+    def _report(self, message: str, owner: str) -> None:
+        """Raise, or note, what is wrong with a video or still."""
+        error = BadFile(message, dataset=self.manifest.name, name=owner)
+        if self.problems is None:
+            raise error
+        self.problems.append(error)

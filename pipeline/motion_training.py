@@ -14,7 +14,7 @@ from fusionseg.pipeline.images import read_mask_sized
 from fusionseg.pipeline.job import Context, Job
 from fusionseg.pipeline.manifest import Item
 from fusionseg.pipeline.profile import Network, StreamTraining
-from fusionseg.pipeline.samples import Augmentation, crop_pair, evenly, fit, resize
+from fusionseg.pipeline.samples import Augmentation, crop_pair, fit, resize, spread
 from fusionseg.pipeline.stream_training import Sample, train_stream
 
 
@@ -38,7 +38,7 @@ def compute(job: Job, context: Context) -> Record:
     validation = [
         load_image_sample(job, context, video, index, long_side)
         for video in job.items["validation"]
-        for index in evenly(flow_length(job, context, video), settings.validate_frames)
+        for index in spread(annotated_flow(job, context, video), settings.validate_frames)
     ]
     return train_stream(job, context, settings, len(accepted), make, validation, "flow-images")
 
@@ -50,10 +50,11 @@ def accepted_frames(job: Job, context: Context, video: Item) -> list[int]:
     return sorted(int(frame) for frame in verdicts.loc[verdicts["accepted"] == 1, "frame"].unique())
 
 
-def flow_length(job: Job, context: Context, video: Item) -> int:
-    """Number of flow images of `video`."""
+def annotated_flow(job: Job, context: Context, video: Item) -> list[int]:
+    """Frames of `video` that have both a flow image and a true mask."""
     with job.open(context, "flow-images", video) as images:
-        return images.length("images")
+        count = images.length("images")
+    return [index for index in video.annotated if index < count]
 
 
 def load_flow_sample(

@@ -30,6 +30,7 @@ class DataRef(Settings):
 
     manifest: str = Field(description="name of a manifest that comes with the package, or path of a YAML file")
     split: str
+    stride: int = Field(1, ge=1, description="every n-th frame of each video; flow stays that of neighbouring frames")
 
 
 class Data(Settings):
@@ -50,9 +51,21 @@ class Data(Settings):
     @model_validator(mode="after")
     def _scored_apart(self) -> Data:
         training = {"boxed": self.boxed, "fusion": self.fusion, "validation": self.validation}
+        scored = {(ref.manifest, ref.split) for ref in self.scored}
         for role, ref in training.items():
-            if ref in self.scored:
+            if ref and (ref.manifest, ref.split) in scored:
                 raise ValueError(f"the split {ref.manifest}/{ref.split} is scored and can't be `{role}` too")
+        return self
+
+    @model_validator(mode="after")
+    def _stride_where_it_can_be(self) -> Data:
+        if self.stills.stride != 1:
+            raise ValueError(f"stills.stride = {self.stills.stride}: stills are no video; leave it out")
+        for ref in self.scored:
+            if ref.stride != 1:
+                raise ValueError(
+                    f"scored: stride = {ref.stride} of {ref.manifest}/{ref.split}: every frame is scored; leave it out"
+                )
         return self
 
 

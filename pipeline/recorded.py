@@ -61,13 +61,9 @@ def _data_root(run: Mapping[str, Any], manifest: DataManifest) -> Path:
 
 
 def _present_items(manifest: DataManifest, split: str, root: Path, problems: list[str]) -> list[Item]:
-    """The items of a split without the videos that miss a file; those are named in `problems`."""
-    missing: set[str] = set()
-    while True:
-        try:
-            return load_items(manifest, split, root, missing)
-        except BadFile as error:
-            if error.name in missing:
-                raise
-            missing.add(error.name)
-            problems.append(str(error.args[0]))
+    """The items of a split without the videos that miss a file; those are named in `problems`, once each."""
+    bad: list[BadFile] = []
+    items = load_items(manifest, split, root, problems=bad)
+    first = {error.name: str(error.args[0]) for error in reversed(bad)}
+    problems += [text for _, text in reversed(first.items())]
+    return [item for item in items if item.name not in first]

@@ -72,8 +72,9 @@ def strips(root: Path, run: Mapping[str, Any], per_frame: pd.DataFrame) -> tuple
 def strip(
     root: Path, run: Mapping[str, Any], item: Item, name: str, scores: Mapping[tuple[str, int, str], float]
 ) -> Strip:
-    """The strip of one video's middle frame. Raises UserError where an artifact or file can't be read."""
-    index = len(item.frames) // 2
+    """The strip of one video's middle frame, of those with a true mask. Raises UserError where an artifact or file
+    can't be read."""
+    index = item.annotated[len(item.annotated) // 2]
     unit: Unit = (item.dataset, item.name)
     with ExitStack() as stack:
         artifacts = {}

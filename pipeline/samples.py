@@ -7,6 +7,7 @@ would have seen.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,3 +115,12 @@ def evenly(count: int, wanted: int) -> list[int]:
     if not wanted or wanted >= count:
         return list(range(count))
     return [int(i) for i in np.linspace(0, count - 1, wanted)]
+
+
+def spread(values: Sequence[int], wanted: int) -> list[int]:
+    """At most `wanted` of `values`, evenly spread; all of them for 0.
+
+    >>> spread([0, 10, 20, 30], 2)
+    [0, 30]
+    """
+    return [values[index] for index in evenly(len(values), wanted)]

@@ -9,7 +9,7 @@ from fusionseg.pipeline.artifact import Artifact, Record
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.images import read_mask_sized
 from fusionseg.pipeline.job import Context, Job, in_order
-from fusionseg.pipeline.manifest import Item
+from fusionseg.pipeline.manifest import Item, MaskFiles
 from fusionseg.pipeline.metrics import PROTOCOLS, contour_accuracy, region_similarity, scored_frames
 from fusionseg.pipeline.store import record_of
 
@@ -38,7 +38,8 @@ def compute(job: Job, context: Context) -> Record:
 
 
 def protocol_frames(item: Item) -> list[int]:
-    """Indices of the frames that the data set's protocol scores; none where the video is too short.
+    """Indices of the frames that the data set's protocol scores and that have a true mask; none where the video is too
+    short.
 
     Raises UserError if the manifest names no protocol or no masks.
     """
@@ -47,9 +48,10 @@ def protocol_frames(item: Item) -> list[int]:
             f"data set {item.dataset} is scored, but its manifest names no {'masks' if item.protocol else 'protocol'}"
         )
     try:
-        return list(scored_frames(PROTOCOLS[item.protocol], len(item.frames)))
+        counted = scored_frames(PROTOCOLS[item.protocol], len(item.frames))
     except ValueError:
         return []
+    return [index for index in item.annotated if index in counted]
 
 
 def score_frame(item: Item, masks: Artifact, index: int) -> list[tuple[str, str, int, float, float]]:
@@ -58,7 +60,7 @@ def score_frame(item: Item, masks: Artifact, index: int) -> list[tuple[str, str,
     size = next(iter(predictions.values())).shape
     truth = read_mask_sized(item, index, (size[0], size[1])) == 1
     for method, paths in item.others.items():
-        predictions[method] = read_mask_sized(item, index, (size[0], size[1]), paths[index]) == 1
+        predictions[method] = read_mask_sized(item, index, (size[0], size[1]), MaskFiles((paths[index],))) == 1
     return [
         (method, item.name, index, region_similarity(truth, mask), contour_accuracy(truth, mask))
         for method, mask in predictions.items()

@@ -79,7 +79,7 @@ class Session:
             raise UserError(
                 f"data.boxed: {ref.manifest} has no boxes, and the weak labels need them; name `boxes` in the manifest"
             )
-        if role != "boxed" and manifest.masks is None:
+        if role != "boxed" and not manifest.masks:
             raise UserError(f"data.{role}: {ref.manifest} has no masks; expected a data set with masks")
         if role == "scored" and manifest.protocol is None:
             raise UserError(f"data.scored: {ref.manifest} names no protocol; add `protocol: davis2016` to the manifest")
@@ -89,7 +89,7 @@ class Session:
                 f"no folder for the data set {manifest.name}; give it with --data ROOT or --data {manifest.name}=ROOT"
             )
         out = [name.partition("/")[2] for name in self.request.leave_out if name.partition("/")[0] == manifest.name]
-        return load_items(manifest, ref.split, root, out)
+        return load_items(manifest, ref.split, root, out, ref.stride)
 
     def jobs(self, stage: Stage) -> list[Job]:
         """What `stage` has to do, in order; its inputs must have records. Raises BadFile."""

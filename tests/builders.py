@@ -156,7 +156,7 @@ def write_xml_item(folder: Path, boxes: Sequence[Sequence[Box]]) -> Item:
         paths.append(folder / f"{index:06}.xml")
         paths[-1].write_text(vid_xml(some), encoding="utf-8")
     frames = [folder / f"{index:06}.JPEG" for index in range(len(boxes))]
-    return make_item(frames=frames, boxes=Boxes(tuple(paths), derived=False))
+    return make_item(frames=frames, boxes=Boxes(tuple(paths)))
 
 
 def make_context(root: Path, **run: Any) -> Context:

@@ -22,7 +22,7 @@ from fusionseg.pipeline.images import (
     tight_box,
     write_mask,
 )
-from fusionseg.pipeline.manifest import Boxes, load_items, read_manifest
+from fusionseg.pipeline.manifest import Boxes, MaskFiles, load_items, read_manifest
 
 LABELS = np.array([[0, 1, 2], [255, 0, 128]], np.uint8)
 
@@ -79,7 +79,7 @@ def test_masks_give_raw_values_whatever_their_encoding(tmp_path: Path) -> None:
     assert np.array_equal(decode_mask(save(tmp_path / "grey.png", Image.fromarray(LABELS))), LABELS)
     assert np.array_equal(decode_mask(save(tmp_path / "indexed.png", palette_image())), LABELS)
     bits = write_png(tmp_path / "bits.png", LABELS > 0)
-    assert np.array_equal(decode_mask(bits), (LABELS > 0) * 255)
+    assert np.array_equal(decode_mask(bits), LABELS > 0)
     deep = save(tmp_path / "deep.png", Image.fromarray(LABELS.astype(np.uint16) * 257))
     assert np.array_equal(decode_mask(deep) > 0, LABELS > 0)
     colour = np.zeros((2, 3, 3), np.uint8)
@@ -95,11 +95,11 @@ def test_alpha_is_no_object(tmp_path: Path) -> None:
 def test_mask_merges_objects_and_keeps_void(tmp_path: Path) -> None:
     path = save(tmp_path / "m.png", palette_image())
     frames = [tmp_path / "f.png"]
-    plain = make_item(frames=frames, masks=(path,))
+    plain = make_item(frames=frames, masks=(MaskFiles((path,)),))
     assert np.array_equal(read_mask(plain, 0), [[0, 1, 1], [1, 0, 1]])
-    void = make_item(frames=frames, masks=(path,), void=255)
+    void = make_item(frames=frames, masks=(MaskFiles((path,)),), void=255)
     assert np.array_equal(read_mask(void, 0), [[0, 1, 1], [VOID, 0, 1]])
-    other = make_item(frames=frames, masks=(path,), void=128)
+    other = make_item(frames=frames, masks=(MaskFiles((path,)),), void=128)
     assert np.array_equal(read_mask(other, 0), [[0, 1, 1], [1, 0, VOID]])
 
 
@@ -112,11 +112,11 @@ def test_voc_palette_files_are_read_by_index(tmp_path: Path) -> None:
 
 def test_mask_of_another_size_is_refused_or_resized_by_nearest(tmp_path: Path) -> None:
     path = save(tmp_path / "m.png", palette_image())
-    strict = make_item(frames=[tmp_path / "f.png"], masks=(path,), void=255)
+    strict = make_item(frames=[tmp_path / "f.png"], masks=(MaskFiles((path,)),), void=255)
     assert np.array_equal(read_mask_sized(strict, 0, (2, 3)), read_mask(strict, 0))
     with pytest.raises(BadFile, match=r"m\.png: mask is 3x2, its frame 6x4; .*allow_mask_resize"):
         read_mask_sized(strict, 0, (4, 6))
-    lenient = make_item(frames=[tmp_path / "f.png"], masks=(path,), void=255, allow_mask_resize=True)
+    lenient = make_item(frames=[tmp_path / "f.png"], masks=(MaskFiles((path,)),), void=255, allow_mask_resize=True)
     expected = read_mask(strict, 0).repeat(2, 0).repeat(2, 1)
     assert np.array_equal(read_mask_sized(lenient, 0, (4, 6)), expected)
 
@@ -128,7 +128,7 @@ def test_broken_mask_is_named(tmp_path: Path) -> None:
     for broken in (b"", b"words", data[:60], data[: len(data) // 2]):
         path.write_bytes(broken)
         with pytest.raises(BadFile, match=r"m\.png: mask can't be decoded"):
-            read_mask(make_item(frames=[tmp_path / "f.png"], masks=(path,)), 0)
+            read_mask(make_item(frames=[tmp_path / "f.png"], masks=(MaskFiles((path,)),)), 0)
 
 
 def test_written_mask_is_an_indexed_png_of_zero_and_one(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_vid_boxes_get_exclusive_ends() -> None:
 def test_broken_annotation_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "000000.xml"
     path.write_bytes(text.encode(errors="surrogateescape"))
-    item = make_item(frames=[tmp_path / "000000.JPEG"], boxes=Boxes((path,), derived=False))
+    item = make_item(frames=[tmp_path / "000000.JPEG"], boxes=Boxes((path,)))
     with pytest.raises(BadFile, match=r"000000\.xml: not an ImageNet-VID annotation"):
         read_boxes(item, 0)
 
@@ -170,7 +170,7 @@ def test_derived_box_is_tight_around_object_and_not_void(tmp_path: Path) -> None
     label = np.zeros((10, 12), np.uint8)
     label[3:6, 2:9], label[8, 11] = 1, 255
     path = write_png(tmp_path / "m.png", label)
-    item = make_item(frames=[tmp_path / "f.png"], boxes=Boxes((path,), derived=True), void=255)
+    item = make_item(frames=[tmp_path / "f.png"], boxes=Boxes(masks=(MaskFiles((path,)),)), void=255)
     assert read_boxes(item, 0).tolist() == [[2, 3, 9, 6]]
     write_png(path, np.zeros((10, 12), np.uint8))
     assert read_boxes(item, 0).shape == (0, 4)

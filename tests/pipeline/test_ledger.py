@@ -29,9 +29,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     original = module._read
 
-    def spy(item: Item, kind: str, paths: tuple[Path, ...]) -> dict[str, object]:
-        seen.append(kind)
-        return original(item, kind, paths)
+    def spy(item: Item, owners: dict[Path, int]) -> dict[str, object]:
+        seen.append("frames" if next(iter(owners)) in item.frames else "others")
+        return original(item, owners)
 
     monkeypatch.setattr(module, "_read", spy)
     return seen
@@ -123,7 +123,7 @@ def test_frame_of_another_size_than_the_first_is_named(tmp_path: Path, item: Ite
 
 
 def test_mask_of_another_size_than_its_frame_is_named(tmp_path: Path, item: Item) -> None:
-    write_png(item.masks[2], np.zeros((24, 41), np.uint8))
+    write_png(item.files("masks")[2], np.zeros((24, 41), np.uint8))
     ledger = Ledger(tmp_path / "digests.json")
     with pytest.raises(BadFile, match=r"00002\.png: mask is 41x24, its frame 40x24; .*allow_mask_resize"):
         ledger.digest(item, "masks")
@@ -132,13 +132,13 @@ def test_mask_of_another_size_than_its_frame_is_named(tmp_path: Path, item: Item
 
 def test_mask_that_only_gives_a_box_must_have_the_size_of_its_frame_too(tmp_path: Path, item: Item) -> None:
     """Its box would lie elsewhere in the frame."""
-    write_png(item.masks[2], np.zeros((48, 80), np.uint8))
+    write_png(item.files("masks")[2], np.zeros((48, 80), np.uint8))
     with pytest.raises(BadFile, match=r"00002\.png: mask is 80x48, its frame 40x24"):
         Ledger(tmp_path / "digests.json").digest(item, "boxes")
 
 
 def test_all_masks_of_one_wrong_size_are_found(tmp_path: Path, item: Item) -> None:
-    for path in item.masks:
+    for path in item.files("masks"):
         write_png(path, np.zeros((12, 20), np.uint8))
     with pytest.raises(BadFile, match=r"00000\.png: mask is 20x12"):
         Ledger(tmp_path / "digests.json").digest(item, "masks")
@@ -146,7 +146,7 @@ def test_all_masks_of_one_wrong_size_are_found(tmp_path: Path, item: Item) -> No
 
 def test_result_masks_of_others_are_compared_with_the_frames(tmp_path: Path, item: Item) -> None:
     paths = tuple(write_png(tmp_path / f"fseg/{n}.png", np.zeros((24, 40 if n < 2 else 39), bool)) for n in range(3))
-    with_others = replace(item, others={"A": item.masks, "FSEG": paths})
+    with_others = replace(item, others={"A": item.files("masks"), "FSEG": paths})
     with pytest.raises(BadFile, match=r"fseg/2\.png: mask is 39x24"):
         Ledger(tmp_path / "digests.json").digest(with_others, "others")
 
@@ -166,9 +166,8 @@ def test_boxes_of_xml_files(tmp_path: Path) -> None:
     (video,) = load_items(write_vid(tmp_path, {"clip": 3}), "train", tmp_path)
     ledger = Ledger(tmp_path / "digests.json")
     before = ledger.digest(video, "boxes")
-    assert video.boxes is not None
-    text = video.boxes.paths[0].read_text().replace("<xmin>4", "<xmin>5")
-    video.boxes.paths[0].write_text(text)
+    (first, *_) = video.files("boxes")
+    first.write_text(first.read_text().replace("<xmin>4", "<xmin>5"))
     assert ledger.digest(video, "boxes") != before
 
 

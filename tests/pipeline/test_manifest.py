@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import fusionseg.data_manifests
 from fusionseg.pipeline.errors import BadFile, UserError
-from fusionseg.pipeline.manifest import DataManifest, load_items, natural, read_manifest, split_names
+from fusionseg.pipeline.manifest import Boxes, DataManifest, MaskFiles, load_items, natural, read_manifest, split_names
 
 BASE: dict[str, Any] = {
     "name": "own", "title": "Own", "kind": "videos", "licence": "none", "frames": "{video}/{frame}.png",
@@ -37,8 +37,9 @@ def test_davis_layout(tmp_path: Path) -> None:
     ]  # fmt: skip
     bear = items[0]
     assert bear.frames == tuple(tmp_path / f"JPEGImages/480p/bear/{n:05}.jpg" for n in range(3))
-    assert bear.masks == tuple(tmp_path / f"Annotations/480p/bear/{n:05}.png" for n in range(3))
-    assert bear.boxes is not None and bear.boxes.derived and bear.boxes.paths == bear.masks
+    assert bear.masks == tuple(MaskFiles((tmp_path / f"Annotations/480p/bear/{n:05}.png",)) for n in range(3))
+    assert bear.boxes == Boxes(masks=bear.masks) and bear.boxes.derived
+    assert bear.all_frames == bear.frames and bear.annotated == [0, 1, 2]
     assert bear.void is None
 
 
@@ -46,7 +47,7 @@ def test_voc_layout_is_one_item_of_stills(tmp_path: Path) -> None:
     (item,) = load_items(write_voc(tmp_path, ["2007_000032", "2007_000039"]), "train", tmp_path)
     assert item.stills and item.name == "train" and item.void == 255 and item.boxes is None
     assert [p.name for p in item.frames] == ["2007_000032.jpg", "2007_000039.jpg"]
-    assert [p.name for p in item.masks] == ["2007_000032.png", "2007_000039.png"]
+    assert [p.name for p in item.files("masks")] == ["2007_000032.png", "2007_000039.png"]
 
 
 def test_vid_layout_with_nested_names_and_numbered_list(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from builders import make_context, make_item, make_job, write_davis, write_input
 from fusionseg.pipeline.artifact import Artifact, Record
 from fusionseg.pipeline.errors import BadFile, UserError
 from fusionseg.pipeline.images import read_mask
-from fusionseg.pipeline.manifest import Item, load_items, read_manifest
+from fusionseg.pipeline.manifest import Item, MaskFiles, load_items, read_manifest
 from fusionseg.pipeline.metrics import contour_accuracy, region_similarity
 from fusionseg.pipeline.scoring import compute, protocol_frames
 
@@ -70,7 +70,7 @@ def test_void_is_no_object(tmp_path: Path) -> None:
     item = video(tmp_path, 3)
     label = (truths(item)[1] * 255).astype(np.uint8)
     label[20:, :] = 7
-    write_png(item.masks[1], label)
+    write_png(item.files("masks")[1], label)
     _, table = run(tmp_path, replace(item, void=7), {"joint": truths(item)})
     merged = region_similarity(label > 0, truths(item)[1] == 1)
     assert table["J"].tolist() == [pytest.approx(region_similarity(label == 255, label > 0))] and merged == 1
@@ -86,17 +86,18 @@ def test_a_video_too_short_for_its_protocol_is_told(tmp_path: Path, frames: int)
 
 def test_protocol_and_masks_must_be_named() -> None:
     frames = [Path(f"{n}.png") for n in range(4)]
+    truth = tuple(MaskFiles((path,)) for path in frames)
     with pytest.raises(UserError, match="data set tiny is scored, but its manifest names no protocol"):
-        protocol_frames(make_item(frames=frames, masks=tuple(frames)))
+        protocol_frames(make_item(frames=frames, masks=truth))
     with pytest.raises(UserError, match="names no masks"):
         protocol_frames(make_item(frames=frames, protocol="davis2016"))
-    assert protocol_frames(make_item(frames=frames, masks=tuple(frames), protocol="davis2016")) == [1, 2]
+    assert protocol_frames(make_item(frames=frames, masks=truth, protocol="davis2016")) == [1, 2]
 
 
 def test_mask_of_another_size_is_refused(tmp_path: Path) -> None:
     item = video(tmp_path, 3)
     masks = truths(item)
-    write_png(item.masks[1], np.zeros((12, 20), np.uint8))
+    write_png(item.files("masks")[1], np.zeros((12, 20), np.uint8))
     with pytest.raises(BadFile, match=r"00001\.png: mask is 20x12, its frame 40x24"):
         run(tmp_path, item, {"joint": masks})
 
