@@ -247,7 +247,7 @@ def export_masks(root: Path, run_name: str, method: str, folder: Path) -> int:
     records = records_by_unit(run, "prediction")
     if not records:
         raise UserError(f"run {run_name!r} has no predictions yet; run the same command again to finish it")
-    items, names = scored_items(run)[0], scored_names(run)
+    items, names = scored_items(root, run)[0], scored_names(run)
     count, known, lacking = 0, dict[str, None](), []
     for unit, record in records.items():
         name = names.get(unit, record.video)

@@ -18,6 +18,7 @@ from fusionseg.pipeline.files import write_atomically
 from fusionseg.pipeline.images import bad_file, image_header, size_text
 from fusionseg.pipeline.manifest import Item
 
+LEDGER = "digests.json"  # below the store's root
 # A file changed this recently may change again within one tick of its time stamp: don't remember it yet (git's
 # "racily clean" rule).
 _RACY_SECONDS = 2.0

@@ -14,12 +14,13 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import write_json
 from fusionseg.pipeline.graph import BY_NAME, STAGES, Stage, required
 from fusionseg.pipeline.images import read_boxes
-from fusionseg.pipeline.job import Context, Job, resolve_device
-from fusionseg.pipeline.ledger import Ledger
+from fusionseg.pipeline.job import Context, Job, resolve_device, shown
+from fusionseg.pipeline.ledger import LEDGER, Ledger
 from fusionseg.pipeline.manifest import Item, load_items, read_manifest
 from fusionseg.pipeline.profile import DataRef, Profile, Render, read_profile
 from fusionseg.pipeline.rendering import RENDER_VERSION, RenderSettings, render
 from fusionseg.pipeline.store import find, read_run, run_path
+from fusionseg.pipeline.video_files import extractor
 from fusionseg.pipeline.weights import given_record
 
 Unit = tuple[str, str]  # data set, video
@@ -50,7 +51,7 @@ class Session:
         self.context = Context(root, resolve_device(request.device), self.profile.run, say)
         self.given = given_weights(self.profile)
         self.stages = required(frozenset(self.given))
-        self.ledger = Ledger(self.context.root / "digests.json")
+        self.ledger = Ledger(self.context.root / LEDGER)
         self.roots = data_roots(self.profile, request, self.context)
         self.items = self._load_items()
         self.records: dict[str, dict[Unit, Record]] = {name: {_unit(r): r} for name, r in self.given.items()}
@@ -79,17 +80,22 @@ class Session:
             raise UserError(
                 f"data.boxed: {ref.manifest} has no boxes, and the weak labels need them; name `boxes` in the manifest"
             )
-        if role != "boxed" and not manifest.masks:
-            raise UserError(f"data.{role}: {ref.manifest} has no masks; expected a data set with masks")
-        if role == "scored" and manifest.protocol is None:
-            raise UserError(f"data.scored: {ref.manifest} names no protocol; add `protocol: davis2016` to the manifest")
         root = self.roots.get(manifest.name) or self.roots.get("")
         if root is None:
             raise UserError(
                 f"no folder for the data set {manifest.name}; give it with --data ROOT or --data {manifest.name}=ROOT"
             )
         out = [name.partition("/")[2] for name in self.request.leave_out if name.partition("/")[0] == manifest.name]
-        return load_items(manifest, ref.split, root, out, ref.stride)
+        items = load_items(manifest, ref.split, root, out, ref.stride, extract=self._extract)
+        if role in ("stills", "fusion", "validation") and (without := [item.name for item in items if not item.masks]):
+            which = f" ({', '.join(without)})" if len(without) < len(items) else ""
+            raise UserError(f"data.{role}: {ref.manifest} has no masks{which}; expected a data set with masks")
+        return items
+
+    def _extract(self, path: Path) -> tuple[Path, ...]:
+        """The frames of a video file, extracted now if they aren't in the store."""
+        with shown(f"frames of {path.name}", "frame") as show:
+            return extractor(self.ledger, show)(path)
 
     def jobs(self, stage: Stage) -> list[Job]:
         """What `stage` has to do, in order; its inputs must have records. Raises BadFile."""
@@ -327,7 +333,7 @@ def data_roots(profile: Profile, request: Request, context: Context) -> dict[str
             raise UserError(
                 f"--data {name}=...: the profile uses no data set {name!r}; it uses: {', '.join(sorted(known))}"
             )
-    if not roots and profile.render is not None:
+    if "" not in roots and known - roots.keys() and profile.render is not None:
         roots[""] = rendered(profile.render, context)
     return roots
 
@@ -338,13 +344,8 @@ def rendered(settings: Render, context: Context) -> Path:
     root = context.root / "rendered" / json_digest([RENDER_VERSION, values])[:12]
     if not root.exists():
         context.say("rendering the built-in data (once)")
-        with context.progress("rendering", 0, "picture") as bar:
-
-            def progress(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
-            render(root, RenderSettings(**values), progress)
+        with shown("rendering", "picture") as show:
+            render(root, RenderSettings(**values), show)
     return root
 
 
@@ -369,10 +370,12 @@ def check_boxes(items: list[Item], ref: DataRef) -> None:
 
 
 def notes(records: list[Record]) -> list[str]:
-    """What a user must be told of results: videos without flow, videos too short to be scored, frames without boxes."""
+    """What a user must be told of results: videos without flow, videos that aren't scored, frames without boxes."""
     texts = {
         "appearance_only": "no flow (one frame): segmented by appearance alone",
         "unscored": "too short for its protocol: nothing scored",
+        "no_truth": "no masks: predicted, not scored",
+        "no_protocol": "no protocol to score it by: predicted, not scored",
         "frames_without_boxes": "frames without boxes, skipped",
     }
     found = []

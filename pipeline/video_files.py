@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
+    from fusionseg.pipeline.ledger import Ledger
+    from fusionseg.pipeline.manifest import Extract
+
 UInt8 = npt.NDArray[np.uint8]
 Progress = Callable[[int, int], None]  # frames done, frames expected (0: unknown)
 
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".3gp", ".gif"}
-)
 # Settings of the extraction; they are part of the folder's name. Raise the version when the same file would give other
 # pictures. Quality 95 without colour subsampling: no visible loss on top of the video's own.
 _QUALITY = 95
@@ -42,14 +42,15 @@ _JPEG = [
     cv2.IMWRITE_JPEG_QUALITY, _QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
 ]  # fmt: skip
 _EXTRACTION = {"version": 1, "jpeg_quality": _QUALITY, "jpeg_sampling": "4:4:4"}
+_FOLDER = "frames"  # of the store
 _SOURCE = "source.json"  # written beside the frames: where they come from, and how many they are
 _LOST_SECONDS = 0.5  # a video that ends this much before its announced end has lost frames; less is rounding
 _MEND = "copy it again from where it came, or give its frames as a folder of pictures"
 
 
-def is_video_file(path: Path) -> bool:
-    """Whether a name is that of a video file, by its suffix; the disk isn't asked."""
-    return path.suffix.lower() in VIDEO_SUFFIXES
+def extractor(ledger: Ledger, progress: Progress | None = None) -> Extract:
+    """`extract_frames` into the store that `ledger` belongs to."""
+    return lambda path: extract_frames(path, ledger.path.parent / _FOLDER, ledger.file_digest, progress)
 
 
 def extract_frames(

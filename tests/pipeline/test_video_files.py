@@ -14,7 +14,7 @@ from videos import CODECS, SIZE, grey_of, marked_frame, write_changing_size, wri
 from fusionseg.pipeline import files
 from fusionseg.pipeline import video_files as module
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.video_files import extract_frames, is_video_file, read_video
+from fusionseg.pipeline.video_files import extract_frames, read_video
 
 
 def digest(path: Path) -> str:
@@ -234,8 +234,3 @@ def test_a_file_that_is_not_there_and_a_folder(tmp_path: Path) -> None:
     (tmp_path / "folder.mp4").mkdir()
     with pytest.raises(UserError, match=r"folder\.mp4: a folder; expected a video file"):
         extract(tmp_path / "folder.mp4")
-
-
-def test_video_files_are_known_by_their_suffix() -> None:
-    assert is_video_file(Path("a.MP4")) and is_video_file(Path("b.webm"))
-    assert not is_video_file(Path("a.jpg")) and not is_video_file(Path("mp4"))
