@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from fusionseg.pipeline.artifact import Record
+from fusionseg.pipeline.boxes import FrameBoxes
 from fusionseg.pipeline.images import read_boxes, tight_box
 from fusionseg.pipeline.job import Context, Job, in_order
 from fusionseg.pipeline.store import record_of
@@ -50,23 +51,26 @@ def box_overlap(mask: Mask, box: Box) -> tuple[float, int]:
 
 def compute(job: Job, context: Context) -> Record:
     """Write `regions` (T, H, W) uint8, 1 where object is predicted inside a box, and the table `boxes`: frame, box, x0,
-    y0, x1, y1 (px, exclusive ends), overlap (0..1), area (px)."""
+    y0, x1, y1 (px, exclusive ends), overlap (0..1), area (px), occluded, generated (0 or 1)."""
     item, rows = job.item, []
-    columns = ["frame", "box", "x0", "y0", "x1", "y1", "overlap", "area"]
+    columns = ["frame", "box", "x0", "y0", "x1", "y1", "overlap", "area", "occluded", "generated"]
     with job.open(context, "appearance-scores") as scores, job.write(context) as writer:
         size = tuple(scores.facts["frame_size"])
         count = scores.length("scores")
         data = writer.frames("regions", count, size, np.uint8, fast=False)
 
-        def one(index: int) -> tuple[Mask, Box]:
-            return object_mask(full_scores(scores, index)), clip_boxes(read_boxes(item, index), size)
+        def one(index: int) -> tuple[Mask, FrameBoxes]:
+            return object_mask(full_scores(scores, index)), read_boxes(item, index)
 
-        for index, (mask, boxes) in enumerate(in_order(one, count, context.run.workers)):
+        for index, (mask, found) in enumerate(in_order(one, count, context.run.workers)):
+            boxes = clip_boxes(found.boxes, size)
             for number, box in enumerate(boxes):
-                overlap, area = box_overlap(mask, box)
-                rows.append((index, number, *map(int, box), overlap, area))
+                marks = found.occluded[number], found.generated[number]
+                rows.append((index, number, *map(int, box), *box_overlap(mask, box), *map(int, marks)))
             data.append((mask & inside(boxes, size)).astype(np.uint8))
-        table = pd.DataFrame(rows, columns=columns).astype({"overlap": np.float64})
+        table = pd.DataFrame(rows, columns=columns).astype(
+            {"overlap": np.float64, "occluded": np.int8, "generated": np.int8}
+        )
         writer.table("boxes", table)
         writer.counts |= {
             "frames": count,

@@ -20,10 +20,14 @@ from fusionseg.pipeline.store import record_of
 UInt8 = npt.NDArray[np.uint8]
 
 BOX = ["x0", "y0", "x1", "y1"]
+MEASURED = ["area", "overlap", "contrast", "occluded", "generated"]
 VERDICT_COLUMNS = [
-    "video", "frame", "box", "x0", "y0", "x1", "y1", "area", "overlap", "contrast", "accepted", "reason"
+    "video", "frame", "box", "x0", "y0", "x1", "y1", "occluded", "generated", "area", "overlap", "contrast", "accepted",
+    "reason",
 ]  # fmt: skip
 ACCEPTED = "accepted"
+OCCLUDED = "box marked as occluded"
+GENERATED = "box interpolated, not drawn"
 NO_OBJECT = "no object predicted in the box"
 SMALL_OVERLAP = "overlap too small"
 NO_FLOW = "no flow: a video of one frame"
@@ -45,8 +49,20 @@ def flow_contrast(image: UInt8, boxes: npt.NDArray[np.int64]) -> list[float]:
     ]
 
 
-def verdict(area: int, overlap: float, contrast: float | None, settings: FlowFilter) -> str:
-    """`ACCEPTED`, or the reason why not; the box test goes first. `contrast` None: the frame has no flow."""
+def verdict(
+    area: int,
+    overlap: float,
+    contrast: float | None,
+    settings: FlowFilter,
+    occluded: bool = False,
+    generated: bool = False,
+) -> str:
+    """`ACCEPTED`, or the reason why not; how the box is marked goes first, then the box test. `contrast` None: the
+    frame has no flow."""
+    if occluded and settings.occluded == "reject":
+        return OCCLUDED
+    if generated and settings.generated == "reject":
+        return GENERATED
     if area == 0:
         return NO_OBJECT
     if overlap < settings.min_overlap:
@@ -89,8 +105,8 @@ def measure(table: pd.DataFrame, images: Artifact, workers: int) -> npt.NDArray[
 
 
 def compute(job: Job, context: Context) -> Record:
-    """Write `labels` (T, H, W) uint8 in 0, 1, 255 and the table `verdicts`: video, frame, box, x0, y0, x1, y1, area,
-    overlap, contrast, accepted (0 or 1), reason."""
+    """Write `labels` (T, H, W) uint8 in 0, 1, 255 and the table `verdicts`: video, frame, box, x0, y0, x1, y1,
+    occluded, generated (0 or 1), area, overlap, contrast, accepted (0 or 1), reason."""
     settings = FlowFilter.model_validate(job.settings[job.stage])
     with (
         job.open(context, "box-pruning") as pruned,
@@ -101,8 +117,8 @@ def compute(job: Job, context: Context) -> Record:
         has_flow = images.length("images") > 0
         table["contrast"] = measure(table, images, context.run.workers)
         table["reason"] = [
-            verdict(area, overlap, contrast if has_flow else None, settings)
-            for area, overlap, contrast in table[["area", "overlap", "contrast"]].to_numpy()
+            verdict(area, overlap, contrast if has_flow else None, settings, occluded == 1, generated == 1)
+            for area, overlap, contrast, occluded, generated in table[MEASURED].to_numpy()
         ]
         table["accepted"] = (table["reason"] == ACCEPTED).astype(np.int8)
         table.insert(0, "video", job.video)
@@ -125,7 +141,7 @@ def write_labels(writer: ArtifactWriter, pruned: Artifact, table: pd.DataFrame) 
 
 def summary(table: pd.DataFrame, frames: int) -> dict[str, float]:
     """The funnel's figures: frames, frames with boxes, boxes, boxes that passed each test, frames with a label."""
-    passed_box = ~table["reason"].isin([NO_OBJECT, SMALL_OVERLAP])
+    passed_box = ~table["reason"].isin([OCCLUDED, GENERATED, NO_OBJECT, SMALL_OVERLAP])
     return {
         "frames": frames,
         "frames_with_boxes": int(table["frame"].nunique()),

@@ -97,7 +97,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "box-pruning",
         "predicted object outside the boxes removed",
-        1,
+        2,
         "video",
         box_pruning.compute,
         data={"boxed": (BOXES,)},
@@ -106,7 +106,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "flow-filter",
         "weak labels: what passes the box test and the flow test",
-        1,
+        2,
         "video",
         flow_filter.compute,
         data={"boxed": ()},

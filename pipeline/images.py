@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -11,28 +12,56 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from fusionseg.models.losses import VOID
+from fusionseg.pipeline.boxes import FrameBoxes, frame_boxes, parse_vid_xml, parse_youtube_objects
 from fusionseg.pipeline.errors import BadFile
+from fusionseg.pipeline.instances import instances_mask
 from fusionseg.pipeline.manifest import Item, MaskFiles
+from fusionseg.pipeline.mask_files import decode_mask, decode_sbd, mask_label, region_label
 
 UInt8 = npt.NDArray[np.uint8]
-Raw = npt.NDArray[np.bool_ | np.integer]
 # Not turned by EXIF: masks and boxes belong to the picture as it is stored.
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 # How the files of a format end; decoders fill what is missing with grey and say nothing.
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 _END_WINDOW = 64  # bytes searched: some writers pad after the end mark
+_START_WINDOW = 4096  # bytes that usually hold a picture's size
 
 
 def image_header(data: bytes) -> tuple[int, int]:
     """(width, height) of an encoded picture, from its header. Raises ValueError if it is not one or is cut off."""
+    return _header(data, data[-_END_WINDOW:], len(data))
+
+
+def file_header(path: Path) -> tuple[int, int]:
+    """`image_header` of a file, of which only both ends are read; of a .mat mask, all. Raises OSError, ValueError."""
+    if path.suffix.lower() == ".mat":
+        return mat_header(path.read_bytes())
+    with path.open("rb", buffering=0) as file:
+        length = file.seek(0, os.SEEK_END)
+        file.seek(max(0, length - _END_WINDOW))
+        end = file.read()
+        file.seek(0)
+        start = file.read(_START_WINDOW)
+        try:
+            return _header(start, end, length)
+        except ValueError:  # what stands before the size, a preview for instance, may be long
+            return _header(start + file.read(), end, length)
+
+
+def mat_header(data: bytes) -> tuple[int, int]:
+    """(width, height) of a mask of the Semantic Boundaries Dataset. Raises ValueError."""
+    height, width = decode_sbd(data).shape
+    return width, height
+
+
+def _header(start: bytes, end: bytes, length: int) -> tuple[int, int]:
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(start)) as image:
             size, kind = image.size, image.format or ""
     except (UnidentifiedImageError, OSError, SyntaxError):
-        raise ValueError(f"not a picture ({len(data)} bytes)") from None
-    if kind in _ENDS and _ENDS[kind] not in data[-_END_WINDOW:]:
-        raise ValueError(f"truncated {kind} ({len(data)} bytes, no end mark)")
+        raise ValueError(f"not a picture ({length} bytes)") from None
+    if kind in _ENDS and _ENDS[kind] not in end:
+        raise ValueError(f"truncated {kind} ({length} bytes, no end mark)")
     return size
 
 
@@ -53,23 +82,6 @@ def read_frame(item: Item, index: int) -> UInt8:
         raise bad_file(item, index, path, str(error)) from None
 
 
-def decode_mask(path: Path) -> Raw:
-    """Mask file -> (H, W) raw values: palette indices, grey levels of 8 or 16 bits, bool of 1-bit files; the largest
-    channel of colour files. Raises OSError, ValueError, SyntaxError."""
-    with Image.open(path) as image:
-        plain = image.mode in ("1", "L", "P", "I", "I;16")
-        raw = np.asarray(image if plain else image.convert("RGB"))
-    return raw.max(2) if raw.ndim == 3 else raw
-
-
-def mask_label(raw: Raw, void: int | None) -> UInt8:
-    """Raw mask values (H, W) -> 0 background, 1 object, 255 where the value is `void`; a 1-bit mask has no void."""
-    label = (raw > 0).astype(np.uint8)
-    if void is not None and raw.dtype != np.bool_:
-        label[raw == void] = VOID
-    return label
-
-
 def read_mask(item: Item, index: int, files: MaskFiles | None = None) -> UInt8:
     """Truth of frame `index` (or another mask of it, in `files`): (H, W) uint8, 0 background, 1 object, 255 void.
 
@@ -79,7 +91,7 @@ def read_mask(item: Item, index: int, files: MaskFiles | None = None) -> UInt8:
     label = None
     for path in files.paths:
         try:
-            one = mask_label(decode_mask(path), item.void)
+            one = _read_label(item, path, files)
         except (OSError, ValueError, SyntaxError) as error:
             raise bad_file(item, index, path, f"mask can't be decoded ({error})") from None
         if label is not None and one.shape != label.shape:
@@ -88,6 +100,14 @@ def read_mask(item: Item, index: int, files: MaskFiles | None = None) -> UInt8:
     if label is None:
         raise bad_file(item, index, item.frames[index], "this frame has no mask")
     return label
+
+
+def _read_label(item: Item, path: Path, files: MaskFiles) -> UInt8:
+    if files.entry:
+        return instances_mask(path, files.entry)
+    if files.regions:
+        return region_label(path, files.regions)
+    return mask_label(decode_mask(path), item.void)
 
 
 def _merged(first: UInt8, second: UInt8) -> UInt8:
@@ -120,36 +140,36 @@ def size_text(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
     )
 
 
-def read_boxes(item: Item, index: int) -> npt.NDArray[np.int32]:
-    """Boxes of frame `index`: (N, 4) int32 x0, y0, x1, y1 in pixels, x1 and y1 exclusive; N may be 0, and is where
-    the frame isn't annotated.
-
-    Raises BadFile.
-    """
+def read_boxes(item: Item, index: int) -> FrameBoxes:
+    """Boxes of frame `index`; none where it shows no object or isn't annotated. Raises BadFile."""
     assert item.boxes is not None
     if item.boxes.derived:
-        files = item.boxes.masks[index]
-        box = tight_box(read_mask(item, index, files) == 1) if files.paths else None
-        return np.array([box] if box else [], np.int32).reshape(-1, 4)
+        return _mask_boxes(item, index, item.boxes.masks[index])
     path = item.boxes.paths[index]
     if path is None:
-        return np.zeros((0, 4), np.int32)
+        return frame_boxes([])
+    matlab = path.suffix.lower() == ".mat"
     try:
-        return parse_vid_xml(path.read_text(encoding="utf-8"))
+        return parse_youtube_objects(path.read_bytes()) if matlab else parse_vid_xml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, OverflowError, ElementTree.ParseError) as error:
-        raise bad_file(item, index, path, f"not an ImageNet-VID annotation ({error})") from None
+        kind = "a YouTube-Objects" if matlab else "an ImageNet-VID"
+        raise bad_file(item, index, path, f"not {kind} annotation ({error})") from None
 
 
-def parse_vid_xml(text: str) -> npt.NDArray[np.int32]:
-    """Boxes of an ImageNet-VID annotation, whose corners are inclusive pixel coordinates; see `read_boxes`."""
-    boxes = []
-    for found in ElementTree.fromstring(text).iter("bndbox"):
-        corners = {child.tag: int(float(child.text or "")) for child in found}
-        missing = {"xmin", "ymin", "xmax", "ymax"} - corners.keys()
-        if missing:
-            raise ValueError(f"bndbox without {', '.join(sorted(missing))}")
-        boxes.append((corners["xmin"], corners["ymin"], corners["xmax"] + 1, corners["ymax"] + 1))
-    return np.array(boxes, np.int32).reshape(-1, 4)
+def _mask_boxes(item: Item, index: int, files: MaskFiles) -> FrameBoxes:
+    """The tight box of a mask, at the size of its frame."""
+    if not files.paths:
+        return frame_boxes([])
+    if item.allow_mask_resize:
+        try:
+            width, height = file_header(item.frames[index])
+        except (OSError, ValueError) as error:
+            raise bad_file(item, index, item.frames[index], str(error)) from None
+        mask = read_mask_sized(item, index, (height, width), files)
+    else:
+        mask = read_mask(item, index, files)
+    box = tight_box(mask == 1)
+    return frame_boxes([box] if box else [])
 
 
 def tight_box(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int] | None:

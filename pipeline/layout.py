@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-PLACEHOLDERS = ("video", "frame", "object", "split")
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 ANY_PICTURE = ".*"
+# How a pattern refers to a frame: by the very text, or by its number, however many digits it is written with.
+FRAME = ("{frame}", "{number}")
 _REMEMBERED = 64  # folders
 
 
@@ -35,7 +36,7 @@ def check_inside(path: str) -> None:
         raise ValueError(f"{path!r} must be a path below the data root (no '..', not absolute)")
 
 
-def check_pattern(pattern: str, known: Iterable[str] = PLACEHOLDERS) -> None:
+def check_pattern(pattern: str, known: Iterable[str]) -> None:
     """Raises ValueError for a pattern that leads out of its root, an unknown placeholder, or one in a wrong place."""
     names = [f"{{{name}}}" for name in known]
     rest = pattern
@@ -45,23 +46,26 @@ def check_pattern(pattern: str, known: Iterable[str] = PLACEHOLDERS) -> None:
         raise ValueError(f"{pattern!r}: the only placeholders are {', '.join(names)}, without a format")
     check_inside(pattern)
     *folders, last = pattern.split("/")
-    if any("{frame}" in folder for folder in folders) or last.count("{frame}") > 1:
-        raise ValueError(f"{pattern!r}: {{frame}} may only stand in the last part, once")
+    if any(place in folder for folder in folders for place in FRAME) or sum(map(last.count, FRAME)) > 1:
+        raise ValueError(f"{pattern!r}: {' or '.join(FRAME)} may only stand in the last part, once")
     if "{object}" in last or any("{object}" in folder and folder != "{object}" for folder in folders):
         raise ValueError(f"{pattern!r}: {{object}} must be a whole folder's name")
 
 
 @dataclass(frozen=True)
 class Matches:
-    """Files of one folder: the names of those that match, by what `{frame}` stands for; two for one frame are kept, to
-    be told of."""
+    """Files of one folder: the names of those that match, by what `{frame}` stands for, or by number; two for one
+    frame are kept, to be told of."""
 
     folder: Path
     names: Mapping[str, tuple[str, ...]]
+    by_number: bool = False
 
-    def paths(self, frame: str) -> tuple[Path, ...]:
-        """The files of one frame; none where it has no file."""
-        return tuple(self.folder / name for name in self.names.get(frame, ()))
+    def of(self, frame: str) -> tuple[str, ...]:
+        """Names of the files of one frame; none where it has no file."""
+        if self.by_number:
+            return self.names.get(str(int(frame)), ()) if frame.isdecimal() else ()
+        return self.names.get(frame, ())
 
 
 class Folders:
@@ -103,12 +107,12 @@ class Folders:
         return [folder.rstrip("/") for folder in found]
 
     def _match(self, folder: str, last: str) -> Matches:
-        wanted, names = _expression(last), dict[str, tuple[str, ...]]()
+        wanted, names, by_number = _expression(last), dict[str, tuple[str, ...]](), "{number}" in last
         for name in self.files(folder):
             if found := wanted.fullmatch(name):
-                frame = found["frame"]
+                frame = str(int(found["frame"])) if by_number else found["frame"]
                 names[frame] = (*names.get(frame, ()), name)
-        return Matches(self.root / folder, names)
+        return Matches(self.root / folder, names, by_number)
 
     def _scan(self, folder: str) -> tuple[list[str], list[str]]:
         files: list[str] = []
@@ -128,10 +132,11 @@ def filled(part: str, video: str, split: str) -> str:
 @lru_cache(_REMEMBERED)
 def _expression(last: str) -> re.Pattern[str]:
     """What names a pattern's last part stands for; the case of the suffix doesn't matter."""
-    head, _, tail = last.partition("{frame}")
+    head, place, tail = last.partition("{number}" if "{number}" in last else "{frame}")
     stem, dot, suffix = tail.rpartition(".")
     if dot + suffix == ANY_PICTURE:
         end = "|".join(re.escape(known) for known in PICTURE_SUFFIXES)
     else:
         end = re.escape(dot + suffix)
-    return re.compile(f"{re.escape(head)}(?P<frame>.+){re.escape(stem)}(?i:{end})")
+    frame = r"\d+" if place == "{number}" else ".+"
+    return re.compile(f"{re.escape(head)}(?P<frame>{frame}){re.escape(stem)}(?i:{end})")

@@ -15,13 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from fusionseg.pipeline.files import write_atomically
-from fusionseg.pipeline.images import bad_file, image_header, size_text
+from fusionseg.pipeline.images import bad_file, image_header, mat_header, size_text
+from fusionseg.pipeline.instances import instances_size
 from fusionseg.pipeline.manifest import Item
 
 LEDGER = "digests.json"  # below the store's root
 # A file changed this recently may change again within one tick of its time stamp: don't remember it yet (git's
 # "racily clean" rule).
 _RACY_SECONDS = 2.0
+# Files of masks that hold no picture of their own: COCO's instances, FBMS's definitions.
+_NO_PICTURES = (".json", ".dat")
 
 
 class Ledger:
@@ -44,7 +47,7 @@ class Ledger:
         """
         entry = self._entry(item, kind)
         derived = kind == "boxes" and item.boxes is not None and item.boxes.derived
-        if derived or (kind in ("masks", "others") and not item.allow_mask_resize):
+        if (derived or kind in ("masks", "others")) and not item.allow_mask_resize:
             self._compare_sizes(item, kind, entry["sizes"])
         if kind == "frames" and not item.stills:
             _same_size(item, entry["sizes"])
@@ -76,7 +79,7 @@ class Ledger:
         # Two splits or runs may see different frames of one item: the stamp is part of the name.
         name = f"{item.dataset}/{item.name}/{kind}/{stamp}"
         if name not in self._known:
-            entry = _read(item, owners)
+            entry = _read(item, kind, owners)
             if stats and time.time() - max(s.st_mtime for s in stats) < _RACY_SECONDS:
                 return entry
             self._known[name] = entry
@@ -86,8 +89,16 @@ class Ledger:
     def _compare_sizes(self, item: Item, kind: str, sizes: list[list[int]]) -> None:
         expected = _expand(self._entry(item, "frames")["sizes"], len(item.frames))
         owners = item.owners(kind)
-        for size, (path, frame) in zip(_expand(sizes, len(owners)), owners.items(), strict=True):
-            if size != expected[frame]:
+        found = [
+            (path, frame, size) for (path, frame), size in zip(owners.items(), _expand(sizes, len(owners)), strict=True)
+        ]
+        found += [
+            (mask.paths[0], frame, list(instances_size(mask.paths[0], mask.entry)))
+            for frame, mask in enumerate(item.masks if kind == "masks" else ())
+            if mask.entry
+        ]
+        for path, frame, size in found:
+            if size and size != expected[frame]:
                 raise bad_file(item, frame, path, size_text(tuple(size), tuple(expected[frame])))
 
 
@@ -113,9 +124,10 @@ def _how_read(item: Item, kind: str) -> str:
     return f"{tag}:{[(len(mask.paths), mask.entry) for mask in masks]}" if several else tag
 
 
-def _read(item: Item, owners: dict[Path, int]) -> dict[str, Any]:
+def _read(item: Item, kind: str, owners: dict[Path, int]) -> dict[str, Any]:
     digest = hashlib.blake2b(digest_size=20)
-    sizes: list[list[int]] = []
+    sizes: list[list[int]] = []  # empty where a file is no picture
+    boxes = kind == "boxes" and item.boxes is not None and not item.boxes.derived
     for path, index in owners.items():
         try:
             data = path.read_bytes()
@@ -123,13 +135,17 @@ def _read(item: Item, owners: dict[Path, int]) -> dict[str, Any]:
             raise bad_file(item, index, path, f"can't be read ({error.strerror})") from None
         digest.update(f"{path.name}:{len(data)};".encode())
         digest.update(data)
-        if path.suffix.lower() == ".xml":
-            continue
         try:
-            sizes.append(list(image_header(data)))
+            sizes.append([] if boxes else _size(path, data))
         except ValueError as error:
             raise bad_file(item, index, path, str(error)) from None
     return {"digest": digest.hexdigest(), "sizes": sizes[:1] if all(s == sizes[0] for s in sizes) else sizes}
+
+
+def _size(path: Path, data: bytes) -> list[int]:
+    if path.suffix.lower() == ".mat":
+        return list(mat_header(data))
+    return [] if path.suffix.lower() in _NO_PICTURES else list(image_header(data))
 
 
 def _expand(sizes: list[list[int]], count: int) -> list[list[int]]:

@@ -17,7 +17,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 import fusionseg.data_manifests
 from fusionseg.pipeline.errors import BadFile, UserError
 from fusionseg.pipeline.folder import OwnVideo, own_videos
-from fusionseg.pipeline.layout import Folders, Matches, check_pattern, filled, natural
+from fusionseg.pipeline.instances import is_instances, read_instances
+from fusionseg.pipeline.layout import FRAME, Folders, Matches, check_pattern, filled, natural
 from fusionseg.pipeline.methods import BASELINES, MODELS
 from fusionseg.pipeline.splits import Split, names_of
 
@@ -25,12 +26,15 @@ BOXES_FROM_MASKS = "from-masks"
 Extract = Callable[[Path], tuple[Path, ...]]  # video file -> its frames as pictures; raises UserError
 
 
-def _pattern(value: str) -> str:
-    check_pattern(value)
-    return value
+def _checked(*known: str) -> AfterValidator:
+    def check(pattern: str) -> str:
+        check_pattern(pattern, known)
+        return pattern
+
+    return AfterValidator(check)
 
 
-Pattern = Annotated[str, AfterValidator(_pattern)]
+Pattern = Annotated[str, _checked("video", "frame", "number", "split")]
 
 
 class Expected(BaseModel):
@@ -48,8 +52,9 @@ class DataManifest(BaseModel):
     """One data set.
 
     Patterns are paths under the data root in which `{video}` stands for the video's name and `{frame}` for a
-    frame's name without suffix; `frames` of stills have no `{video}`. `{split}` is the split's name and `{object}`,
-    in masks, any one folder: the masks of several objects are merged. A suffix `.*` stands for any picture's.
+    frame's name without suffix; patterns of stills have no `{video}`. Beside frames, `{number}` stands for the frame's
+    number written with any number of digits. `{split}` is the split's name and `{object}`, in masks, any one folder:
+    the masks of several objects are merged. A suffix `.*` stands for any picture's.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -62,10 +67,17 @@ class DataManifest(BaseModel):
     layout: Literal["patterns", "folder"] = Field(
         "patterns", description='"folder": pictures or video files of a user\'s own, see `folder`'
     )
-    frames: Pattern = ""
-    masks: list[Pattern] = Field([], description="one pattern, or several: the first that has a file for a frame wins")
+    frames: Annotated[str, _checked("video", "frame", "split")] = ""
+    masks: list[Annotated[str, _checked("video", "frame", "number", "split", "object")]] = Field(
+        [], description="one pattern, or several: the first that has a file for a frame wins; a .json file is COCO's"
+    )
+    regions: Annotated[str, _checked("video", "split")] | None = Field(
+        None, description="of each video, a definition file whose first region is background (FBMS)"
+    )
     sparse_masks: bool = Field(False, description="frames without a mask are no error; a video without any is")
-    boxes: Pattern | None = Field(None, description='pattern of ImageNet-VID XML files, or "from-masks"')
+    boxes: Pattern | None = Field(
+        None, description='pattern of ImageNet-VID XML or YouTube-Objects .mat files, or "from-masks"'
+    )
     sparse_boxes: bool = Field(False, description="frames without a box file are no error; a video without any is")
     void: int | None = Field(
         None, ge=1, le=255, description="mask value that counts neither way; all others > 0 are object"
@@ -92,12 +104,13 @@ class DataManifest(BaseModel):
         if self.layout == "patterns" and not self.frames:
             raise ValueError("frames is missing; expected a pattern such as frames/{video}/{frame}.jpg")
         for pattern in filter(None, (self.frames, *self.masks, self.boxes, *self.others.values())):
-            if "{frame}" not in pattern and pattern != BOXES_FROM_MASKS:
+            one_a_frame = pattern != BOXES_FROM_MASKS and not (pattern in self.masks and is_instances(pattern))
+            if one_a_frame and not any(place in pattern for place in FRAME):
                 raise ValueError(f"{pattern!r}: {{frame}} must stand in its last part")
             if "{video}" in pattern and self.kind == "stills":
                 raise ValueError(f"{pattern!r}: stills have no {{video}}")
-            if "{object}" in pattern and pattern not in self.masks:
-                raise ValueError(f"{pattern!r}: only masks can have an {{object}}")
+            if self.kind == "videos" and not one_a_frame and pattern != BOXES_FROM_MASKS:
+                raise ValueError(f"{pattern!r}: a file of COCO's instances holds masks of stills, not of videos")
         if unknown := sorted(set(self.expected) - set(self.splits)):
             raise ValueError(f"expected names {', '.join(unknown)}, which is no split")
         if self.boxes == BOXES_FROM_MASKS and not self.masks:
@@ -115,10 +128,11 @@ class DataManifest(BaseModel):
 @dataclass(frozen=True)
 class MaskFiles:
     """The truth of one frame: files that are merged, none where the frame has no truth; `entry` tells which entry of a
-    file of many, an image's number in COCO's."""
+    file of many, an image's number in COCO's; `regions` is the file that tells background from object (FBMS)."""
 
     paths: tuple[Path, ...]
     entry: str = ""
+    regions: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -204,7 +218,10 @@ class Item:
 
 
 def _of_masks(masks: Sequence[MaskFiles]) -> Iterator[tuple[int, Path]]:
-    return ((index, path) for index, mask in enumerate(masks) for path in mask.paths)
+    for index, mask in enumerate(masks):
+        yield from ((index, path) for path in mask.paths)
+        if mask.regions:
+            yield index, mask.regions
 
 
 def read_manifest(name: str) -> DataManifest:
@@ -337,9 +354,26 @@ class _Finder:
         image = _Wanted("image", (self.manifest.frames,))
         mask = _Wanted("mask", tuple(self.manifest.masks), self.manifest.sparse_masks)
         frames = {name: path for name in names for path in self._still(image, name, name)}
-        masks = [self._still(mask, name, path.name) for name, path in frames.items()] if mask.patterns else []
-        item = self._item(self.split, tuple(frames.values()))
-        return replace(item, names=tuple(frames), masks=tuple(MaskFiles(paths) for paths in masks))
+        item = replace(self._item(self.split, tuple(frames.values())), names=tuple(frames))
+        if not mask.patterns:
+            return item
+        if is_instances(mask.patterns[0]):
+            return replace(item, masks=self._instances(mask, item))
+        masks = [self._still(mask, name, path.name) for name, path in frames.items()]
+        return replace(item, masks=tuple(MaskFiles(paths) for paths in masks))
+
+    def _instances(self, mask: _Wanted, item: Item) -> tuple[MaskFiles, ...]:
+        """The entries of a COCO file that belong to the stills."""
+        path = self._place(mask.patterns[0], "", "")
+        try:
+            known = read_instances(path).by_name
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: not COCO's instances ({error})") from None
+        if not mask.sparse:
+            for name in item.names:
+                if name not in known:
+                    self._report(f"{path}: no image {name!r} in it ({self.manifest.name}, {name})", name)
+        return tuple(MaskFiles((path,), known[name]) if name in known else MaskFiles(()) for name in item.names)
 
     def video(self, name: str) -> Item:
         """One video; without frames where it has none."""
@@ -409,7 +443,8 @@ class _Finder:
         """The video with its masks, boxes and others; `keys`: those of all its frames -> file name."""
         manifest, boxes = self.manifest, None
         found = self._truth(_Wanted("mask", tuple(manifest.masks), manifest.sparse_masks), keys, item.name)
-        masks = tuple(MaskFiles(paths) for paths in found)
+        regions = self._regions(item.name) if manifest.regions else None
+        masks = tuple(MaskFiles(paths, regions=regions if paths else None) for paths in found)
         if manifest.boxes == BOXES_FROM_MASKS:
             boxes = Boxes(masks=masks)
         elif manifest.boxes:
@@ -418,6 +453,12 @@ class _Finder:
         results = {title: self._results(pattern, keys, item.name) for title, pattern in manifest.others.items()}
         others = {title: paths for title, paths in results.items() if paths}
         return replace(item, masks=masks, boxes=boxes, others=others)
+
+    def _regions(self, video: str) -> Path:
+        path = self._place(self.manifest.regions or "", video, "")
+        if not path.is_file():
+            self._report(f"{path}: missing definition of the regions in the masks of {video!r}", video)
+        return path
 
     def _truth(self, wanted: _Wanted, keys: Mapping[str, str], video: str) -> list[tuple[Path, ...]]:
         """Masks or box files of the frames in use."""
@@ -463,18 +504,19 @@ class _Finder:
         places = [self.folders.matches(pattern, video, self.split) for pattern in wanted.patterns]
         found = []
         for key in keys:
-            some = next((here for place in places if (here := [m for m in place if key in m.names])), [])
+            some = next((here for place in places if (here := [m for m in place if m.of(key)])), [])
             found.append(tuple(self._single(matches, key, owner) for matches in some))
         return found
 
     def _single(self, matches: Matches, key: str, owner: str) -> Path:
-        first, *more = sorted(matches.names[key])
+        first, *more = sorted(matches.of(key))
         if more:
             self._report(f"{matches.folder / first} and {more[0]}: two files for one frame; remove one", owner)
         return matches.folder / first
 
     def _place(self, pattern: str, video: str, key: str) -> Path:
-        return self.folders.root / filled(pattern, video, self.split).replace("{frame}", key)
+        place = filled(pattern, video, self.split).replace("{object}", "*")
+        return self.folders.root / place.replace("{frame}", key).replace("{number}", key)
 
     def _report(self, message: str, owner: str) -> None:
         """Raise, or note, what is wrong with a video or still."""

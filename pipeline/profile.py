@@ -166,7 +166,7 @@ class FusionTraining(Training):
 
 
 class FlowFilter(Settings):
-    """Both thresholds are applied last, on stored measurements."""
+    """Thresholds and choices are applied last, on stored measurements."""
 
     min_overlap: float = Field(
         0.75, ge=0, le=1, description="IoU of a region's tight box with its annotated box (paper, unverified)"
@@ -176,6 +176,8 @@ class FlowFilter(Settings):
         ge=0,
         description="grey levels, Euclidean norm: mean colours in and out of the box (paper, unverified)",
     )
+    occluded: Literal["use", "reject"] = Field("use", description="boxes that ImageNet-VID marks as partly hidden")
+    generated: Literal["use", "reject"] = Field("use", description="boxes interpolated between frames, not drawn")
 
 
 class Prediction(Settings):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from fusionseg.pipeline.instances import is_instances, read_instances
 from fusionseg.pipeline.layout import Folders, check_inside, check_pattern
 
 # What the column of a list may hold beside the name.
@@ -37,15 +39,20 @@ class SplitFile(BaseModel):
 
 
 class SplitFolders(BaseModel):
-    """A split as all folders that match a path below the data root, `*` standing for any one folder."""
+    """A split as all folders that match a path below the data root, `*` standing for any one folder.
+
+    Their names begin below the folder `below`; without it, where `{video}` begins in the pattern of the frames.
+    """
 
     model_config = ConfigDict(extra="forbid")
     folders: str
+    below: str | None = Field(None, min_length=1)
+    having: str | None = Field(None, description="only folders with a file of such a name, `*` standing for any text")
 
-    @field_validator("folders")
+    @field_validator("folders", "below")
     @classmethod
-    def _inside_root(cls, value: str) -> str:
-        check_inside(value)
+    def _inside_root(cls, value: str | None) -> str | None:
+        check_inside(value or "")
         return value
 
 
@@ -82,20 +89,36 @@ def names_of(split: Split, frames: str, split_name: str, folders: Folders) -> li
     if isinstance(split, SplitFile):
         return read_list(folders.root / split.file, split.line)
     if isinstance(split, SplitUnion):
+        union = dict.fromkeys(name for file in split.union for name in read_list(folders.root / file))
         without = {name for file in split.without for name in read_list(folders.root / file)}
-        union = (name for file in split.union for name in read_list(folders.root / file))
-        return list(dict.fromkeys(name for name in union if name not in without))
+        return [name for name in union if name not in without]
     if isinstance(split, SplitFolders):
-        return _folder_names(folders.below(split.folders), frames.replace("{split}", split_name))
+        return _folder_names(split, frames.replace("{split}", split_name), folders)
     for name in split:
         check_name(name)
     return split
 
 
 def read_list(path: Path, line: str = "{video}") -> list[str]:
-    """The distinct names in a text file, in order: what `{video}` stands for in the first column of each line."""
+    """The distinct names in a list, in order: what `{video}` stands for in the first column of each line of a text
+    file, or the images of a COCO file. Raises OSError, ValueError."""
+    if is_instances(path.name):
+        try:
+            names = dict.fromkeys(read_instances(path).by_name)
+        except ValueError as error:
+            raise ValueError(f"{path}: not COCO's instances ({error})") from None
+    else:
+        names = dict.fromkeys(_column(path, line))
+    for name in names:
+        try:
+            check_name(name)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+    return list(names)
+
+
+def _column(path: Path, line: str) -> Iterator[str]:
     wanted = re.compile(re.escape(line).replace(r"\{video\}", "(?P<video>.+)").replace(r"\{frame\}", "[^/]+"))
-    names: dict[str, None] = {}
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -106,19 +129,15 @@ def read_list(path: Path, line: str = "{video}") -> list[str]:
         found = wanted.fullmatch(text.split()[0])
         if found is None:
             raise ValueError(f"{path}, line {number}: found {text.split()[0]!r}, expected {line!r}")
-        try:
-            check_name(found["video"])
-        except ValueError as error:
-            raise ValueError(f"{path}, line {number}: {error}") from None
-        names[found["video"]] = None
-    return list(names)
+        yield found["video"]
 
 
-def _folder_names(found: Sequence[str], frames: str) -> list[str]:
-    """What `{video}` of the pattern `frames` stands for in these folders."""
-    head, _, rest = frames.partition("{video}")
-    tail = rest.split("/")[0]
-    for folder in found:
-        if not (folder.startswith(head) and folder.endswith(tail)):
-            raise ValueError(f"the folder {folder!r} doesn't fit {frames!r}, where the frames lie")
-    return [folder[len(head) : len(folder) - len(tail)] for folder in found]
+def _folder_names(split: SplitFolders, frames: str, folders: Folders) -> list[str]:
+    before = frames.partition("{video}")[0] if split.below is None else f"{split.below}/"
+    names = []
+    for folder in folders.below(split.folders):
+        if not folder.startswith(before):
+            raise ValueError(f"the folder {folder!r} doesn't lie below {before!r}, where the names of videos begin")
+        if split.having is None or fnmatch.filter(folders.files(folder), split.having):
+            names.append(folder[len(before) :])
+    return names

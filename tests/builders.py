@@ -1,7 +1,7 @@
 """Tiny data sets on disk, and the jobs and artifacts that stages need, for tests of any room."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from scipy.io import savemat
 
 from fusionseg.pipeline.artifact import Record, create_artifact, json_digest
 from fusionseg.pipeline.job import Context, Job
@@ -36,6 +37,42 @@ def write_jpeg(path: Path, array: UInt8) -> Path:
     assert done
     path.write_bytes(data.tobytes())
     return path
+
+
+def write_bytes(path: Path, data: bytes = b"") -> Path:
+    """Write a file as it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def write_sbd(path: Path, classes: UInt8) -> Path:
+    """Write classes (H, W) as the Semantic Boundaries Dataset does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"GTcls": {"Boundaries": np.zeros((20, 1), object), "Segmentation": classes, "CategoriesPresent": [1]}}
+    savemat(path, content, do_compression=True)
+    return path
+
+
+def write_sticks(path: Path, boxes: Sequence[Sequence[float]]) -> Path:
+    """Write boxes x0, y0, x1, y1 as YouTube-Objects v1.0 does."""
+    cells = np.empty((1, len(boxes)), object)
+    for number, box in enumerate(boxes):
+        cells[0, number] = np.array([box], float)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    savemat(path, {"coor": cells})
+    return path
+
+
+def write_fbms_definition(path: Path, regions: Sequence[int]) -> Path:
+    """Write the values of a video's regions as FBMS does."""
+    scales = "".join(f"Scale of region {number}:\n{value}\n" for number, value in enumerate(regions))
+    penalties = "\n".join(" ".join("0" if i == j else "1" for i in regions) for j in regions)
+    text = (
+        f"Definition file\n\nTotal number of regions:\n{len(regions)}\n{scales}\nConfusion penalty matrix:\n"
+        f"{penalties}\n\nTotal number of frames in this shot:\n4\nTotal number of labeled frames for this shot:\n0\n"
+    )
+    return write_bytes(path, text.encode())
 
 
 def texture(size: tuple[int, int], seed: int, cells: int = 8) -> UInt8:
@@ -104,12 +141,16 @@ def write_voc(root: Path, names: Sequence[str]) -> DataManifest:
     )  # fmt: skip
 
 
-def vid_xml(boxes: Iterable[Box], size: tuple[int, int] = SIZE) -> str:
+def vid_xml(
+    boxes: Sequence[Box], size: tuple[int, int] = SIZE, occluded: Sequence[int] = (), generated: Sequence[int] = ()
+) -> str:
     """An ImageNet-VID annotation of boxes x0, y0, x1, y1 with exclusive ends (the file's are inclusive)."""
+    marks = zip(occluded or [0] * len(boxes), generated or [0] * len(boxes), strict=True)
     objects = "".join(
-        f"<object><trackid>0</trackid><name>n02084071</name><bndbox><xmax>{x1 - 1}</xmax><xmin>{x0}</xmin>"
-        f"<ymax>{y1 - 1}</ymax><ymin>{y0}</ymin></bndbox><occluded>0</occluded></object>"
-        for x0, y0, x1, y1 in boxes
+        f"<object><trackid>{number}</trackid><name>n02084071</name><bndbox><xmax>{x1 - 1}</xmax><xmin>{x0}</xmin>"
+        f"<ymax>{y1 - 1}</ymax><ymin>{y0}</ymin></bndbox><occluded>{hidden}</occluded>"
+        f"<generated>{made}</generated></object>"
+        for number, ((x0, y0, x1, y1), (hidden, made)) in enumerate(zip(boxes, marks, strict=True))
     )
     return f"<annotation><size><width>{size[1]}</width><height>{size[0]}</height></size>{objects}</annotation>"
 

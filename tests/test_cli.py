@@ -170,7 +170,7 @@ def test_unknown_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_paper_profile_is_valid_and_names_the_missing_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = fails(capsys, tmp_path, "run", "paper", "--data", tmp_path, "--plain", "--out", tmp_path / "out")
-    assert "voc2012-sbd" in line and "train_aug.txt" in line and "--data" in line
+    assert "voc2012-sbd" in line and "VOC2012/ImageSets/Segmentation/train.txt" in line and "--data" in line
     line = fails(capsys, tmp_path, "run", "paper", "--plain", "--out", tmp_path / "out")
     assert "voc2012-sbd" in line and "--data" in line
 

@@ -1,0 +1,87 @@
+"""The boxes of one frame, and the annotation files they come from: ImageNet-VID's XML, YouTube-Objects' .mat."""
+
+from __future__ import annotations
+
+import io
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+@dataclass(frozen=True)
+class FrameBoxes:
+    """`boxes` (N, 4) int32 x0, y0, x1, y1 in pixels, x1 and y1 exclusive; `occluded` and `generated` (N,) bool, as
+    ImageNet-VID marks boxes: partly hidden, and interpolated between frames instead of drawn by hand."""
+
+    boxes: npt.NDArray[np.int32]
+    occluded: npt.NDArray[np.bool_]
+    generated: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+def frame_boxes(
+    boxes: Sequence[Sequence[int]], occluded: Sequence[bool] | None = None, generated: Sequence[bool] | None = None
+) -> FrameBoxes:
+    """Boxes as plain numbers -> arrays; unmarked where nothing is said. Raises OverflowError."""
+    flags = [np.array([False] * len(boxes) if marks is None else marks, bool) for marks in (occluded, generated)]
+    return FrameBoxes(np.array(boxes, np.int32).reshape(-1, 4), *flags)
+
+
+def parse_vid_xml(text: str) -> FrameBoxes:
+    """Boxes of an ImageNet-VID annotation, whose corners are inclusive pixel coordinates.
+
+    Raises ValueError, OverflowError, ElementTree.ParseError.
+    """
+    root = ElementTree.fromstring(text)
+    if root.tag != "annotation":
+        raise ValueError(f"<{root.tag}> at the top, expected <annotation>")
+    objects = root.findall("object")
+    return frame_boxes(
+        [_corners(one) for one in objects],
+        [_flag(one, "occluded") for one in objects],
+        [_flag(one, "generated") for one in objects],
+    )
+
+
+def _corners(one: ElementTree.Element) -> tuple[int, int, int, int]:
+    box = one.find("bndbox")
+    texts = {name: None if box is None else box.findtext(name) for name in CORNERS}
+    if missing := sorted(name for name, text in texts.items() if text is None):
+        raise ValueError(f"object without {', '.join(missing)}")
+    x0, y0, x1, y1 = (int(float(texts[name] or "")) for name in CORNERS)
+    return x0, y0, x1 + 1, y1 + 1
+
+
+def _flag(one: ElementTree.Element, name: str) -> bool:
+    return int(one.findtext(name) or 0) != 0
+
+
+def parse_youtube_objects(data: bytes) -> FrameBoxes:
+    """Boxes of a YouTube-Objects v1.0 annotation: MATLAB's `coor`, a cell a box of x0, y0, x1, y1 (some files have the
+    corners swapped). Raises ValueError."""
+    cells = np.atleast_1d(read_mat(data, "coor").squeeze())
+    boxes = [np.asarray(cell, np.float64).ravel() for cell in (cells if cells.dtype == object else [cells])]
+    if any(box.size != 4 or not np.isfinite(box).all() for box in boxes):
+        raise ValueError("'coor' holds no x0, y0, x1, y1")
+    whole = [np.rint(box).astype(int) for box in boxes]
+    return frame_boxes([(min(x0, x1), min(y0, y1), max(x0, x1) + 1, max(y0, y1) + 1) for x0, y0, x1, y1 in whole])
+
+
+def read_mat(data: bytes, name: str) -> npt.NDArray[Any]:
+    """A variable of a MATLAB file. Raises ValueError for what isn't one."""
+    from scipy.io import loadmat  # only few data sets need it
+
+    try:
+        return np.asarray(loadmat(io.BytesIO(data))[name])
+    except KeyError:
+        raise ValueError(f"no variable {name!r} in it") from None
+    except Exception as error:  # the reader has no errors of its own: a damaged file raises whatever comes
+        raise ValueError(f"not a whole MATLAB file ({type(error).__name__})") from None

@@ -1,0 +1,98 @@
+"""Mask files of every format that data sets use, as raw values or as labels."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from fusionseg.models.losses import VOID
+from fusionseg.pipeline.boxes import read_mat
+
+UInt8 = npt.NDArray[np.uint8]
+Raw = npt.NDArray[Any]  # bool or any integers
+# JPEG rings around edges, so a mask stored as one is cut in the middle (YouTube-Objects' masks are).
+_JPEG_CUT = 128
+_BYTE = 256
+
+
+def decode_mask(path: Path) -> Raw:
+    """Mask file -> (H, W) raw values: palette indices, grey levels of 8 or 16 bits, the largest channel of colours;
+    bool of files of 1 bit and of JPEG, which hold nothing but object and background.
+
+    Raises OSError, ValueError, SyntaxError.
+    """
+    if path.suffix.lower() == ".mat":
+        return decode_sbd(path.read_bytes())
+    with Image.open(path) as image:
+        raw = _values(image)
+        lossy = image.format == "JPEG"
+    raw = raw.max(2) if raw.ndim == 3 else raw
+    return raw >= _JPEG_CUT if lossy else raw
+
+
+def _values(image: Image.Image) -> Raw:
+    """(H, W), or (H, W, 3) of colours."""
+    plain = image.mode in ("1", "L", "P", "I", "I;16", "I;16B")
+    return np.asarray(image if plain else image.convert("RGB"))
+
+
+def decode_sbd(data: bytes) -> UInt8:
+    """A file of the Semantic Boundaries Dataset -> (H, W) uint8 of classes. Raises ValueError."""
+    try:
+        classes = read_mat(data, "GTcls")["Segmentation"][0, 0]
+    except (IndexError, ValueError) as error:
+        raise ValueError(f"no GTcls.Segmentation: {error}") from None
+    if classes.ndim != 2 or classes.dtype != np.uint8:
+        raise ValueError(f"GTcls.Segmentation is {classes.dtype} {classes.shape}, expected uint8 (H, W)")
+    return np.asarray(classes, np.uint8)
+
+
+def mask_label(raw: Raw, void: int | None) -> UInt8:
+    """Raw mask values (H, W) -> 0 background, 1 object, 255 where the value is `void`; bool has no void."""
+    label = (raw > 0).astype(np.uint8)
+    if void is not None and raw.dtype != np.bool_:
+        label[raw == void] = VOID
+    return label
+
+
+def region_label(path: Path, regions: Path) -> UInt8:
+    """A mask of numbered regions (FBMS) -> (H, W) uint8: 0 the first region of the definition, 1 the others, 255 what
+    it doesn't list. Raises OSError, ValueError, SyntaxError."""
+    background, *objects = read_regions(regions)
+    with Image.open(path) as image:
+        raw = _values(image).astype(np.int64)
+    codes = raw @ [_BYTE**2, _BYTE, 1] if raw.ndim == 3 else raw
+    label = np.full(codes.shape, VOID, np.uint8)
+    label[codes == background] = 0
+    label[np.isin(codes, objects)] = 1
+    return label
+
+
+def read_regions(path: Path) -> tuple[int, ...]:
+    """The values that the regions of a video have in its masks, from the definition file that comes with them: grey
+    levels, or red * 256^2 + green * 256 + blue. Raises OSError, ValueError.
+
+    The format is read as FBMS's own evaluation code does (MoSegEval of Ochs, Malik and Brox, PAMI 2013): after
+    "Total number of regions" that number, then after each "Scale of region" its value. Their first region is the
+    background. The .pgm beside a .ppm of the same name is a weight of each pixel for their measure, no mask.
+    """
+    return _read_regions(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(64)
+def _read_regions(path: Path, changed: int) -> tuple[int, ...]:
+    lines = [line.strip() for line in path.read_text(encoding="latin-1").splitlines()]
+    after = lambda title: [lines[n + 1 : n + 2] for n, line in enumerate(lines) if line.lower().startswith(title)]  # noqa: E731
+    try:
+        ((count,), *_) = after("total number of regions")
+        values = tuple(int(value) for (value,) in after("scale of region"))
+    except ValueError:
+        raise ValueError(f"{path}: not a definition of regions") from None
+    if not values or len(values) != int(count):
+        raise ValueError(f"{path}: {len(values)} regions are defined, {count} announced")
+    return values
