@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionseg.pipeline.files import write_atomically
-from fusionseg.pipeline.images import bad_file, image_header, mat_header, size_text
+from fusionseg.pipeline.images import bad_file, frame_size_text, image_header, mat_header, size_text
 from fusionseg.pipeline.instances import instances_size
 from fusionseg.pipeline.manifest import Item
 
@@ -105,12 +105,7 @@ class Ledger:
 def _same_size(item: Item, sizes: list[list[int]]) -> None:
     for index, size in enumerate(sizes):
         if size != sizes[0]:
-            raise bad_file(
-                item,
-                index,
-                item.frames[index],
-                f"frame is {size[0]}x{size[1]}, the video's first {sizes[0][0]}x{sizes[0][1]}; expected one size",
-            )
+            raise bad_file(item, index, item.frames[index], frame_size_text(tuple(size), tuple(sizes[0])))
 
 
 def _how_read(item: Item, kind: str) -> str:

@@ -15,7 +15,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 import fusionseg.data_manifests
-from fusionseg.pipeline.errors import BadFile, UserError
+from fusionseg.pipeline.errors import MISSING, UNCLEAR, UNREADABLE, BadFile, UserError
 from fusionseg.pipeline.folder import OwnVideo, own_videos
 from fusionseg.pipeline.instances import is_instances, read_instances
 from fusionseg.pipeline.layout import FRAME, Folders, Matches, check_pattern, filled, natural
@@ -413,16 +413,16 @@ class _Finder:
         try:
             return {path.stem: path for path in extract(video.file)}
         except UserError as error:
-            self._report(str(error.args[0]), video.name)
+            self._report(str(error.args[0]), video.name, UNREADABLE)
             return {}
 
     def _own_masks(self, pattern: str, frames: Mapping[str, Path], video: str) -> list[tuple[Path, ...]]:
         """Masks of each frame; a mask without a frame is a mistake in its name."""
         (matches,) = self.folders.matches(pattern, video, self.split)
         if frames and (alien := sorted(set(matches.names) - set(frames), key=natural)):
-            path, more = matches.paths(alien[0])[0], f" (and {len(alien) - 1} more)" if len(alien) > 1 else ""
+            more = f" (and {len(alien) - 1} more)" if len(alien) > 1 else ""
             expected = f"no frame of {video} has its name{more}; they are called {next(iter(frames))} and so on"
-            self._report(f"{path}: {expected}", video)
+            self._report(f"{matches.folder / matches.of(alien[0])[0]}: {expected}", video, UNCLEAR)
         return self._find(_Wanted("mask", (pattern,), sparse=True), frames, video, video)
 
     def _item(self, name: str, frames: tuple[Path, ...], all_frames: tuple[Path, ...] = ()) -> Item:
@@ -511,16 +511,16 @@ class _Finder:
     def _single(self, matches: Matches, key: str, owner: str) -> Path:
         first, *more = sorted(matches.of(key))
         if more:
-            self._report(f"{matches.folder / first} and {more[0]}: two files for one frame; remove one", owner)
+            self._report(f"{matches.folder / first} and {more[0]}: two files for one frame; remove one", owner, UNCLEAR)
         return matches.folder / first
 
     def _place(self, pattern: str, video: str, key: str) -> Path:
         place = filled(pattern, video, self.split).replace("{object}", "*")
         return self.folders.root / place.replace("{frame}", key).replace("{number}", key)
 
-    def _report(self, message: str, owner: str) -> None:
+    def _report(self, message: str, owner: str, kind: str = MISSING) -> None:
         """Raise, or note, what is wrong with a video or still."""
-        error = BadFile(message, dataset=self.manifest.name, name=owner)
+        error = BadFile(message, dataset=self.manifest.name, name=owner, kind=kind)
         if self.problems is None:
             raise error
         self.problems.append(error)
