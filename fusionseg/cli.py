@@ -12,17 +12,19 @@ from pathlib import Path
 
 from fusionseg.pipeline.errors import UserError
 
+EXIT_PROBLEMS = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; its exit code: 0, 2 for bad input (one line says what and how to mend it), 130 for Ctrl-C."""
+    """Run a command; its exit code: 0, 1 where `data check` found problems, 2 for bad input (one line says what and how
+    to mend it), 130 for Ctrl-C."""
     parsed = make_parser().parse_args(arguments)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` is as orderly as Ctrl-C
     try:
-        parsed.command(parsed)
+        return parsed.command(parsed) or 0
     except UserError as error:
         print(f"fusionseg: error: {error.args[0]}", file=sys.stderr)
         return EXIT_BAD_INPUT
@@ -88,7 +90,31 @@ def make_parser() -> argparse.ArgumentParser:
     export.add_argument("--format", default="flo", choices=("flo", "kitti", "npz", "hdf5"), help="of --flow [flo]")
     export.add_argument("--method", default="joint", help="appearance, motion, average, joint or a baseline [joint]")
     add_out(export)
+
+    title = "check a data set, or convert it"
+    example = "example: fusionseg data check davis2016 --data ../davis"
+    data = commands.add_parser("data", help=title, description=title, epilog=example)
+    add_data_commands(data.add_subparsers(title="commands", required=True, metavar="COMMAND"))
     return parser
+
+
+def add_data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The commands below `data`."""
+    check = add(
+        commands, "check", "whether all files of a data set are there and can be read; exit code 1 if not",
+        "fusionseg data check davis2016-small --data ../data --deep", check_data,
+    )  # fmt: skip
+    add_data_set(check)
+    check.add_argument("--deep", action="store_true", help="decode everything, not only headers")
+    check.add_argument("--csv", type=Path, metavar="FILE", help="write all problems there")
+    add_out(check)
+
+
+def add_data_set(parser: argparse.ArgumentParser) -> None:
+    """What the commands below `data` share."""
+    parser.add_argument("manifest", help="name of a manifest that comes with the package, or path of a YAML file")
+    parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="folder of the data set")
+    parser.add_argument("--split", help="only this split")
 
 
 def add(
@@ -96,7 +122,7 @@ def add(
     name: str,
     title: str,
     example: str,
-    command: Callable[[argparse.Namespace], None],
+    command: Callable[[argparse.Namespace], int | None],
 ) -> argparse.ArgumentParser:
     """A command with its help and an example."""
     parser = commands.add_parser(name, help=title, description=title, epilog=f"example: {example}")
@@ -196,6 +222,15 @@ def export_run(parsed: argparse.Namespace) -> None:
         return
     count = export_masks(parsed.out, parsed.run, parsed.method, parsed.masks)
     say(f"{count} masks written to {parsed.masks}")
+
+
+def check_data(parsed: argparse.Namespace) -> int:
+    from fusionseg.pipeline.data_check import run_check
+
+    problems = run_check(
+        parsed.manifest, parsed.data, parsed.split, out=parsed.out, deep=parsed.deep, csv=parsed.csv, say=say
+    )
+    return EXIT_PROBLEMS if problems else 0
 
 
 if __name__ == "__main__":

@@ -9,13 +9,17 @@ class UserError(Exception):
     """Something the user can put right. The command line prints it as one line and exits with code 2."""
 
 
+# What is wrong with a file of a data set; "unclear": which of several it is, or what it belongs to.
+MISSING, UNCLEAR, UNREADABLE, WRONG_SIZE = "missing", "unclear", "unreadable", "wrong size"
+
+
 class BadFile(UserError):
     """A file of a data set that can't be used; with `on_bad_file = "quarantine"` the video or still image `name` of
     `dataset` is left out instead of stopping the run."""
 
-    def __init__(self, message: str, *, dataset: str, name: str) -> None:
+    def __init__(self, message: str, *, dataset: str, name: str, kind: str = UNREADABLE) -> None:
         super().__init__(message)
-        self.dataset, self.name = dataset, name
+        self.dataset, self.name, self.kind = dataset, name, kind
 
 
 class DamagedArtifact(UserError):

@@ -1,4 +1,4 @@
-"""Writing files whole: to a temporary name in the same folder, flushed, then renamed."""
+"""Writing files and folders whole: to a temporary name in the same folder, flushed, then renamed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import glob
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,38 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path`; on success its files are flushed and it takes its place, on any error it is
+    removed. Where another process was faster, its folder stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_orphans(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in (found for found in temporary.rglob("*") if found.is_file() and not found.is_symlink()):
+            with file.open("rb+") as opened:
+                os.fsync(opened.fileno())
+        try:
+            temporary.rename(path)
+        except OSError:
+            if not path.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def _remove_orphans(path: Path) -> None:
     """Remove what killed processes left of earlier attempts at `path`."""
     for orphan in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         owner = orphan.name.rsplit(".", 2)[1]
         if owner.isdecimal() and not _alive(int(owner)):
-            orphan.unlink(missing_ok=True)
+            if orphan.is_dir():
+                shutil.rmtree(orphan, ignore_errors=True)
+            else:
+                orphan.unlink(missing_ok=True)
 
 
 def _alive(process: int) -> bool:

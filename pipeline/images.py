@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from fusionseg.pipeline.boxes import FrameBoxes, frame_boxes, parse_vid_xml, parse_youtube_objects
-from fusionseg.pipeline.errors import BadFile
+from fusionseg.pipeline.errors import UNREADABLE, BadFile
 from fusionseg.pipeline.instances import instances_mask
 from fusionseg.pipeline.manifest import Item, MaskFiles
 from fusionseg.pipeline.mask_files import decode_mask, decode_sbd, mask_label, region_label
@@ -140,6 +140,11 @@ def size_text(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
     )
 
 
+def frame_size_text(found: tuple[int, ...], first: tuple[int, ...]) -> str:
+    """The words for a frame of another size than the video's first; both (width, height)."""
+    return f"frame is {found[0]}x{found[1]}, the video's first {first[0]}x{first[1]}; expected one size"
+
+
 def read_boxes(item: Item, index: int) -> FrameBoxes:
     """Boxes of frame `index`; none where it shows no object or isn't annotated. Raises BadFile."""
     assert item.boxes is not None
@@ -196,6 +201,7 @@ def write_mask(path: Path, mask: npt.NDArray[np.bool_]) -> None:
     image.save(path)
 
 
-def bad_file(item: Item, index: int, path: Path, what: str) -> BadFile:
+def bad_file(item: Item, index: int, path: Path, what: str, kind: str = UNREADABLE) -> BadFile:
     """A BadFile for frame `index` of `item`, with its one line of text."""
-    return BadFile(f"{path}: {what} [{item.dataset}, {item.name}]", dataset=item.dataset, name=item.name_of(index))
+    text = f"{path}: {what} [{item.dataset}, {item.name}]"
+    return BadFile(text, dataset=item.dataset, name=item.name_of(index), kind=kind)

@@ -19,7 +19,6 @@ from fusionseg.models.losses import VOID
 from fusionseg.models.weights import WeightsError, read_weights
 from fusionseg.pipeline.artifact import Artifact
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
-from fusionseg.pipeline.files import write_atomically
 from fusionseg.pipeline.flow_files import VIDEO_SUFFIXES, Metadata, write_flow, write_flow_video
 from fusionseg.pipeline.flow_images import colour
 from fusionseg.pipeline.images import write_mask
@@ -28,6 +27,7 @@ from fusionseg.pipeline.recorded import open_recorded, records_by_unit, scored_i
 from fusionseg.pipeline.runner import known_stage
 from fusionseg.pipeline.samples import evenly
 from fusionseg.pipeline.store import WEIGHTS_SUFFIX, list_artifacts, read_run
+from fusionseg.pipeline.tables import aligned, write_table
 
 Array = npt.NDArray[Any]
 
@@ -60,14 +60,6 @@ def print_artifacts(root: Path, stage: str | None = None, verify: bool = False, 
         raise UserError(f"{len(damaged)} of {len(table)} artifacts can't be used; see above")
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV, whole or not at all. Raises UserError."""
-    try:
-        write_atomically(path, table.to_csv(index=False).encode())
-    except OSError as error:
-        raise UserError(f"{path}: can't be written ({error.strerror})") from None
-
-
 def artifact_lines(table: pd.DataFrame) -> list[str]:
     """The table for the terminal."""
     rows = [
@@ -88,17 +80,6 @@ def _text(value: Any) -> str:
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return "-"
     return f"{value:.0f}" if isinstance(value, float) else str(value)
-
-
-def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
-    """Rows of cells as lines with aligned columns.
-
-    >>> aligned([["a", "n"], ["bear", "10"]], right=[1])
-    ['a      n', 'bear  10']
-    """
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    fit = lambda cell, n: cell.rjust(widths[n]) if n in right else cell.ljust(widths[n])  # noqa: E731
-    return ["  ".join(fit(cell, n) for n, cell in enumerate(row)).rstrip() for row in rows]
 
 
 def human_size(size: float) -> str:
@@ -248,7 +229,7 @@ def export_masks(root: Path, run_name: str, method: str, folder: Path) -> int:
     records = records_by_unit(run, "prediction")
     if not records:
         raise UserError(f"run {run_name!r} has no predictions yet; run the same command again to finish it")
-    items, names = scored_items(run)[0], scored_names(run)
+    items, names = scored_items(root, run)[0], scored_names(run)
     count, known, lacking = 0, dict[str, None](), []
     for unit, record in records.items():
         name = names.get(unit, record.video)

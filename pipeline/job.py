@@ -6,7 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -44,17 +44,40 @@ class Context:
     say: Callable[[str], None] = print
 
     def progress(self, title: str, total: int, unit: str, done: int = 0) -> tqdm[Any]:
-        """A progress bar on a terminal, a line now and then elsewhere."""
-        options: dict[str, Any] = {
-            "total": total,
-            "initial": done,
-            "desc": f"  {title}",
-            "unit": unit,
-            "leave": False,
-        }
-        if sys.stderr.isatty():
-            return tqdm(**options, dynamic_ncols=True)
-        return _LogLines(**options, mininterval=_LOG_SECONDS, maxinterval=_LOG_SECONDS, ascii=True, ncols=0)
+        """See `progress_bar`."""
+        return progress_bar(title, total, unit, done)
+
+
+def progress_bar(title: str, total: int, unit: str, done: int = 0) -> tqdm[Any]:
+    """A progress bar on a terminal, a line now and then elsewhere."""
+    options: dict[str, Any] = {
+        "total": total,
+        "initial": done,
+        "desc": f"  {title}",
+        "unit": unit,
+        "leave": False,
+    }
+    if sys.stderr.isatty():
+        return tqdm(**options, dynamic_ncols=True)
+    return _LogLines(**options, mininterval=_LOG_SECONDS, maxinterval=_LOG_SECONDS, ascii=True, ncols=0)
+
+
+@contextmanager
+def shown(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A function of (done, total) that shows progress; nothing is shown before its first call."""
+    bars: list[tqdm[Any]] = []
+
+    def show(done: int, total: int) -> None:
+        if not bars:
+            bars.append(progress_bar(title, total, unit))
+        bars[0].total = total
+        bars[0].update(done - bars[0].n)
+
+    try:
+        yield show
+    finally:
+        for bar in bars:
+            bar.close()
 
 
 class _LogLines(tqdm):

@@ -14,12 +14,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import write_atomically
-from fusionseg.pipeline.images import bad_file, image_header, mat_header, size_text
+from fusionseg.pipeline.images import bad_file, frame_size_text, image_header, mat_header, size_text
 from fusionseg.pipeline.instances import instances_size
 from fusionseg.pipeline.manifest import Item
 
+LEDGER = "digests.json"  # below the store's root
 # A file changed this recently may change again within one tick of its time stamp: don't remember it yet (git's
 # "racily clean" rule).
 _RACY_SECONDS = 2.0
@@ -54,16 +54,16 @@ class Ledger:
         return _digest([kind.encode(), _how_read(item, kind).encode(), entry["digest"].encode()])
 
     def file_digest(self, path: Path) -> str:
-        """Digest of one file that a setting names, e.g. weights of an optical flow method. Raises UserError."""
-        try:
-            stat = path.stat()
-            name = f"{path}:{stat.st_size}:{stat.st_mtime_ns}"
-            if name not in self._known:
-                self._known[name] = {"digest": _file_digest(path)}
-                self._changed = True
-        except OSError as error:
-            raise UserError(f"{path}: can't be read ({error.strerror}); a setting names it") from None
-        return str(self._known[name]["digest"])
+        """Digest of the bytes of one file of any size, which isn't looked into (a video, weights). Raises OSError."""
+        stat = path.stat()
+        name = f"file/{_digest([f'{path}:{stat.st_size}:{stat.st_mtime_ns}'.encode()])}"
+        if name in self._known:
+            return str(self._known[name]["digest"])
+        found = _file_digest(path)
+        if time.time() - stat.st_mtime >= _RACY_SECONDS:
+            self._known[name] = {"digest": found}
+            self._changed = True
+        return found
 
     def save(self) -> None:
         """Write what was learnt."""
@@ -104,12 +104,7 @@ class Ledger:
 def _same_size(item: Item, sizes: list[list[int]]) -> None:
     for index, size in enumerate(sizes):
         if size != sizes[0]:
-            raise bad_file(
-                item,
-                index,
-                item.frames[index],
-                f"frame is {size[0]}x{size[1]}, the video's first {sizes[0][0]}x{sizes[0][1]}; expected one size",
-            )
+            raise bad_file(item, index, item.frames[index], frame_size_text(tuple(size), tuple(sizes[0])))
 
 
 def _how_read(item: Item, kind: str) -> str:

@@ -6,7 +6,7 @@ set of still images) that stages work on.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
@@ -15,7 +15,8 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 import fusionseg.data_manifests
-from fusionseg.pipeline.errors import BadFile, UserError
+from fusionseg.pipeline.errors import MISSING, UNCLEAR, UNREADABLE, BadFile, UserError
+from fusionseg.pipeline.folder import OwnVideo, own_videos
 from fusionseg.pipeline.instances import is_instances, read_instances
 from fusionseg.pipeline.layout import FRAME, Folders, Matches, check_pattern, filled, natural
 from fusionseg.pipeline.methods import BASELINES, MODELS
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from fusionseg.pipeline.flow_source import FlowSource
 
 BOXES_FROM_MASKS = "from-masks"
+Extract = Callable[[Path], tuple[Path, ...]]  # video file -> its frames as pictures; raises UserError
 
 
 def _checked(*known: str) -> AfterValidator:
@@ -65,7 +67,10 @@ class DataManifest(BaseModel):
     licence: str
     home: str = ""
     citation: str = ""
-    frames: Annotated[str, _checked("video", "frame", "split")]
+    layout: Literal["patterns", "folder"] = Field(
+        "patterns", description='"folder": pictures or video files of a user\'s own, see `folder`'
+    )
+    frames: Annotated[str, _checked("video", "frame", "split")] = ""
     masks: list[Annotated[str, _checked("video", "frame", "number", "split", "object")]] = Field(
         [], description="one pattern, or several: the first that has a file for a frame wins; a .json file is COCO's"
     )
@@ -97,8 +102,11 @@ class DataManifest(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> DataManifest:
-        patterns = [self.frames, *self.masks, *([self.boxes] if self.boxes else []), *self.others.values()]
-        for pattern in patterns:
+        if self.layout == "folder" and (self.kind == "stills" or self.frames or self.masks or self.boxes):
+            raise ValueError("layout: folder finds videos and masks itself; leave out frames, masks and boxes")
+        if self.layout == "patterns" and not self.frames:
+            raise ValueError("frames is missing; expected a pattern such as frames/{video}/{frame}.jpg")
+        for pattern in filter(None, (self.frames, *self.masks, self.boxes, *self.others.values())):
             one_a_frame = pattern != BOXES_FROM_MASKS and not (pattern in self.masks and is_instances(pattern))
             if one_a_frame and not any(place in pattern for place in FRAME):
                 raise ValueError(f"{pattern!r}: {{frame}} must stand in its last part")
@@ -275,25 +283,38 @@ def load_items(
     leave_out: Collection[str] = (),
     stride: int = 1,
     problems: list[BadFile] | None = None,
+    extract: Extract | None = None,
 ) -> list[Item]:
     """The items of one split, with all files found; `leave_out` names videos or still images to pass over, `stride`
-    takes every n-th frame of a video.
+    takes every n-th frame of a video, `extract` gives the frames of a video file (see `video_files.extractor`).
 
     Raises UserError (missing folder, unknown or empty split) and BadFile (missing file, no frames). With `problems`,
     every BadFile is added there instead and the items keep what is there: a frame without its mask or box counts as
     not annotated, a video or still without its picture is left out.
     """
-    if not root.is_dir():
+    own = manifest.layout == "folder"
+    if not (root.exists() if own else root.is_dir()):
         raise UserError(
             f"data set {manifest.name}: no folder {root}; give it with --data ROOT or --data {manifest.name}=ROOT"
         )
     folders = Folders(root)
-    left = [name for name in _split_names(manifest, split, folders) if name not in leave_out]
+    videos = {video.name: video for video in _own_videos(root)} if own else {}
+    left = [name for name in _split_names(manifest, split, folders, list(videos)) if name not in leave_out]
     if not left:
         raise UserError(f"data set {manifest.name}: nothing is left of the split {split!r} after leaving out bad files")
     finder = _Finder(manifest, split, folders, stride, problems)
-    found = [finder.stills(left)] if manifest.kind == "stills" else [finder.video(name) for name in left]
+    if own:
+        found = [finder.own(videos[name], extract) for name in left]
+    else:
+        found = [finder.stills(left)] if manifest.kind == "stills" else [finder.video(name) for name in left]
     return [item for item in found if item.frames]
+
+
+def _own_videos(root: Path) -> list[OwnVideo]:
+    try:
+        return own_videos(root)
+    except ValueError as error:
+        raise UserError(f"{root}: {error}") from None
 
 
 def split_names(manifest: DataManifest, split: str, root: Path) -> list[str]:
@@ -301,9 +322,11 @@ def split_names(manifest: DataManifest, split: str, root: Path) -> list[str]:
     return _split_names(manifest, split, Folders(root))
 
 
-def _split_names(manifest: DataManifest, split: str, folders: Folders) -> list[str]:
+def _split_names(manifest: DataManifest, split: str, folders: Folders, own: Sequence[str] = ()) -> list[str]:
     if split not in manifest.splits:
         raise UserError(f"data set {manifest.name} has no split {split!r}; it has: {', '.join(manifest.splits)}")
+    if manifest.layout == "folder":
+        return list(own)
     try:
         names = names_of(manifest.splits[split], manifest.frames, split, folders)
     except OSError as error:
@@ -365,16 +388,53 @@ class _Finder:
 
     def video(self, name: str) -> Item:
         """One video; without frames where it has none."""
-        (matches,) = self.folders.matches(self.manifest.frames, name, self.split)
-        keys = {key: matches.names[key][0] for key in sorted(matches.names, key=natural)}
+        frames = self._frames(self.manifest.frames, name)
+        paths = tuple(frames.values())
+        item = self._item(name, paths[:: self.stride], paths)
+        return self._with_truth(item, {key: path.name for key, path in frames.items()}) if frames else item
+
+    def _frames(self, pattern: str, video: str) -> dict[str, Path]:
+        """A video's frames by key, in natural order."""
+        (matches,) = self.folders.matches(pattern, video, self.split)
+        keys = sorted(matches.names, key=natural)
         if not keys:
-            where = self._place(self.manifest.frames, name, "*")
-            whose = f"video {name!r} of {self.manifest.name}"
-            self._report(f"{where}: {whose} has no frames; is --data the right folder?", name)
-        found = self._find(_Wanted("frame", (self.manifest.frames,)), keys, name, name)
-        frames = tuple(paths[0] for paths in found)
-        item = self._item(name, frames[:: self.stride], frames)
-        return self._with_truth(item, keys) if frames else item
+            whose = f"video {video!r} of {self.manifest.name}"
+            self._report(
+                f"{self._place(pattern, video, '*')}: {whose} has no frames; is --data the right folder?", video
+            )
+        found = self._find(_Wanted("frame", (pattern,)), keys, video, video)
+        return {key: paths[0] for key, paths in zip(keys, found, strict=True)}
+
+    def own(self, video: OwnVideo, extract: Extract | None) -> Item:
+        """A video of the layout `folder`; scored only where every frame has a mask."""
+        frames = self._extracted(video, extract) if video.file else self._frames(video.frames, video.name)
+        paths = tuple(frames.values())
+        item = self._item(video.name, paths[:: self.stride], paths)
+        found = self._own_masks(video.masks, frames, video.name) if video.masks else []
+        if not any(found):
+            return replace(item, protocol=None)
+        masks = tuple(MaskFiles(paths) for paths in found[:: self.stride])
+        return replace(item, masks=masks, protocol=item.protocol if all(found) else None)
+
+    def _extracted(self, video: OwnVideo, extract: Extract | None) -> dict[str, Path]:
+        """Frames of a video file by key; none where it is bad."""
+        assert video.file is not None
+        if extract is None:
+            raise UserError(f"{video.file}: a video file, whose frames have to be extracted first")
+        try:
+            return {path.stem: path for path in extract(video.file)}
+        except UserError as error:
+            self._report(str(error.args[0]), video.name, UNREADABLE)
+            return {}
+
+    def _own_masks(self, pattern: str, frames: Mapping[str, Path], video: str) -> list[tuple[Path, ...]]:
+        """Masks of each frame; a mask without a frame is a mistake in its name."""
+        (matches,) = self.folders.matches(pattern, video, self.split)
+        if frames and (alien := sorted(set(matches.names) - set(frames), key=natural)):
+            more = f" (and {len(alien) - 1} more)" if len(alien) > 1 else ""
+            expected = f"no frame of {video} has its name{more}; they are called {next(iter(frames))} and so on"
+            self._report(f"{matches.folder / matches.of(alien[0])[0]}: {expected}", video, UNCLEAR)
+        return self._find(_Wanted("mask", (pattern,), sparse=True), frames, video, video)
 
     def _item(self, name: str, frames: tuple[Path, ...], all_frames: tuple[Path, ...] = ()) -> Item:
         manifest, stills = self.manifest, self.manifest.kind == "stills"
@@ -462,16 +522,16 @@ class _Finder:
     def _single(self, matches: Matches, key: str, owner: str) -> Path:
         first, *more = sorted(matches.of(key))
         if more:
-            self._report(f"{matches.folder / first} and {more[0]}: two files for one frame; remove one", owner)
+            self._report(f"{matches.folder / first} and {more[0]}: two files for one frame; remove one", owner, UNCLEAR)
         return matches.folder / first
 
     def _place(self, pattern: str, video: str, key: str) -> Path:
         place = filled(pattern, video, self.split).replace("{object}", "*")
         return self.folders.root / place.replace("{frame}", key).replace("{number}", key)
 
-    def _report(self, message: str, owner: str) -> None:
+    def _report(self, message: str, owner: str, kind: str = MISSING) -> None:
         """Raise, or note, what is wrong with a video or still."""
-        error = BadFile(message, dataset=self.manifest.name, name=owner)
+        error = BadFile(message, dataset=self.manifest.name, name=owner, kind=kind)
         if self.problems is None:
             raise error
         self.problems.append(error)

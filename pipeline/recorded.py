@@ -8,8 +8,10 @@ from typing import Any
 
 from fusionseg.pipeline.artifact import Artifact, Record
 from fusionseg.pipeline.errors import BadFile, UserError
-from fusionseg.pipeline.manifest import DataManifest, Item, load_items, read_manifest
+from fusionseg.pipeline.ledger import LEDGER, Ledger
+from fusionseg.pipeline.manifest import DataManifest, Extract, Item, load_items, read_manifest
 from fusionseg.pipeline.store import run_records
+from fusionseg.pipeline.video_files import extractor
 
 Unit = tuple[str, str]  # data set, video
 _ANY_DATA_SET = "(default)"  # the folder of all data sets that the record names no other for
@@ -36,15 +38,16 @@ def scored_names(run: Mapping[str, Any]) -> dict[Unit, str]:
     return {(dataset, video): f"{dataset}/{video}" if several else video for dataset, video in units}
 
 
-def scored_items(run: Mapping[str, Any]) -> tuple[dict[Unit, Item], list[str]]:
-    """The scored videos whose files are still there, and in words why others are not."""
+def scored_items(root: Path, run: Mapping[str, Any]) -> tuple[dict[Unit, Item], list[str]]:
+    """The scored videos of a run of the store `root` whose files are still there, and in words why others are not."""
+    extract = extractor(Ledger(root / LEDGER))
     wanted = scored_names(run)
     found: dict[Unit, Item] = {}
     problems: list[str] = []
     for ref in run["profile"]["data"]["scored"]:
         try:
             manifest = read_manifest(ref["manifest"])
-            items = _present_items(manifest, ref["split"], _data_root(run, manifest), problems)
+            items = _present_items(manifest, ref["split"], _data_root(run, manifest), problems, extract)
         except UserError as error:
             problems.append(str(error.args[0]))
             continue
@@ -60,10 +63,10 @@ def _data_root(run: Mapping[str, Any], manifest: DataManifest) -> Path:
     return Path(root)
 
 
-def _present_items(manifest: DataManifest, split: str, root: Path, problems: list[str]) -> list[Item]:
+def _present_items(manifest: DataManifest, split: str, root: Path, problems: list[str], extract: Extract) -> list[Item]:
     """The items of a split without the videos that miss a file; those are named in `problems`, once each."""
     bad: list[BadFile] = []
-    items = load_items(manifest, split, root, problems=bad)
+    items = load_items(manifest, split, root, problems=bad, extract=extract)
     first = {error.name: str(error.args[0]) for error in reversed(bad)}
     problems += [text for _, text in reversed(first.items())]
     return [item for item in items if item.name not in first]

@@ -6,7 +6,7 @@ A view over the run's artifacts: nothing reads it, and it computes no masks.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from fusionseg.pipeline.report_tables import (
 from fusionseg.pipeline.store import read_run, run_records
 
 TEMPLATE = "report.html.j2"
+NO_SCORES = "no video has masks and a protocol and is long enough for it"
 _ROLES = {
     "stills": "train the appearance stream",
     "boxed": "boxes only: weak labels for the motion stream",
@@ -50,6 +51,12 @@ _WHOLE = {
     "labelled_frames": "frames",
     "passed_box_test": "boxes",
     "passed_both_tests": "boxes",
+}
+# By the count of `scoring` that says why a video has no scores.
+_UNSCORED = {
+    "no_truth": "Without masks, so predicted and not scored",
+    "no_protocol": "Without a protocol to score by, so predicted and not scored",
+    "unscored": "Too short for the protocol, so not scored",
 }
 _SHOWN_DIGITS = 12  # of a content digest
 
@@ -75,7 +82,7 @@ def finish(root: Path, name: str, say: Callable[[str], None]) -> Path:
 def summary(run: Mapping[str, Any], scores: Scores) -> list[str]:
     """The results as lines of text."""
     if not scores.methods:
-        return ["no scores: every video is too short for its protocol", funnel_line(run)]
+        return [f"no scores: {NO_SCORES}", funnel_line(run)]
     count = f"{len(scores.sequences)} sequences, {scores.scored_frames} frames"
     title = f"{', '.join(scored_splits(run))}: {count}, per cent"
     found = comparisons(scores)
@@ -106,6 +113,7 @@ def html(root: Path, run: Mapping[str, Any], scores: Scores) -> str:
     return environment.get_template(TEMPLATE).render(
         run=run,
         splits=scored_splits(run),
+        no_scores=NO_SCORES,
         scores=scores,
         headline=scores.overall.to_dict("records"),
         joint=JOINT,
@@ -251,13 +259,13 @@ def notes(run: Mapping[str, Any]) -> list[str]:
     alone = _names(run, "prediction", "appearance_only")
     if alone:
         found.append(f"Videos of one frame have no flow and are segmented by appearance alone: {', '.join(alone)}.")
-    unscored = _names(run, "scoring", "unscored")
-    if unscored:
-        found.append(f"Too short for the protocol, so not scored: {', '.join(unscored)}.")
+    for count, why in _UNSCORED.items():
+        if names := _names(run, "scoring", count):
+            found.append(f"{why}: {', '.join(names)}.")
     return found
 
 
-def _names(run: Mapping[str, Any], stage: str, count: str) -> Iterable[str]:
+def _names(run: Mapping[str, Any], stage: str, count: str) -> list[str]:
     names = scored_names(run)
     records = records_by_unit(run, stage)
     return [names.get(unit, unit[1]) for unit, record in records.items() if record.counts.get(count)]

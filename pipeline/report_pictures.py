@@ -56,7 +56,7 @@ class Strip:
 
 def strips(root: Path, run: Mapping[str, Any], per_frame: pd.DataFrame) -> tuple[list[Strip], list[str]]:
     """A strip a scored video, and in words what can't be shown. `per_frame`: scores, for the titles."""
-    items, problems = scored_items(run)
+    items, problems = scored_items(root, run)
     names = scored_names(run)
     scores = {(row["sequence"], row["frame"], row["method"]): row["J"] for row in per_frame.to_dict("records")}
     found = []
@@ -74,9 +74,10 @@ def strips(root: Path, run: Mapping[str, Any], per_frame: pd.DataFrame) -> tuple
 def strip(
     root: Path, run: Mapping[str, Any], item: Item, name: str, scores: Mapping[tuple[str, int, str], float]
 ) -> Strip:
-    """The strip of one video's middle frame, of those with a true mask. Raises UserError where an artifact or file
-    can't be read."""
-    index = item.annotated[len(item.annotated) // 2]
+    """The strip of one video's middle frame, of those with a true mask if there are any. Raises UserError where an
+    artifact or file can't be read."""
+    shown = item.annotated or range(len(item.frames))
+    index = shown[len(shown) // 2]
     unit: Unit = (item.dataset, item.name)
     with ExitStack() as stack:
         masks = stack.enter_context(open_recorded(root, recorded(run, unit, "prediction")))
@@ -89,8 +90,7 @@ def strip(
         for method in SHOWN:
             score = scores.get((name, index, method))
             pictures.append(method_picture(masks, method, index, small, where, score))
-        truth = read_mask_sized(item, index, (frame.shape[0], frame.shape[1])) == 1
-        pictures.append(mask_picture("truth", f"{where}: true mask", small, truth, _TRUE))
+        pictures.append(truth_picture(item, index, frame, small, where))
     return Strip(name, f"frame {index} of 0 to {len(item.frames) - 1}", tuple(pictures))
 
 
@@ -130,6 +130,14 @@ def method_picture(masks: Artifact, method: str, index: int, small: UInt8, where
     title = method if score is None else f"{method} · J {100 * score:.1f}"
     alt = f"{where}: {method} mask, {100 * mask.mean():.1f} % of the frame"
     return mask_picture(title, alt, small, mask, _PREDICTED)
+
+
+def truth_picture(item: Item, index: int, frame: UInt8, small: UInt8, where: str) -> Picture:
+    """The true mask on the frame; nothing for a video without masks."""
+    if not item.masks:
+        return Picture("truth", f"{where}: no true mask")
+    truth = read_mask_sized(item, index, (frame.shape[0], frame.shape[1])) == 1
+    return mask_picture("truth", f"{where}: true mask", small, truth, _TRUE)
 
 
 def mask_picture(title: str, alt: str, small: UInt8, mask: Mask, colour: Sequence[int]) -> Picture:

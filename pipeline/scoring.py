@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from fusionseg.pipeline.artifact import Artifact, Record
-from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.images import read_mask_sized
 from fusionseg.pipeline.job import Context, Job, in_order
 from fusionseg.pipeline.manifest import Item, MaskFiles
@@ -20,7 +19,8 @@ def compute(job: Job, context: Context) -> Record:
     """Write the table `per_frame`: method, sequence, frame, J, F (both 0..1), for the models and baselines of
     `prediction` and the published masks of other methods that the manifest names.
 
-    A video too short for its protocol has no scored frame, and its count `unscored` says so.
+    A video that isn't scored has no rows, and a count says why: `no_truth` (no masks), `no_protocol` (none to score it
+    by), `unscored` (too short for its protocol, or no mask on a frame that it scores).
     """
     item = job.item
     frames = protocol_frames(item)
@@ -33,20 +33,15 @@ def compute(job: Job, context: Context) -> Record:
         writer.table("per_frame", table)
         writer.counts |= {"frames": len(item.frames), "scored_frames": len(frames)}
         if not frames:
-            writer.counts["unscored"] = 1
+            writer.counts["no_truth" if not item.masks else "no_protocol" if not item.protocol else "unscored"] = 1
     return record_of(job, context)
 
 
 def protocol_frames(item: Item) -> list[int]:
     """Indices of the frames that the data set's protocol scores and that have a true mask; none where the video is too
-    short.
-
-    Raises UserError if the manifest names no protocol or no masks.
-    """
-    if item.protocol is None or not item.masks:
-        raise UserError(
-            f"data set {item.dataset} is scored, but its manifest names no {'masks' if item.protocol else 'protocol'}"
-        )
+    short, or there is no protocol."""
+    if item.protocol is None:
+        return []
     try:
         counted = scored_frames(PROTOCOLS[item.protocol], len(item.frames))
     except ValueError:

@@ -16,12 +16,13 @@ from fusionseg.pipeline.flow_pairs import with_partners
 from fusionseg.pipeline.flow_source import find_flow
 from fusionseg.pipeline.graph import STAGES, Stage, required, stages_for
 from fusionseg.pipeline.images import read_boxes
-from fusionseg.pipeline.job import Context, Job, resolve_device
-from fusionseg.pipeline.ledger import Ledger
+from fusionseg.pipeline.job import Context, Job, resolve_device, shown
+from fusionseg.pipeline.ledger import LEDGER, Ledger
 from fusionseg.pipeline.manifest import Item, load_items, read_manifest
 from fusionseg.pipeline.profile import OUTSIDE, DataRef, Profile, Render, read_profile
 from fusionseg.pipeline.rendering import RENDER_VERSION, RenderSettings, render
 from fusionseg.pipeline.store import find, read_run, run_path
+from fusionseg.pipeline.video_files import extractor
 from fusionseg.pipeline.weights import given_record
 
 Unit = tuple[str, str]  # data set, video
@@ -54,7 +55,7 @@ class Session:
         self.given = given_weights(self.profile)
         store = self.profile.flow_images.store
         self.by_name, self.stages = stages_for(store), required(frozenset(self.given), store)
-        self.ledger = Ledger(self.context.root / "digests.json")
+        self.ledger = Ledger(self.context.root / LEDGER)
         self.roots = data_roots(self.profile, request, self.context)
         self.items = self._load_items()
         self.records: dict[str, dict[Unit, Record]] = {name: {_unit(r): r} for name, r in self.given.items()}
@@ -83,17 +84,16 @@ class Session:
             raise UserError(
                 f"data.boxed: {ref.manifest} has no boxes, and the weak labels need them; name `boxes` in the manifest"
             )
-        if role != "boxed" and not manifest.masks:
-            raise UserError(f"data.{role}: {ref.manifest} has no masks; expected a data set with masks")
-        if role == "scored" and manifest.protocol is None:
-            raise UserError(f"data.scored: {ref.manifest} names no protocol; add `protocol: davis2016` to the manifest")
         root = self.roots.get(manifest.name) or self.roots.get("")
         if root is None:
             raise UserError(
                 f"no folder for the data set {manifest.name}; give it with --data ROOT or --data {manifest.name}=ROOT"
             )
         out = [name.partition("/")[2] for name in self.request.leave_out if name.partition("/")[0] == manifest.name]
-        items = load_items(manifest, ref.split, root, out, ref.stride)
+        items = load_items(manifest, ref.split, root, out, ref.stride, extract=self._extract)
+        if role in ("stills", "fusion", "validation") and (without := [item.name for item in items if not item.masks]):
+            which = f" ({', '.join(without)})" if len(without) < len(items) else ""
+            raise UserError(f"data.{role}: {ref.manifest} has no masks{which}; expected a data set with masks")
         if role == "stills":
             return items
         return [self._paired(item) for item in items if in_shard(item, self.request.shard)]
@@ -107,6 +107,11 @@ class Session:
         names = [path.stem for path in item.all_frames]
         folder = settings.folder.expanduser()
         return replace(item, flow=find_flow(folder, item.name, names, settings.gap, settings.direction))
+
+    def _extract(self, path: Path) -> tuple[Path, ...]:
+        """The frames of a video file, extracted now if they aren't in the store."""
+        with shown(f"frames of {path.name}", "frame") as show:
+            return extractor(self.ledger, show)(path)
 
     def jobs(self, stage: Stage) -> list[Job]:
         """What `stage` has to do, in order; its inputs must have records. Raises BadFile."""
@@ -156,10 +161,16 @@ class Session:
         paths = {name: section.pop(name) for section in settings.values() for name in OUTSIDE if name in section}
         files = {name: Path(path).expanduser() for name, path in paths.items() if path and name != "weights"}
         sources += tuple(
-            ("settings", name, "file", self.ledger.file_digest(path)) for name, path in files.items() if not path.is_dir()
+            ("settings", name, "file", self._file_digest(name, path)) for name, path in files.items() if name != "folder"
         )
         suffix = ".h5" if stage.unit == "video" else ".safetensors"
         return Job(stage.name, stage.version, dataset, video, suffix, settings, items, sources, tuple(inputs), files)
+
+    def _file_digest(self, setting: str, path: Path) -> str:
+        try:
+            return self.ledger.file_digest(path)
+        except OSError as error:
+            raise UserError(f"{setting} = {path}: can't be read ({error.strerror})") from None
 
     def _whole(self, item: Item) -> Item:
         """The unrestricted item: masks are compared with their frames in size, whatever the stage may see."""
@@ -369,7 +380,7 @@ def data_roots(profile: Profile, request: Request, context: Context) -> dict[str
             raise UserError(
                 f"--data {name}=...: the profile uses no data set {name!r}; it uses: {', '.join(sorted(known))}"
             )
-    if not roots and profile.render is not None:
+    if "" not in roots and known - roots.keys() and profile.render is not None:
         roots[""] = rendered(profile.render, context)
     return roots
 
@@ -380,13 +391,8 @@ def rendered(settings: Render, context: Context) -> Path:
     root = context.root / "rendered" / json_digest([RENDER_VERSION, values])[:12]
     if not root.exists():
         context.say("rendering the built-in data (once)")
-        with context.progress("rendering", 0, "picture") as bar:
-
-            def progress(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
-            render(root, RenderSettings(**values), progress)
+        with shown("rendering", "picture") as show:
+            render(root, RenderSettings(**values), show)
     return root
 
 
@@ -411,10 +417,12 @@ def check_boxes(items: list[Item], ref: DataRef) -> None:
 
 
 def notes(records: list[Record]) -> list[str]:
-    """What a user must be told of results: videos without flow, videos too short to be scored, frames without boxes."""
+    """What a user must be told of results: videos without flow, videos that aren't scored, frames without boxes."""
     texts = {
         "appearance_only": "no flow (one frame): segmented by appearance alone",
         "unscored": "too short for its protocol: nothing scored",
+        "no_truth": "no masks: predicted, not scored",
+        "no_protocol": "no protocol to score it by: predicted, not scored",
         "frames_without_boxes": "frames without boxes, skipped",
         "filled_flow": "frames without imported flow: the other way's flow, negated",
         "not_stabilised": "frames whose camera motion can't be told: flow kept as it is",

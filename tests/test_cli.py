@@ -175,13 +175,39 @@ def test_paper_profile_is_valid_and_names_the_missing_data(tmp_path: Path, capsy
     assert "voc2012-sbd" in line and "--data" in line
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["run"], ["artifacts"], ["show"], ["export"]])
+@pytest.mark.parametrize(
+    "command",
+    [[], ["demo"], ["run"], ["artifacts"], ["show"], ["export"], ["data"], ["data", "check"], ["data", "convert"]],
+)
 def test_help_with_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_info:
         main([*command, "--help"])
     assert exit_info.value.code == 0
     text = capsys.readouterr().out
-    assert not command or f"example: fusionseg {command[0]}" in text
+    assert not command or f"example: fusionseg {' '.join(command)}" in text
+
+
+def test_data_check_exit_codes(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["data", "check", "demo-davis", "--data", str(data), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    assert "demo-davis: all well" in capsys.readouterr().out
+    mask = sorted(data.rglob("Annotations/480p/test-*/00003.png"))[0]
+    mask.unlink()
+    csv = tmp_path / "problems.csv"
+    assert main([*arguments, "--split", "test", "--deep", "--csv", str(csv)]) == 1
+    text = capsys.readouterr()
+    assert f"missing: {mask}" in text.out and "Traceback" not in text.err and str(mask) in csv.read_text()
+    assert main([*arguments, "--split", "fusion"]) == 0
+
+
+def test_data_check_of_what_is_not_there(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check = ["data", "check", "demo-davis", "--out", tmp_path / "out", "--data"]
+    assert "nowhere" in fails(capsys, tmp_path, *check, tmp_path / "nowhere")
+    assert "it has: fusion, validation, test" in fails(capsys, tmp_path, *check, data, "--split", "train")
+    assert "no data manifest 'own'" in fails(capsys, tmp_path, "data", "check", "own", "--data", data)
+    with pytest.raises(SystemExit) as exit_info:
+        main(["data", "check", "demo-davis"])
+    assert exit_info.value.code == 2
 
 
 def test_plain_run_never_imports_prefect(tmp_path: Path, data: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fusionseg.pipeline.files import atomic_path, write_atomically, write_json
+from fusionseg.pipeline.files import atomic_folder, atomic_path, write_atomically, write_json
 
 
 def test_writes_below_folders_that_are_made(tmp_path: Path) -> None:
@@ -43,3 +43,26 @@ def test_what_cannot_be_json_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_json(tmp_path / "run.json", {"path": tmp_path})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_appears_whole(tmp_path: Path) -> None:
+    path = tmp_path / "frames" / "key"
+    with atomic_folder(path) as temporary:
+        (temporary / "0.jpg").write_bytes(b"x")
+        assert not path.exists() and temporary.parent == path.parent
+    assert [file.name for file in path.iterdir()] == ["0.jpg"] and list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "key") as temporary:
+        (temporary / "0.jpg").write_bytes(b"x")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_that_write_one_folder_the_first_wins(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "key") as temporary:
+        (temporary / "0.jpg").write_bytes(b"mine")
+        (tmp_path / "key").mkdir()
+        (tmp_path / "key" / "0.jpg").write_bytes(b"theirs")
+    assert (tmp_path / "key" / "0.jpg").read_bytes() == b"theirs" and list(tmp_path.iterdir()) == [tmp_path / "key"]

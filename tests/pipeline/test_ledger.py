@@ -249,3 +249,25 @@ def test_boxes_of_xml_files(tmp_path: Path) -> None:
     (first, *_) = video.files("boxes")
     first.write_text(first.read_text().replace("<xmin>4", "<xmin>5"))
     assert ledger.digest(video, "boxes") != before
+
+
+def test_a_video_file_is_digested_once_and_again_when_it_changes(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"first")
+    age(tmp_path)
+    ledger = Ledger(tmp_path / "digests.json")
+    before = ledger.file_digest(path)
+    ledger.save()
+    assert Ledger(tmp_path / "digests.json").file_digest(path) == before
+    path.write_bytes(b"other")  # same size
+    assert Ledger(tmp_path / "digests.json").file_digest(path) != before
+
+
+def test_a_known_video_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"bytes")
+    age(tmp_path)
+    ledger = Ledger(tmp_path / "digests.json")
+    before = ledger.file_digest(path)
+    monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("read again"))
+    assert ledger.file_digest(path) == before

@@ -329,7 +329,7 @@ def test_wrong_placeholder_is_told_not_thrown(tmp_path: Path, pattern: str) -> N
 def test_missing_field_is_named(tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
     path.write_text("name: own\n")
-    with pytest.raises(UserError, match=r"own\.yaml: title: Field required \(and 4 more\)"):
+    with pytest.raises(UserError, match=r"own\.yaml: title: Field required \(and 3 more\)"):
         read_manifest(str(path))
 
 

@@ -332,7 +332,7 @@ def test_nothing_scored_is_said(tiny: TinyRun) -> None:
     records = tiny.record["stages"]["scoring"]["records"]
     tiny.record["stages"]["scoring"]["records"] = [r for r in records if r["video"] == "still"]
     page, lines = report(tiny)
-    assert "no scores: every video is too short for its protocol" in lines
+    assert "no scores: no video has masks and a protocol and is long enough for it" in lines
     assert "headline" not in page.tables
     assert len(page.images) > 6
 

@@ -7,11 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from builders import moving_square, texture, write_jpeg, write_png
 from tiny import PROFILE, Said, request, write_profile
+from videos import write_video
 
 import fusionseg.data_manifests
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import STAGES
+from fusionseg.pipeline.inspection import export_masks
 from fusionseg.pipeline.runner import run_plain
 from fusionseg.pipeline.store import list_artifacts, read_run
 
@@ -180,6 +183,43 @@ def test_one_frame_video_is_segmented_by_appearance_alone_and_said_so(chain: Pat
     run_plain(request(chain), say=said)
     assert any("test-distractor-00: no flow (one frame): segmented by appearance alone" in line for line in said)
     assert any("test-distractor-00: too short" in line for line in said)
+
+
+SCORED = "data.scored=[{{manifest = '{}', split = 'all'}}]"
+
+
+def test_a_video_file_of_ones_own_is_predicted_and_not_scored(chain: Path) -> None:
+    clip = write_video(chain / "my clip.mp4", [texture((64, 96), n) for n in range(3)])
+    said = Said()
+    run_plain(request(chain, SCORED.format("folder"), data=[f"folder={clip}"]), say=said)
+    assert said.states()["fusion-training"] == "cached"  # what trains is still the rendered data
+    assert any("my clip: no masks: predicted, not scored" in line for line in said)
+    assert any(line.startswith("no scores: no video has masks") for line in said)
+    page = (chain / "out" / "reports" / "tiny.html").read_text()
+    assert "Without masks, so predicted and not scored: my clip." in page and "my clip, frame 1: no true mask" in page
+    assert export_masks(chain / "out", "tiny", "joint", chain / "masks") == 3
+    assert sorted(path.name for path in (chain / "masks" / "my clip").iterdir()) == [f"{n:05}.png" for n in range(3)]
+
+
+def test_own_videos_with_and_without_masks(chain: Path) -> None:
+    own = chain / "own"
+    for name, masks in (("whole", [0, 1, 2]), ("sparse", [1]), ("without", [])):
+        for index, (frame, mask) in enumerate(moving_square(3, (64, 96))):
+            write_jpeg(own / "frames" / name / f"{index}.jpg", frame)
+            if index in masks:
+                write_png(own / "masks" / name / f"{index}.png", mask)
+    said = Said()
+    run_plain(request(chain, SCORED.format("folder"), data=[f"folder={own}"]), say=said)
+    assert any("without: no masks: predicted, not scored" in line for line in said)
+    assert any("sparse: no protocol to score it by: predicted, not scored" in line for line in said)
+    assert any("folder/all: 1 sequences, 1 frames, per cent" in line for line in said)
+
+
+def test_videos_without_masks_train_nothing(chain: Path) -> None:
+    clip = write_video(chain / "clip.mp4", 3)
+    fusion = "data.fusion={manifest = 'folder', split = 'all'}"
+    with pytest.raises(UserError, match=r"data\.fusion: folder has no masks; expected a data set with masks"):
+        run_plain(request(chain, fusion, data=[f"folder={clip}"]), say=Said())
 
 
 @pytest.mark.parametrize("policy", ["fail", "quarantine"])

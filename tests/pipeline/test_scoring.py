@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 from builders import make_context, make_item, make_job, write_davis, write_input, write_png
 
 from fusionseg.pipeline.artifact import Artifact, Record
-from fusionseg.pipeline.errors import BadFile, UserError
+from fusionseg.pipeline.errors import BadFile
 from fusionseg.pipeline.images import read_mask
 from fusionseg.pipeline.manifest import Item, MaskFiles, load_items, read_manifest
 from fusionseg.pipeline.metrics import contour_accuracy, region_similarity
@@ -84,14 +85,22 @@ def test_a_video_too_short_for_its_protocol_is_told(tmp_path: Path, frames: int)
     assert record.counts == {"frames": frames, "scored_frames": 0, "unscored": 1}
 
 
-def test_protocol_and_masks_must_be_named() -> None:
+def test_frames_that_a_protocol_scores() -> None:
     frames = [Path(f"{n}.png") for n in range(4)]
     truth = tuple(MaskFiles((path,)) for path in frames)
-    with pytest.raises(UserError, match="data set tiny is scored, but its manifest names no protocol"):
-        protocol_frames(make_item(frames=frames, masks=truth))
-    with pytest.raises(UserError, match="names no masks"):
-        protocol_frames(make_item(frames=frames, protocol="davis2016"))
     assert protocol_frames(make_item(frames=frames, masks=truth, protocol="davis2016")) == [1, 2]
+    assert protocol_frames(make_item(frames=frames, masks=truth)) == []
+    assert protocol_frames(make_item(frames=frames, protocol="davis2016")) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "count"), [({"masks": (), "protocol": None}, "no_truth"), ({"protocol": None}, "no_protocol")]
+)
+def test_a_video_without_truth_or_protocol_is_told(tmp_path: Path, changes: dict[str, Any], count: str) -> None:
+    item = video(tmp_path, 4)
+    record, table = run(tmp_path, replace(item, **changes), {"joint": truths(item)})
+    assert len(table) == 0 and table.columns.tolist() == ["method", "sequence", "frame", "J", "F"]
+    assert record.counts == {"frames": 4, "scored_frames": 0, count: 1}
 
 
 def test_only_annotated_frames_are_scored(tmp_path: Path) -> None:
