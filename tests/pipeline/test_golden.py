@@ -27,10 +27,10 @@ SIZE = (12, 16)
 FACTS = {"stride": 4, "network_size": list(SIZE), "frame_size": list(SIZE)}
 # stage -> (version, content)
 GOLDEN = {
-    "flow-images": (1, "1cbf0e8beeb3c847c4a80dcbe57950d30bf134e7"),
-    "box-pruning": (2, "9468d4b728b1e2340465db25218a90995730155a"),
-    "flow-filter": (2, "eaf45f50dfc17e1e70fc4a44c51e3168b7b87f83"),
-    "prediction": (1, "3100707dc7a57f5a17e92fae2d7f78039815dd46"),
+    "flow-images": (2, "e57b9b1cba6fd52d29e01f033b8558085e57ee67"),
+    "box-pruning": (2, "37cc42f65f98b907cd10a385bffb16b31f6c6396"),
+    "flow-filter": (2, "d96cb0c228414f70c86a3c2b5821058e711b177e"),
+    "prediction": (1, "d164fed1d1800384bf24db2003cee3515dd6bebc"),
     "scoring": (1, "ec69d84c16b12da64aebab11634131642ea7d255"),
 }
 
