@@ -22,8 +22,7 @@ import h5py
 import numpy as np
 import torch
 
-from fusionseg.pipeline.artifact import FrameWriter, create_artifact
-from fusionseg.pipeline.artifact import zlib as our_zlib
+from fusionseg.pipeline.artifact import FrameWriter, deflate
 from fusionseg.pipeline.flow_images import colour
 from fusionseg.pipeline.optical_flow import estimate, stored
 
@@ -56,7 +55,7 @@ def by_h5py(arrays: list[np.ndarray], options: dict[str, Any]) -> tuple[float, f
 
 
 def by_us(arrays: list[np.ndarray]) -> tuple[float, float, float]:
-    """The same through our writer, less the digest that it takes on the way; plain h5py reads it back."""
+    """The same through our writer; plain h5py reads it back."""
     with h5py.File("memory", "w", driver="core", backing_store=False) as file:
         writer = FrameWriter(file, "x", len(arrays), arrays[0].shape, arrays[0].dtype)
         begun = time.perf_counter()
@@ -83,7 +82,7 @@ def main(data: Path) -> None:
         folder = data / "davis2016_train/JPEGImages/480p" / video
         flows.append(stored(estimate(*(cv2.imread(str(folder / f"{FRAME + n:05}.jpg")) for n in (0, 1)))))
     images = [colour(flow) for flow in flows]
-    print(f"our writer's library: {our_zlib.__name__}; {create_artifact.__module__} takes a SHA-256 as well")
+    print(f"our writer's library: {deflate.__name__}; its times include a SHA-256 of the frame")
     for title, arrays in {"u,v (float16)": flows, "flow images (uint8)": images}.items():
         print(f"{title}, {arrays[0].nbytes / 1000:.0f} kB a frame as they are")
         for name, options in LAYOUTS.items():

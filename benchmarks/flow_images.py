@@ -2,8 +2,8 @@
 
     python benchmarks/flow_images.py DATA
 
-DATA is the folder of the `davis` profile's data sets; flow of real 480p frames is coloured from half precision, as it is
-stored (torchvision is given float32, which it asks for). Also tells the largest difference in grey levels.
+DATA is the folder of the `davis` profile's data sets; flow of real 480p frames is coloured from half precision, as it
+is stored (torchvision is given float32, which it asks for). Also tells the largest difference in grey levels.
 
 Expected before measuring: 5 times as fast, the table look-up costing about as much as reading the flow.
 """

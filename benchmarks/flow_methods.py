@@ -1,6 +1,6 @@
-"""The optical flow methods side by side: end-point error on Middlebury's RubberWhale (true flow), and on real 480p pairs
-the time a pair and the warping error (mean absolute grey difference of a frame and its successor, warped back by the
-flow; lower is better, and 0 motion is given for comparison).
+"""The optical flow methods side by side: end-point error on Middlebury's RubberWhale (true flow), and on real 480p
+pairs the time a pair and the warping error (mean absolute grey difference of a frame and its successor, warped back by
+the flow; lower is better, and 0 motion is given for comparison).
 
     python benchmarks/flow_methods.py DATA [--raft WEIGHTS] [--slow]
 

@@ -1,5 +1,5 @@
-"""What the stages around optical flow cost: `optical-flow` and `flow-images` (decode, estimate, colour, compress, write)
-against a bare loop that only decodes and calls DIS medium, on the same frames and cores.
+"""What the stages around optical flow cost: `optical-flow` and `flow-images` (decode, estimate, colour, compress,
+write) against a bare loop that only decodes and calls DIS medium, on the same frames and cores.
 
     python benchmarks/flow_stages.py DATA [--videos 4] [--rounds 3]
     python benchmarks/flow_stages.py DATA --memory
@@ -8,8 +8,8 @@ DATA is the folder of the `davis` profile's data sets. The bare loop is run both
 threads in one loop, one loop a core); the faster one counts. `--memory`: peak memory of both stages on videos of 50 and
 of 1,000 frames, each in a process of its own.
 
-Expected before measuring: 0.75 to 0.85; the stages read, compress and write 1.6 MB of u,v a frame, which costs some 10 ms
-of a core beside 30 ms for DIS.
+Expected before measuring: 0.75 to 0.85; the stages read, compress and write 1.6 MB of u,v a frame, which costs some
+10 ms of a core beside 30 ms for DIS.
 """
 
 from __future__ import annotations

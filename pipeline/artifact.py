@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -27,9 +28,9 @@ from fusionseg.pipeline.errors import DamagedArtifact, UserError
 from fusionseg.pipeline.files import atomic_path
 
 try:
-    from isal import isal_zlib as zlib  # the same format, ten times as fast
+    from isal import isal_zlib as deflate  # the same format, ten times as fast; raises zlib's errors
 except ImportError:  # a machine that has only the essentials
-    import zlib  # type: ignore[no-redef]
+    import zlib as deflate  # type: ignore[no-redef]
 
 SCHEMA = "fusionseg.artifact"
 SCHEMA_VERSION = 2
@@ -39,7 +40,7 @@ _USER_BLOCK = 4096  # bytes; HDF5 wants a power of two of at least 512
 # HDF5's format of 2018: its structures carry checksums, so damage is noticed instead of misread.
 _LIBVER = ("v110", "v110")
 # What h5py raises where it meets damage.
-_HDF5_ERRORS = (OSError, KeyError, ValueError, RuntimeError, TypeError, zlib.error)
+_HDF5_ERRORS = (OSError, KeyError, ValueError, RuntimeError, TypeError)
 _KEY_IN_NAME = 12  # hex digits: enough to keep the versions of one video's artifact apart
 _LIBRARIES = ("fusionseg", "torch", "opencv-contrib-python", "numpy", "h5py")
 
@@ -102,9 +103,7 @@ class FrameWriter:
     them; deflate's checksum shows damage.
     """
 
-    def __init__(
-        self, file: h5py.File, name: str, frames: int, shape: tuple[int, ...], dtype: npt.DTypeLike
-    ) -> None:
+    def __init__(self, file: h5py.File, name: str, frames: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
         self._dtype, self._shape = np.dtype(dtype), shape
         filters = {"compression": "gzip", "compression_opts": _COMPRESSION_LEVEL, "shuffle": self._dtype.itemsize > 1}
         chunked = {"chunks": (1, *shape), **filters} if frames else {}  # HDF5 chunks no empty dataset
@@ -117,7 +116,7 @@ class FrameWriter:
         array = np.asarray(frame, self._dtype, order="C")
         if array.shape != self._shape:  # HDF5 would stretch it
             raise ValueError(f"{self._data.name}: frame of shape {array.shape}, expected {self._shape}")
-        return Packed(zlib.compress(_shuffled(array), _COMPRESSION_LEVEL), _frame_digest(array))
+        return Packed(deflate.compress(_shuffled(array), _COMPRESSION_LEVEL), _frame_digest(array))
 
     def append(self, frame: npt.NDArray[Any] | Packed) -> None:
         """Write the next frame."""
@@ -146,10 +145,10 @@ def _shuffled(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 def _unshuffled(data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """What `_shuffled` was given. Raises ValueError for data of another size."""
     plain = np.frombuffer(data, np.uint8)
-    # A copy either way, since PyTorch wants arrays that can be written to. OpenCV's merge is 20 times as fast as NumPy's
-    # copy of a transposed array.
-    plain = plain.copy() if dtype.itemsize == 1 else cv2.merge(list(plain.reshape(dtype.itemsize, -1)))
-    return plain.reshape(-1).view(dtype).reshape(shape)
+    # A copy either way, since PyTorch wants arrays that can be written to. OpenCV's merge is 20 times as fast as
+    # NumPy's copy of a transposed array.
+    values = plain.copy() if dtype.itemsize == 1 else cv2.merge(list(plain.reshape(dtype.itemsize, -1)))
+    return np.asarray(values).reshape(-1).view(dtype).reshape(shape)
 
 
 class ArtifactWriter:
@@ -298,8 +297,8 @@ class Artifact:
             mask, chunk = data.id.read_direct_chunk((index, *(0 for _ in data.shape[1:])))
             if mask:
                 raise ValueError("filters left out")
-            return _unshuffled(zlib.decompress(chunk), data.shape[1:], data.dtype)
-        except _HDF5_ERRORS as error:
+            return _unshuffled(deflate.decompress(chunk), data.shape[1:], data.dtype)
+        except (*_HDF5_ERRORS, zlib.error) as error:
             raise DamagedArtifact(self.path, f"{name}[{index}]: {error}") from None
 
     def table(self, name: str) -> pd.DataFrame:

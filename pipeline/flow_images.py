@@ -120,10 +120,10 @@ def _look_up(flow: npt.NDArray[np.float32], full: float) -> npt.NDArray[np.uint8
     scale, middle = np.float32(_HALF / full), np.float32(_HALF + 0.5)
     if not np.isfinite(scale):  # a subnormal `full`
         flow, scale = flow / np.float32(full), np.float32(_HALF)
-    column, row = cv2.split(flow)
+    column, row = (np.asarray(part, np.float32) for part in cv2.split(flow))
     for places in (column, row):  # in place: new arrays of this size cost more than the sums
-        places *= scale
-        places += middle
+        np.multiply(places, scale, out=places)
+        np.add(places, middle, out=places)
     # Hue leaps where v changes its sign: what is negative, but too small for the sum above, belongs below.
     lost = np.flatnonzero(row == middle)
     if lost.size:

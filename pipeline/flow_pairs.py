@@ -20,8 +20,8 @@ Pair = tuple[UInt8, UInt8]
 
 
 def partner(index: int, frames: int, gap: int = 1, direction: str = "forward") -> int:
-    """The frame that the flow of frame `index` of `frames` goes to: `gap` ahead ("forward") or back, the other way where
-    there is none, and the farther end of a video too short for either.
+    """The frame that the flow of frame `index` of `frames` goes to: `gap` ahead ("forward") or back, the other way
+    where there is none, and the farther end of a video too short for either.
 
     >>> [partner(t, 3) for t in range(3)]
     [1, 2, 1]

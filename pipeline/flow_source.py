@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.flow_files import SUFFIXES, VIDEO_SUFFIXES, Flow, Metadata, flow_header, open_flow, read_flow
-from fusionseg.pipeline.manifest import natural
+from fusionseg.pipeline.layout import natural
 
 UInt8 = npt.NDArray[np.uint8]
 Place = tuple[Path, int | None]

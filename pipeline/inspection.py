@@ -284,7 +284,8 @@ def export_flow(root: Path, run_name: str, form: str, folder: Path) -> int:
     count = 0
     for (dataset, video), record in records.items():
         with open_recorded(root, record) as artifact:
-            count += _export_video_flow(artifact, folder / dataset / video if several else folder / video, FORMATS[form])
+            place = folder / dataset / video if several else folder / video
+            count += _export_video_flow(artifact, place, FORMATS[form])
     return count
 
 

@@ -61,7 +61,9 @@ def annotated_flow(job: Job, context: Context, video: Item) -> list[int]:
     return [index for index in video.annotated if index < count]
 
 
-def load_flow_sample(job: Job, context: Context, video: Item, index: int, long_side: int) -> Sample:
+def load_flow_sample(
+    job: Job, context: Context, video: Item, index: int, long_side: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
     """Flow (h, w, 2) float32 in pixels of the frame, without unknown vectors, and weak label (h, w)."""
     with job.open(context, "optical-flow", video) as source:
         flow = known_flow(source.frame("flow", index))

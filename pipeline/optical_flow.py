@@ -1,7 +1,7 @@
 """Stage `optical-flow`: dense optical flow of each pair of frames.
 
-Pairs go from frame t to t+1; the last frame has no successor and goes to t-1, as in FusionSeg's release. Gap, direction,
-method and the size at which flow is estimated are settings.
+Pairs go from frame t to t+1; the last frame has no successor and goes to t-1, as in FusionSeg's release. Gap,
+direction, method and the size at which flow is estimated are settings.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ UInt8 = npt.NDArray[np.uint8]
 Flow = npt.NDArray[np.float32]
 T = TypeVar("T")
 
-# Smaller frames are padded to this many pixels a side: below, DIS's coarsest scale is empty, and with 9 x 300 px its fast
-# presets crash the process.
+# Smaller frames are padded to this many pixels a side: below, DIS's coarsest scale is empty, and with 9 x 300 px its
+# fast presets crash the process.
 _SMALLEST = 32
 _SMALLEST_MATCHED = 128  # px; with smaller frames those that match corners crash the process
 # Half precision keeps 1/16 px at 100 px; what lies beyond this is no displacement.
@@ -100,8 +100,8 @@ def estimate(
 ) -> Flow:
     """Optical flow from `first` to `second`, both (H, W, 3) uint8 BGR: (H, W, 2) float32 u, v in pixels.
 
-    `long_side`: size in px at which it is estimated (0: the frames' own); `weights`, `device`: of RAFT. Raises ValueError
-    for an unknown method or frames of different sizes, UserError for weights that can't be used.
+    `long_side`: size in px at which it is estimated (0: the frames' own); `weights`, `device`: of RAFT. Raises
+    ValueError for an unknown method or frames of different sizes, UserError for weights that can't be used.
     """
     if method not in METHODS and method not in RAFT:
         raise ValueError(f"unknown optical flow method {method!r}; known: {', '.join([*METHODS, *RAFT])}")
@@ -253,9 +253,9 @@ def stored(flow: Flow) -> npt.NDArray[np.float16]:
 
 
 def compute(job: Job, context: Context) -> Record:
-    """Write `flow` (T, H, W, 2) float16, u and v in pixels, NaN where unknown, and the facts `frames`, the number of each
-    in the whole video, and `partners`, the number of the frame that its flow goes to; with stabilisation also the table
-    `camera`, a row a frame.
+    """Write `flow` (T, H, W, 2) float16, u and v in pixels, NaN where unknown, and the facts `frames`, the number of
+    each in the whole video, and `partners`, the number of the frame that its flow goes to; with stabilisation also the
+    table `camera`, a row a frame.
 
     A video of one frame has no pair: T is 0.
     """

@@ -14,7 +14,6 @@ import fusionseg.profiles
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.manifest import explain
 
-
 # Settings that name outside files: what is in these belongs to a result's key, where they lie doesn't.
 OUTSIDE = ("weights", "raft_weights", "folder")
 
@@ -93,10 +92,10 @@ class OpticalFlow(Settings):
         "raft-small", "raft-large", "import",
     ] = Field(
         "dis-medium",
-        description="DIS medium: 0.225 px end-point error on RubberWhale at some 30 ms a 480p pair; docs/flow.md has all",
+        description="DIS medium: 0.225 px end-point error on RubberWhale, some 30 ms a 480p pair; docs/flow.md has all",
     )  # fmt: skip
     direction: Literal["forward", "backward"] = Field(
-        "forward", description="pairs t to t + gap (the release), or t to t - gap; where there is no such frame, the other"
+        "forward", description="pairs t to t + gap (the release) or to t - gap; where there is no such frame, the other"
     )
     gap: int = Field(1, ge=1, description="frames between the two of a pair")
     long_side: int = Field(
@@ -130,7 +129,7 @@ class FlowImages(Settings):
     store: Literal["both", "flow", "images"] = Field(
         "both",
         description="what is kept: u,v and flow images; u,v only (coloured on reading); flow images only, which takes "
-        "an eighth of the space and forbids what needs u,v: motion-training's mirror and scales, the flow-otsu baseline",
+        "a quarter of the space and forbids what needs u,v: motion-training's mirror and scales, baseline flow-otsu",
     )
 
 

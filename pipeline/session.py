@@ -160,9 +160,8 @@ class Session:
         settings = {name: self.profile.section(name) for name in stage.settings}
         paths = {name: section.pop(name) for section in settings.values() for name in OUTSIDE if name in section}
         files = {name: Path(path).expanduser() for name, path in paths.items() if path and name != "weights"}
-        sources += tuple(
-            ("settings", name, "file", self._file_digest(name, path)) for name, path in files.items() if name != "folder"
-        )
+        named = [name for name in files if name != "folder"]  # what is in that one, its items know
+        sources += tuple(("settings", name, "file", self._file_digest(name, files[name])) for name in named)
         suffix = ".h5" if stage.unit == "video" else ".safetensors"
         return Job(stage.name, stage.version, dataset, video, suffix, settings, items, sources, tuple(inputs), files)
 
@@ -398,13 +397,19 @@ def rendered(settings: Render, context: Context) -> Path:
 
 def check_apart(items: dict[str, list[Item]]) -> None:
     """No file that is scored may train or choose anything, whatever its data set is called. Raises UserError."""
-    scored = {path.resolve() for item in items["scored"] for path in item.frames}
+    scored = {_identity(path) for item in items["scored"] for path in item.frames}
     for role in ("stills", "boxed", "fusion", "validation"):
-        both = sorted(i.name for i in items[role] if not scored.isdisjoint(path.resolve() for path in i.frames))
+        both = sorted(i.name for i in items[role] if not scored.isdisjoint(map(_identity, i.frames)))
         if both:
             raise UserError(
                 f"data.{role} and data.scored share {', '.join(both)}; what is scored may not train anything"
             )
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """What makes two paths one file, however many links there are; cheaper than resolving a million paths."""
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino
 
 
 def check_boxes(items: list[Item], ref: DataRef) -> None:

@@ -22,6 +22,6 @@ def test_floats_become_the_nearest_half() -> None:
 def test_any_layout_and_no_copy_of_what_is_float32() -> None:
     array = np.random.default_rng(0).normal(0, 1, (4, 5, 2))
     assert np.array_equal(to_float32(array.astype(np.float16)[::-1, 1:]), array.astype(np.float16)[::-1, 1:])
-    assert np.array_equal(to_float16(array.astype(np.float32)[:, ::2]), array.astype(np.float32)[:, ::2].astype(np.float16))
     same = array.astype(np.float32)
+    assert np.array_equal(to_float16(same[:, ::2]), same[:, ::2].astype(np.float16))
     assert to_float32(same) is same

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torchvision.utils import flow_to_image
 
-from fusionseg.pipeline.artifact import Artifact
 from fusionseg.pipeline import optical_flow
+from fusionseg.pipeline.artifact import Artifact
 from fusionseg.pipeline.flow_images import (
     colour,
     colour_wheel,
@@ -150,9 +150,10 @@ def test_a_percentile_is_not_moved_by_one_wild_vector() -> None:
 def test_a_fixed_scale_shows_speed() -> None:
     flow = np.zeros((4, 5, 2), np.float32)
     flow[...] = -2, 0
-    saturation = lambda pixels, full: 255 - int(  # noqa: E731
-        paint(flow * pixels, FlowImages(scaling="fixed", fixed=full))[0, 0, 0]
-    )
+
+    def saturation(pixels: int, full: float) -> int:
+        return 255 - int(paint(flow * pixels, FlowImages(scaling="fixed", fixed=full))[0, 0, 0])
+
     assert abs(saturation(1, 8.0) - 64) <= 1 and abs(saturation(2, 8.0) - 128) <= 1
     assert full_magnitude(flow, FlowImages(scaling="fixed", fixed=8.0)) == 8
 

@@ -280,7 +280,10 @@ def test_human_size(size: float, text: str) -> None:
     assert human_size(size) == text
 
 
-@pytest.mark.parametrize(("form", "names"), [("flo", "clip/00000.flo"), ("kitti", "clip/00000.png"), ("npz", "clip.npz"), ("hdf5", "clip.h5")])
+@pytest.mark.parametrize(
+    ("form", "names"),
+    [("flo", "clip/00000.flo"), ("kitti", "clip/00000.png"), ("npz", "clip.npz"), ("hdf5", "clip.h5")],
+)
 def test_flow_goes_out_and_comes_in_again(tmp_path: Path, form: str, names: str) -> None:
     flow = np.random.default_rng(0).normal(0, 5, (3, 12, 16, 2)).astype(np.float16)
     flow[1, 2, 3] = np.nan

@@ -107,7 +107,9 @@ def test_scaling_flow_scales_its_vectors_by_each_side() -> None:
     assert scaled.shape == (5, 60, 2) and np.allclose(scaled, [6, 1.5])
 
 
-def run(root: Path, frames: list[np.ndarray], stride: int = 1, workers: int = 2, **values: Any) -> tuple[Record, Artifact]:
+def run(
+    root: Path, frames: list[np.ndarray], stride: int = 1, workers: int = 2, **values: Any
+) -> tuple[Record, Artifact]:
     paths = [write_png(root / "data" / f"{n}.png", frame[..., ::-1]) for n, frame in enumerate(frames)]
     settings = OpticalFlow(**values)
     item = with_partners(make_item(frames=paths[::stride], all_frames=tuple(paths), stride=stride), settings)

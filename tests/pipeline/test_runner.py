@@ -318,7 +318,7 @@ def test_augmentation_that_needs_vectors_is_refused_where_none_are_kept(tmp_path
 
 
 def test_a_stage_that_the_settings_leave_out_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match='with flow-images.store = "flow" there is no such stage'):
+    with pytest.raises(UserError, match=r'with flow-images\.store = "flow" there is no such stage'):
         run_plain(request(tmp_path, 'flow-images.store="flow"'), only="flow-images", say=Said())
 
 
