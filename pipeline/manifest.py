@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -20,7 +20,7 @@ from fusionseg.pipeline.folder import OwnVideo, own_videos
 from fusionseg.pipeline.instances import is_instances, read_instances
 from fusionseg.pipeline.layout import FRAME, Folders, Matches, check_pattern, filled, natural
 from fusionseg.pipeline.methods import BASELINES, MODELS
-from fusionseg.pipeline.splits import Split, names_of
+from fusionseg.pipeline.splits import SPLIT_KINDS, Split, names_of
 
 BOXES_FROM_MASKS = "from-masks"
 Extract = Callable[[Path], tuple[Path, ...]]  # video file -> its frames as pictures; raises UserError
@@ -259,9 +259,10 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 def _known_keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
     for part in loc:
         for name, info in model.model_fields.items():
-            inner = info.annotation
-            if part in (name, info.alias) and isinstance(inner, type) and issubclass(inner, BaseModel):
-                model = inner
+            for inner in (info.annotation, *get_args(info.annotation)):  # itself, or what a mapping holds
+                if part in (name, info.alias) and isinstance(inner, type) and issubclass(inner, BaseModel):
+                    model = inner
+        model = SPLIT_KINDS.get(str(part), model)
     return [info.alias or name for name, info in model.model_fields.items()]
 
 

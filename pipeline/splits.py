@@ -6,8 +6,9 @@ import fnmatch
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 
 from fusionseg.pipeline.instances import is_instances, read_instances
 from fusionseg.pipeline.layout import Folders, check_inside, check_pattern
@@ -71,7 +72,23 @@ class SplitUnion(BaseModel):
         return value
 
 
-Split = list[str] | SplitFile | SplitFolders | SplitUnion
+SPLIT_KINDS: dict[str, type[BaseModel]] = {"file": SplitFile, "folders": SplitFolders, "union": SplitUnion}
+
+
+def _kind(value: object) -> str:
+    """Which kind of split a value is meant to be, so that errors speak of that one only."""
+    if isinstance(value, BaseModel):
+        return next(name for name, kind in SPLIT_KINDS.items() if isinstance(value, kind))
+    return next((name for name in SPLIT_KINDS if name in value), "file") if isinstance(value, dict) else "names"
+
+
+Split = Annotated[
+    Annotated[list[str], Tag("names")]
+    | Annotated[SplitFile, Tag("file")]
+    | Annotated[SplitFolders, Tag("folders")]
+    | Annotated[SplitUnion, Tag("union")],
+    Discriminator(_kind),
+]
 
 
 def check_name(name: str) -> None:

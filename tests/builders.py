@@ -1,5 +1,6 @@
 """Tiny data sets on disk, and the jobs and artifacts that stages need, for tests of any room."""
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -189,13 +190,17 @@ def make_item(name: str = "clip", frames: Sequence[Path] = (), **more: Any) -> I
     return Item("tiny", name, False, tuple(frames), **more)
 
 
-def write_xml_item(folder: Path, boxes: Sequence[Sequence[Box]]) -> Item:
-    """A video whose frames have these boxes; its frames aren't written."""
-    folder.mkdir(parents=True, exist_ok=True)
+def write_xml_item(
+    folder: Path,
+    boxes: Sequence[Sequence[Box]],
+    occluded: Sequence[Sequence[int]] | None = None,
+    generated: Sequence[Sequence[int]] | None = None,
+) -> Item:
+    """A video whose frames have these boxes, marked so; its frames aren't written."""
+    unmarked = [[0] * len(some) for some in boxes]
     paths = []
-    for index, some in enumerate(boxes):
-        paths.append(folder / f"{index:06}.xml")
-        paths[-1].write_text(vid_xml(some), encoding="utf-8")
+    for index, (some, hidden, made) in enumerate(zip(boxes, occluded or unmarked, generated or unmarked, strict=True)):
+        paths.append(write_bytes(folder / f"{index:06}.xml", vid_xml(some, SIZE, hidden, made).encode()))
     frames = [folder / f"{index:06}.JPEG" for index in range(len(boxes))]
     return make_item(frames=frames, boxes=Boxes(tuple(paths)))
 
@@ -245,3 +250,160 @@ def flip(path: Path, position: int, bit: int = 0) -> None:
     data = bytearray(path.read_bytes())
     data[position] ^= 1 << bit
     path.write_bytes(bytes(data))
+
+
+# Small trees of exactly the layouts that the owners of data sets publish. The object is `moving_square`'s.
+
+
+def write_lines(path: Path, lines: Sequence[str]) -> Path:
+    """Write a list."""
+    return write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+def write_davis_lists(root: Path, videos: Mapping[str, int]) -> None:
+    """Write DAVIS 2016's own list: frame and mask on a line, each path with a slash before it."""
+    lines = [
+        f"/JPEGImages/480p/{name}/{index:05}.jpg /Annotations/480p/{name}/{index:05}.png "
+        for name, frames in videos.items()
+        for index in range(frames)
+    ]
+    write_lines(root / "ImageSets/480p/trainval.txt", lines)
+
+
+def write_davis2017(root: Path, videos: Mapping[str, int]) -> None:
+    """Write DAVIS 2017's unsupervised validation videos: objects 1 and 2 as palette indices, a row of 255."""
+    for name, frames in videos.items():
+        for index, (frame, mask) in enumerate(moving_square(frames)):
+            label = mask.astype(np.uint8)
+            label[18:22, 30:36], label[23] = 2, 255
+            write_jpeg(root / f"JPEGImages/480p/{name}/{index:05}.jpg", frame)
+            write_indexed(root / f"Annotations_unsupervised/480p/{name}/{index:05}.png", label)
+    write_lines(root / "ImageSets/2017/val.txt", list(videos))
+
+
+def write_indexed(path: Path, values: UInt8) -> Path:
+    """Write (H, W) as palette indices."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(values)
+    image.putpalette([(37 * n) % 256 for n in range(768)])
+    image.save(path)
+    return path
+
+
+def write_segtrack(root: Path) -> None:
+    """Write SegTrack v2: `girl` with one object, `cheetah` with two in folders and formats of their own."""
+    for index, (frame, mask) in enumerate(moving_square(3)):
+        colour, other = mask[..., None] * np.full(3, 255, np.uint8), np.zeros((*SIZE, 3), np.uint8)
+        other[18:22, 30:36] = 255
+        write_png(root / f"JPEGImages/girl/girl_{index:04}.bmp", frame[..., ::-1])
+        write_png(root / f"GroundTruth/girl/girl_{index:04}.png", colour)
+        write_png(root / f"JPEGImages/cheetah/chasedeer_{index:05}.png", frame[..., ::-1])
+        write_png(root / f"GroundTruth/cheetah/1/chasedeer_{index:05}.bmp", colour)
+        write_png(root / f"GroundTruth/cheetah/2/chasedeer_{index:05}.png", other)
+    write_lines(root / "ImageSets/all.txt", ["*girl", "*cheetah"])
+    for name, stem in (("girl", "girl_{:04}"), ("cheetah", "chasedeer_{:05}")):
+        write_lines(root / f"ImageSets/{name}.txt", [f"{name}/", *(stem.format(index) for index in range(3))])
+
+
+def write_fbms(root: Path) -> None:
+    """Write FBMS-59: `cars1` of Berkeley's, grey, and `bear01` of Freiburg's, in colours, both with truth of every
+    other frame."""
+    white, red, blue = (255, 255, 255), (255, 0, 0), (0, 0, 255)
+    for index, (frame, mask) in enumerate(moving_square(4), 1):
+        write_jpeg(root / f"Testset/cars1/cars1_{index:02}.jpg", frame)
+        write_jpeg(root / f"Trainingset/bear01/bear01_{index:04}.jpg", frame)
+        if index % 2:
+            regions = np.where(mask, 128, 0).astype(np.uint8)
+            regions[18:22, 30:36] = 255
+            write_png(root / f"Testset/cars1/GroundTruth/cars1_{index:02}.pgm", regions)
+            colours = np.full((*SIZE, 3), white, np.uint8)
+            colours[mask], colours[18:22, 30:36] = red, blue
+            truth = root / "Trainingset/bear01/GroundTruth"
+            write_png(truth / f"bear01_{index:04}_gt.ppm", colours)
+            write_png(truth / f"bear01_{index:04}_gt.pgm", np.full(SIZE, 255, np.uint8))
+            write_png(truth / f"bear01_{index:04}_PROB_gt.ppm", np.full((*SIZE, 3), 255, np.uint8))
+    write_fbms_definition(root / "Testset/cars1/GroundTruth/cars1Def.dat", [0, 128, 255])
+    codes = [r * 65536 + g * 256 + b for r, g, b in (white, red, blue)]
+    write_fbms_definition(root / "Trainingset/bear01/GroundTruth/bear01Def.dat", codes)
+    for video in ("Testset/cars1", "Trainingset/bear01"):
+        write_lines(root / f"{video}/{Path(video).name}.bmf", ["4 1"])
+
+
+def write_youtube_objects(root: Path) -> None:
+    """Write YouTube-Objects v1.0 and the masks by Jain and Grauman: of `cat`'s shot frames 1 and 11, at half size; of
+    `dog`'s none; frame 1 of each has boxes."""
+    for shot in ("cat/data/0002/shots/001", "dog/data/0011/shots/007"):
+        for index, (frame, mask) in enumerate(moving_square(11), 1):
+            write_jpeg(root / f"{shot}/frame{index:04}.jpg", frame)
+            if shot.startswith("cat") and index % 10 == 1:
+                half = cv2.resize(mask.astype(np.uint8) * 255, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+                small = cv2.resize(frame, None, fx=0.5, fy=0.5)
+                write_jpeg(root / f"youtube_masks/{shot}/labels/{index:05}.jpg", np.dstack([half] * 3))
+                write_png(root / f"youtube_masks/{shot}/images/{index:05}.png", small[..., ::-1])
+        write_sticks(root / f"{shot}/frame0001.jpg_sticks.mat", [(4, 6, 11, 13), (30, 18, 35, 21)])
+    for name in ("cat", "dog"):
+        write_lines(root / name / "sets/train.txt", ["0002", "0011"])
+        write_jpeg(root / name / "data/0001/shots/001/frame0001.jpg", texture(SIZE, 5))
+
+
+def write_voc_sbd(root: Path) -> None:
+    """Write PASCAL VOC 2012 and SBD side by side, as both are unpacked."""
+    voc, sbd = root / "VOCdevkit/VOC2012", root / "benchmark_RELEASE/dataset"
+    frame, mask = moving_square(1)[0]
+    label = mask.astype(np.uint8) * 5
+    label[5, 4:12] = 255
+    lists = {
+        voc / "ImageSets/Segmentation/train.txt": ["2007_000032", "2007_000039"],
+        voc / "ImageSets/Segmentation/val.txt": ["2007_000033"],
+        sbd / "train.txt": ["2007_000039", "2008_000002"],
+        sbd / "val.txt": ["2007_000033", "2008_000003"],
+    }
+    for path, names in lists.items():
+        write_lines(path, names)
+        for name in names:
+            write_jpeg(voc / f"JPEGImages/{name}.jpg", frame)
+            if path.is_relative_to(voc):
+                write_indexed(voc / f"SegmentationClass/{name}.png", label)
+            else:
+                write_jpeg(sbd / f"img/{name}.jpg", frame)
+                write_sbd(sbd / f"cls/{name}.mat", mask.astype(np.uint8) * 7)
+
+
+def write_imagenet_vid(root: Path) -> None:
+    """Write ImageNet-VID's training and validation snippets, and its lists."""
+    snippets = {
+        "train": [
+            "ILSVRC2015_VID_train_0000/ILSVRC2015_train_00000000",
+            "ILSVRC2015_VID_train_0001/ILSVRC2015_train_00139005",
+        ],
+        "val": ["ILSVRC2015_val_00000000"],
+    }
+    boxes: list[list[Box]] = [[(4, 6, 12, 14), (30, 18, 36, 22)], [], [(8, 6, 16, 14)]]
+    for split, names in snippets.items():
+        for name in names:
+            for index, (frame, _) in enumerate(moving_square(3)):
+                write_jpeg(root / f"Data/VID/{split}/{name}/{index:06}.JPEG", frame)
+                marks = [0, 1][: len(boxes[index])]
+                text = vid_xml(boxes[index], occluded=marks, generated=marks[::-1])
+                write_bytes(root / f"Annotations/VID/{split}/{name}/{index:06}.xml", text.encode())
+    for number in (1, 30):  # one list a class
+        write_lines(root / f"ImageSets/VID/train_{number}.txt", [f"{name} 1" for name in snippets["train"]])
+    frames = [f"{name}/{index:06}" for name in snippets["val"] for index in range(3)]
+    write_lines(root / "ImageSets/VID/val.txt", [f"{frame} {number}" for number, frame in enumerate(frames, 1)])
+
+
+def write_coco(root: Path) -> None:
+    """Write three images of COCO's validation set: with a polygon, with a crowd, and with nothing in it."""
+    height, width = SIZE
+    numbers = [139, 285, 632]
+    for number in numbers:
+        write_jpeg(root / f"val2017/{number:012}.jpg", moving_square(1)[0][0])
+    crowd = {"size": [height, width], "counts": [0, height * 3, height * (width - 3)]}  # the first three columns
+    annotations = [
+        {"id": 1, "image_id": 139, "iscrowd": 0, "category_id": 1, "bbox": [4, 6, 8, 8],
+         "segmentation": [[4.0, 6.0, 12.0, 6.0, 12.0, 14.0, 4.0, 14.0]]},
+        {"id": 2, "image_id": 285, "iscrowd": 1, "category_id": 1, "bbox": [0, 0, 3, height], "segmentation": crowd},
+    ]  # fmt: skip
+    images = [{"id": n, "file_name": f"{n:012}.jpg", "height": height, "width": width, "license": 1} for n in numbers]
+    content = {"info": {}, "licenses": [], "categories": [], "images": images, "annotations": annotations}
+    write_bytes(root / "annotations/instances_val2017.json", json.dumps(content).encode())

@@ -1,5 +1,6 @@
 """Box pruning, by hand-made masks and boxes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,8 @@ def test_stage(tmp_path: Path) -> None:
     boxes: list[list[Box]] = [[(1, 1, 4, 3), (5, 1, 7, 4)], [], [(0, 2, 90, 90)]]
     facts = {"stride": 1, "network_size": [4, 7], "frame_size": [4, 7]}
     record = write_input(context, "appearance-scores", {"scores": np.stack([scores(MASK)] * 3)}, facts)
-    job = make_job("box-pruning", write_xml_item(tmp_path / "data", boxes), inputs=[record])
+    item = write_xml_item(tmp_path / "data", boxes, occluded=[[0, 1], [], [1]], generated=[[1, 0], [], [1]])
+    job = make_job("box-pruning", item, inputs=[record])
     done = compute(job, context)
     assert done.counts == {"frames": 3, "boxes": 3, "frames_without_boxes": 1}
     with Artifact(tmp_path / done.path) as artifact:
@@ -90,9 +92,9 @@ def test_stage(tmp_path: Path) -> None:
     assert np.array_equal(regions[0], MASK) and not regions[1].any()
     assert np.array_equal(regions[2] == 1, MASK & (np.arange(4) >= 2)[:, None])
     expected = pd.DataFrame(
-        [(0, 0, 1, 1, 4, 3, 1.0, 5), (0, 1, 5, 1, 7, 4, 1 / 6, 1), (2, 0, 0, 2, 7, 4, 3 / 14, 3)],
-        columns=["frame", "box", "x0", "y0", "x1", "y1", "overlap", "area"],
-    )
+        [(0, 0, 1, 1, 4, 3, 1.0, 5, 0, 1), (0, 1, 5, 1, 7, 4, 1 / 6, 1, 1, 0), (2, 0, 0, 2, 7, 4, 3 / 14, 3, 1, 1)],
+        columns=["frame", "box", "x0", "y0", "x1", "y1", "overlap", "area", "occluded", "generated"],
+    ).astype({"occluded": np.int8, "generated": np.int8})
     pd.testing.assert_frame_equal(table, expected)
 
 
@@ -104,6 +106,17 @@ def test_stage_on_a_video_without_any_box(tmp_path: Path) -> None:
     assert done.counts == {"frames": 1, "boxes": 0, "frames_without_boxes": 1}
     with Artifact(tmp_path / done.path) as artifact:
         assert len(artifact.table("boxes")) == 0 and not artifact.frame("regions", 0).any()
+
+
+def test_frames_that_are_not_annotated_count_as_frames_without_boxes(tmp_path: Path) -> None:
+    context = make_context(tmp_path)
+    facts = {"stride": 1, "network_size": [4, 7], "frame_size": [4, 7]}
+    record = write_input(context, "appearance-scores", {"scores": np.stack([scores(MASK)] * 3)}, facts)
+    item = write_xml_item(tmp_path / "data", [[], [(1, 1, 4, 3)], []])
+    assert item.boxes is not None
+    sparse = replace(item, boxes=replace(item.boxes, paths=(None, item.boxes.paths[1], None)))
+    done = compute(make_job("box-pruning", sparse, inputs=[record]), context)
+    assert done.counts == {"frames": 3, "boxes": 1, "frames_without_boxes": 2}
 
 
 def test_stage_reads_no_masks(tmp_path: Path) -> None:

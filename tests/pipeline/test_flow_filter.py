@@ -12,9 +12,11 @@ from fusionseg.models.losses import VOID
 from fusionseg.pipeline.artifact import Artifact, Record
 from fusionseg.pipeline.flow_filter import (
     ACCEPTED,
+    GENERATED,
     NO_BACKGROUND,
     NO_FLOW,
     NO_OBJECT,
+    OCCLUDED,
     SMALL_CONTRAST,
     SMALL_OVERLAP,
     VERDICT_COLUMNS,
@@ -121,20 +123,20 @@ def test_without_an_accepted_box_all_is_void(rows: np.ndarray) -> None:
     assert (label(rows, [False] * len(rows)) == VOID).all()
 
 
-COLUMNS = ["frame", "box", "x0", "y0", "x1", "y1", "overlap", "area"]
+COLUMNS = ["frame", "box", "x0", "y0", "x1", "y1", "overlap", "area", "occluded", "generated"]
 ROWS = [
-    (0, 0, 1, 1, 4, 4, 1.0, 9), (0, 1, 5, 2, 7, 5, 0.5, 6),
-    (2, 0, 1, 1, 4, 4, 1.0, 9), (2, 1, 4, 0, 5, 1, 0.0, 0),
-    (3, 0, 0, 0, 8, 6, 0.9, 15),
+    (0, 0, 1, 1, 4, 4, 1.0, 9, 0, 1), (0, 1, 5, 2, 7, 5, 0.5, 6, 1, 0),
+    (2, 0, 1, 1, 4, 4, 1.0, 9, 1, 1), (2, 1, 4, 0, 5, 1, 0.0, 0, 0, 0),
+    (3, 0, 0, 0, 8, 6, 0.9, 15, 0, 0),
 ]  # fmt: skip
 
 
-def run(root: Path, rows: list[Any], flow: bool = True, **settings: float) -> tuple[Record, Artifact]:
+def run(root: Path, rows: list[Any], flow: bool = True, **settings: Any) -> tuple[Record, Artifact]:
     context = make_context(root)
     images = np.full((4, 6, 8, 3), 255, np.uint8)
     images[0, 1:4, 1:4] = [155, 255, 255]  # differs by 100
     images[2, 1:4, 1:4] = [245, 255, 255]  # by 10
-    table = pd.DataFrame(rows, columns=COLUMNS)
+    table = pd.DataFrame(rows, columns=COLUMNS).astype({"occluded": np.int8, "generated": np.int8})
     inputs = [
         write_input(context, "box-pruning", {"regions": np.stack([REGION] * 4)}, tables={"boxes": table}),
         write_input(context, "flow-images", {"images": images if flow else images[:0]}),
@@ -155,6 +157,8 @@ def test_stage(tmp_path: Path) -> None:
     assert table["accepted"].tolist() == [1, 0, 0, 0, 0]
     assert table["contrast"].tolist() == pytest.approx([100, 0, 10, 0, np.nan], nan_ok=True)
     assert table["overlap"].tolist() == [1.0, 0.5, 1.0, 0.0, 0.9]
+    assert table["occluded"].tolist() == [0, 1, 1, 0, 0] and table["generated"].tolist() == [1, 0, 1, 0, 0]
+    assert table["occluded"].dtype == table["generated"].dtype == np.int8
     assert (labels[0][1:4, 1:4] == 1).all() and (labels[0][2:5, 5:7] == VOID).all() and labels[0][0, 0] == 0
     assert (labels[1:] == VOID).all()
     assert record.counts == {
@@ -174,6 +178,30 @@ def test_other_thresholds_other_labels(tmp_path: Path) -> None:
             NO_BACKGROUND,
         ]
     assert record.counts["labelled_frames"] == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "reasons"),
+    [
+        ({"occluded": "reject"}, [ACCEPTED, OCCLUDED, OCCLUDED, NO_OBJECT, NO_BACKGROUND]),
+        ({"generated": "reject"}, [GENERATED, SMALL_OVERLAP, GENERATED, NO_OBJECT, NO_BACKGROUND]),
+        (
+            {"occluded": "reject", "generated": "reject"},
+            [GENERATED, OCCLUDED, OCCLUDED, NO_OBJECT, NO_BACKGROUND],
+        ),
+    ],
+)
+def test_boxes_by_how_they_are_marked(tmp_path: Path, settings: dict[str, str], reasons: list[str]) -> None:
+    record, artifact = run(tmp_path, ROWS, **settings)
+    with artifact:
+        table = artifact.table("verdicts")
+        first = artifact.frame("labels", 0)
+    assert table["reason"].tolist() == reasons
+    passed = reasons.count(ACCEPTED)
+    assert table["accepted"].tolist() == [int(reason == ACCEPTED) for reason in reasons]
+    assert record.counts["passed_box_test"] == passed + 1 and record.counts["passed_both_tests"] == passed
+    # A rejected box is void: nobody knows what is in it.
+    assert (first[1:4, 1:4] == (1 if passed else VOID)).all() and (first[2:5, 5:7] == VOID).all()
 
 
 def test_a_video_of_one_frame_has_no_flow(tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ FACTS = {"stride": 4, "network_size": list(SIZE), "frame_size": list(SIZE)}
 # stage -> (version, content)
 GOLDEN = {
     "flow-images": (1, "1cbf0e8beeb3c847c4a80dcbe57950d30bf134e7"),
-    "box-pruning": (1, "754fd48a32278634fbc7703be7954b2a2dc07b50"),
-    "flow-filter": (1, "35b0a8d61a2f073e35eca8992579e219b723a0aa"),
+    "box-pruning": (2, "9468d4b728b1e2340465db25218a90995730155a"),
+    "flow-filter": (2, "eaf45f50dfc17e1e70fc4a44c51e3168b7b87f83"),
     "prediction": (1, "3100707dc7a57f5a17e92fae2d7f78039815dd46"),
     "scoring": (1, "ec69d84c16b12da64aebab11634131642ea7d255"),
 }
@@ -60,7 +60,8 @@ def run_flow_images(root: Path) -> Record:
 
 def run_box_pruning(root: Path) -> Record:
     context = make_context(root)
-    item = write_xml_item(root / "boxes", [[(6, 1, 14, 10)], [(0, 0, 4, 4), (9, 2, 15, 11)]])
+    boxes = [[(6, 1, 14, 10)], [(0, 0, 4, 4), (9, 2, 15, 11)]]
+    item = write_xml_item(root / "boxes", boxes, occluded=[[1], [0, 1]], generated=[[0], [1, 0]])
     given = write_input(context, "appearance-scores", {"scores": np.stack([ramp(8), ramp(10)])}, FACTS)
     return box_pruning.compute(make_job("box-pruning", item, inputs=[given]), context)
 
@@ -71,8 +72,9 @@ def run_flow_filter(root: Path) -> Record:
     regions[:, 2:8, 3:9] = 1
     images = np.full((2, *SIZE, 3), 255, np.uint8)
     images[0, 2:8, 3:9] = (155, 255, 255)
-    rows = [(0, 0, 3, 2, 9, 8, 1.0, 36), (1, 0, 3, 2, 9, 8, 1.0, 36), (1, 1, 10, 0, 14, 4, 0.0, 0)]
-    table = pd.DataFrame(rows, columns=["frame", "box", "x0", "y0", "x1", "y1", "overlap", "area"])
+    rows = [(0, 0, 3, 2, 9, 8, 1.0, 36, 1, 0), (1, 0, 3, 2, 9, 8, 1.0, 36, 0, 1), (1, 1, 10, 0, 14, 4, 0.0, 0, 0, 0)]
+    columns = ["frame", "box", "x0", "y0", "x1", "y1", "overlap", "area", "occluded", "generated"]
+    table = pd.DataFrame(rows, columns=columns).astype({"occluded": np.int8, "generated": np.int8})
     inputs = [
         write_input(context, "box-pruning", {"regions": regions}, tables={"boxes": table}),
         write_input(context, "flow-images", {"images": images}),

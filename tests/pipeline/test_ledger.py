@@ -7,12 +7,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import LONG_AGO, age, texture, write_davis, write_jpeg, write_png, write_vid, write_voc
+from builders import (
+    LONG_AGO,
+    age,
+    texture,
+    write_coco,
+    write_davis,
+    write_fbms,
+    write_fbms_definition,
+    write_jpeg,
+    write_png,
+    write_sbd,
+    write_vid,
+    write_voc,
+    write_voc_sbd,
+    write_youtube_objects,
+)
 
 from fusionseg.pipeline import ledger as module
 from fusionseg.pipeline.errors import BadFile
 from fusionseg.pipeline.ledger import Ledger
-from fusionseg.pipeline.manifest import Item, load_items
+from fusionseg.pipeline.manifest import Item, MaskFiles, load_items, read_manifest
 
 
 @pytest.fixture
@@ -160,6 +175,71 @@ def test_stills_may_differ_in_size_but_not_from_their_masks(tmp_path: Path) -> N
     with pytest.raises(BadFile, match=r"b\.png: mask is 40x24, its frame 30x30") as caught:
         ledger.digest(stills, "masks")
     assert caught.value.name == "b"  # the picture, not the whole set
+
+
+def test_which_files_make_a_mask_is_part_of_its_digest(tmp_path: Path, item: Item) -> None:
+    """Files of one name in folders of several objects: their order and content say not which frame is whose."""
+    ledger = Ledger(tmp_path / "digests.json")
+    first, second, third = item.masks
+    both = MaskFiles((*first.paths, *second.paths))
+    variants = [
+        item, replace(item, masks=(first, MaskFiles(()), third)), replace(item, masks=(both, MaskFiles(()), third)),
+        replace(item, masks=(first, MaskFiles((*second.paths, *third.paths)), MaskFiles(()))),
+    ]  # fmt: skip
+    assert len({ledger.digest(variant, "masks") for variant in variants}) == 4
+
+
+def test_size_of_each_object_s_mask_is_compared_with_its_frame(tmp_path: Path, item: Item) -> None:
+    small = write_png(tmp_path / "2/00001.png", np.zeros((12, 20), np.uint8))
+    first, second, third = item.masks
+    several = replace(item, masks=(first, MaskFiles((*second.paths, small)), third))
+    with pytest.raises(BadFile, match=r"2/00001\.png: mask is 20x12, its frame 40x24"):
+        Ledger(tmp_path / "digests.json").digest(several, "masks")
+    sparse = replace(several, masks=(MaskFiles(()), MaskFiles((small,)), third))
+    with pytest.raises(BadFile, match=r"2/00001\.png: mask is 20x12"):
+        Ledger(tmp_path / "digests.json").digest(sparse, "masks")
+
+
+def test_masks_in_other_formats(tmp_path: Path) -> None:
+    write_voc_sbd(tmp_path / "voc")
+    (voc,) = load_items(read_manifest("voc2012-sbd"), "train", tmp_path / "voc")
+    ledger = Ledger(tmp_path / "digests.json")
+    before = ledger.digest(voc, "masks")
+    mat = voc.files("masks")[3]
+    write_sbd(mat, np.zeros((24, 41), np.uint8))
+    with pytest.raises(BadFile, match=r"2008_000003\.mat: mask is 41x24, its frame 40x24") as caught:
+        ledger.digest(voc, "masks")
+    assert caught.value.name == "2008_000003"
+    write_sbd(mat, np.zeros((24, 40), np.uint8))
+    assert ledger.digest(voc, "masks") != before
+    mat.write_bytes(mat.read_bytes()[:-9])
+    with pytest.raises(BadFile, match=r"2008_000003\.mat: no GTcls"):
+        ledger.digest(voc, "masks")
+
+
+def test_sizes_of_images_in_a_coco_file_are_compared(tmp_path: Path) -> None:
+    write_coco(tmp_path)
+    (coco,) = load_items(read_manifest("coco-instances"), "val2017", tmp_path)
+    assert Ledger(tmp_path / "digests.json").digest(coco, "masks")
+    write_jpeg(coco.frames[1], texture((24, 41), 0))
+    with pytest.raises(BadFile, match=r"instances_val2017\.json: mask is 40x24, its frame 41x24") as caught:
+        Ledger(tmp_path / "digests.json").digest(coco, "masks")
+    assert caught.value.name == "000000000285"
+
+
+def test_definition_of_regions_is_part_of_the_masks(tmp_path: Path) -> None:
+    write_fbms(tmp_path)
+    (cars,) = load_items(read_manifest("fbms59"), "Testset", tmp_path)
+    ledger = Ledger(tmp_path / "digests.json")
+    before = ledger.digest(cars, "masks")
+    write_fbms_definition(tmp_path / "Testset/cars1/GroundTruth/cars1Def.dat", [128, 0, 255])
+    assert ledger.digest(cars, "masks") != before
+
+
+def test_boxes_of_sparse_and_matlab_files(tmp_path: Path) -> None:
+    write_youtube_objects(tmp_path)
+    (cat, _) = load_items(read_manifest("youtube-objects-boxes"), "annotated", tmp_path)
+    assert len(cat.files("boxes")) == 1 and Ledger(tmp_path / "digests.json").digest(cat, "boxes")
 
 
 def test_boxes_of_xml_files(tmp_path: Path) -> None:

@@ -1,19 +1,18 @@
 """Data manifests: what is found, in which order, and what is said of what isn't."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from builders import write_davis, write_png, write_vid, write_voc
-from hypothesis import given
-from hypothesis import strategies as st
+from builders import vid_xml, write_bytes, write_coco, write_davis, write_fbms, write_png, write_vid, write_voc
 
 import fusionseg.data_manifests
 from fusionseg.pipeline.errors import BadFile, UserError
-from fusionseg.pipeline.manifest import Boxes, DataManifest, MaskFiles, load_items, natural, read_manifest, split_names
+from fusionseg.pipeline.manifest import Boxes, DataManifest, MaskFiles, load_items, read_manifest, split_names
 
 BASE: dict[str, Any] = {
     "name": "own", "title": "Own", "kind": "videos", "licence": "none", "frames": "{video}/{frame}.png",
@@ -62,16 +61,6 @@ def test_frames_stand_in_natural_order(tmp_path: Path) -> None:
     write_frames(tmp_path, "clip", ["10", "9", "1", "100"])
     (item,) = load_items(manifest(), "all", tmp_path)
     assert [p.stem for p in item.frames] == ["1", "9", "10", "100"]
-
-
-@given(st.lists(st.integers(0, 10**9), min_size=1, unique=True))
-def test_natural_order_is_that_of_numbers(numbers: list[int]) -> None:
-    assert sorted([f"frame{n}.png" for n in numbers], key=natural) == [f"frame{n}.png" for n in sorted(numbers)]
-
-
-@given(st.lists(st.text(min_size=1)))
-def test_any_names_can_be_sorted(names: list[str]) -> None:
-    assert sorted(sorted(names, key=natural, reverse=True), key=natural) == sorted(names, key=natural)
 
 
 @pytest.mark.parametrize("name", ["clip", "my clip", "Größe", "clip [1]", "take*", "what?"])
@@ -138,6 +127,128 @@ def test_others_are_optional_but_whole(tmp_path: Path) -> None:
     assert bear.files("others") == bear.others["FSEG"]
 
 
+def test_several_objects_in_folders_of_their_own_or_else_one_file(tmp_path: Path) -> None:
+    write_frames(tmp_path, "clip", ["0", "1", "2"])
+    own = manifest(masks=["gt/{video}/{object}/{frame}.*", "gt/{video}/{frame}.*"])
+    for name in ("1/0.png", "2/0.bmp", "2/1.png", "1.png", "2.png"):
+        write_png(tmp_path / "gt/clip" / name, np.zeros((2, 3), np.uint8))
+    (item,) = load_items(own, "all", tmp_path)
+    found = [[path.relative_to(tmp_path / "gt/clip").as_posix() for path in mask.paths] for mask in item.masks]
+    assert found == [["1/0.png", "2/0.bmp"], ["2/1.png"], ["2.png"]]
+    assert len(item.files("masks")) == 4 and item.owners("masks")[tmp_path / "gt/clip/2.png"] == 2
+
+
+def test_two_files_for_one_frame_are_both_named(tmp_path: Path) -> None:
+    write_frames(tmp_path, "clip", ["0", "1"])
+    write_bytes(tmp_path / "clip/1.jpg")
+    with pytest.raises(BadFile, match=r"clip/1\.jpg and 1\.png: two files for one frame"):
+        load_items(manifest(frames="{video}/{frame}.*"), "all", tmp_path)
+    write_bytes(tmp_path / "masks/clip/0.PNG")
+    write_bytes(tmp_path / "masks/clip/0.png")
+    with pytest.raises(BadFile, match=r"0\.PNG and 0\.png: two files"):
+        load_items(manifest(masks="masks/{video}/{frame}.png"), "all", tmp_path)
+
+
+def sparse(root: Path, **changes: Any) -> DataManifest:
+    """Return the manifest of ten frames, of which 0, 4 and 8 have a mask and a box file."""
+    write_frames(root, "clip", [str(n) for n in range(10)])
+    for n in (0, 4, 8):
+        write_png(root / f"gt/clip/{n}.png", np.ones((2, 3), np.uint8))
+        write_bytes(root / f"xml/clip/{n}.xml", vid_xml([(0, 0, 2, 2)]).encode())
+    given = {"masks": "gt/{video}/{frame}.png", "boxes": "xml/{video}/{frame}.xml"}
+    return manifest(**(given | {"sparse_masks": True, "sparse_boxes": True} | changes))
+
+
+def test_sparse_truth(tmp_path: Path) -> None:
+    (item,) = load_items(sparse(tmp_path), "all", tmp_path)
+    assert len(item.masks) == 10 and item.annotated == [0, 4, 8] and len(item.files("masks")) == 3
+    assert item.boxes is not None and [n for n, path in enumerate(item.boxes.paths) if path] == [0, 4, 8]
+    assert item.only(("boxes",)).annotated == []
+    (derived,) = load_items(sparse(tmp_path, boxes="from-masks"), "all", tmp_path)
+    assert derived.boxes == Boxes(masks=item.masks) and derived.files("boxes") == item.files("masks")
+
+
+@pytest.mark.parametrize(("kind", "what"), [("gt", "mask"), ("xml", "box file")])
+def test_a_video_without_any_truth_is_bad_even_where_truth_is_sparse(tmp_path: Path, kind: str, what: str) -> None:
+    own = sparse(tmp_path)
+    shutil.rmtree(tmp_path / kind)
+    with pytest.raises(BadFile, match=f"video 'clip' of own has no {what} at all") as caught:
+        load_items(own, "all", tmp_path)
+    assert caught.value.name == "clip"
+
+
+def test_truth_that_is_not_sparse_must_be_whole(tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match=r"gt/clip/1\.png: missing mask of 1\.png"):
+        load_items(sparse(tmp_path, sparse_masks=False), "all", tmp_path)
+    with pytest.raises(BadFile, match=r"xml/clip/1\.xml: missing box file of 1\.png"):
+        load_items(sparse(tmp_path, sparse_boxes=False), "all", tmp_path)
+
+
+def test_stride_takes_truth_along(tmp_path: Path) -> None:
+    (item,) = load_items(sparse(tmp_path), "all", tmp_path, stride=4)
+    assert [path.stem for path in item.frames] == ["0", "4", "8"] and item.annotated == [0, 1, 2]
+    assert [path.stem for path in item.all_frames] == [str(n) for n in range(10)] and item.stride == 4
+    (other,) = load_items(sparse(tmp_path), "all", tmp_path, stride=3)
+    assert [path.stem for path in other.frames] == ["0", "3", "6", "9"] and other.annotated == [0]
+    (late,) = load_items(sparse(tmp_path), "all", tmp_path, stride=99)
+    assert late.frames == late.all_frames[:1]
+
+
+def test_only_frames_in_use_need_truth(tmp_path: Path) -> None:
+    whole = sparse(tmp_path, sparse_masks=False, sparse_boxes=False)
+    (item,) = load_items(whole, "all", tmp_path, stride=4)
+    assert item.annotated == [0, 1, 2]
+
+
+def test_problems_are_all_found_and_the_rest_is_kept(tmp_path: Path) -> None:
+    davis = write_davis(tmp_path, {"bear": 3, "bus": 2, "gone": 1})
+    shutil.rmtree(tmp_path / "JPEGImages/480p/gone")
+    for name in ("bear/00000.png", "bear/00002.png", "bus/00001.png"):
+        (tmp_path / "Annotations/480p" / name).unlink()
+    problems: list[BadFile] = []
+    bear, bus = load_items(davis, "train", tmp_path, problems=problems)
+    assert [(problem.name, Path(str(problem).split(":")[0]).name) for problem in problems] == [
+        ("bear", "00000.png"), ("bear", "00002.png"), ("bus", "00001.png"), ("gone", "*.jpg")
+    ]  # fmt: skip
+    assert (bear.annotated, bus.annotated) == ([1], [0]) and len(bear.frames) == 3
+
+
+def test_problems_of_stills(tmp_path: Path) -> None:
+    voc = write_voc(tmp_path, ["a", "b", "c", "d"])
+    (tmp_path / "JPEGImages/a.jpg").unlink()
+    (tmp_path / "SegmentationClass/c.png").unlink()
+    problems: list[BadFile] = []
+    (item,) = load_items(voc, "train", tmp_path, problems=problems)
+    assert [problem.name for problem in problems] == ["a", "c"]
+    assert item.names == ("b", "c", "d") and item.annotated == [0, 2] and item.name_of(1) == "c"
+
+
+def test_stills_may_lie_in_folders_of_their_own(tmp_path: Path) -> None:
+    voc = write_voc(tmp_path, ["2007/a", "2008/a"])
+    (item,) = load_items(voc, "train", tmp_path)
+    assert item.frames == tuple(tmp_path / f"JPEGImages/{year}/a.jpg" for year in (2007, 2008))
+    assert item.files("masks") == tuple(tmp_path / f"SegmentationClass/{year}/a.png" for year in (2007, 2008))
+
+
+def test_images_that_a_coco_file_lacks_are_named(tmp_path: Path) -> None:
+    write_coco(tmp_path)
+    coco = read_manifest("coco-instances").model_copy(update={"splits": {"val2017": ["000000000139", "7"]}})
+    write_bytes(tmp_path / "val2017/7.jpg")
+    with pytest.raises(BadFile, match=r"instances_val2017\.json: no image '7' in it") as caught:
+        load_items(coco, "val2017", tmp_path)
+    assert caught.value.name == "7"
+    write_bytes(tmp_path / "annotations/instances_val2017.json", b"{}")
+    with pytest.raises(UserError, match=r"instances_val2017\.json: not COCO's instances"):
+        load_items(coco, "val2017", tmp_path)
+
+
+def test_definition_of_regions_must_be_there(tmp_path: Path) -> None:
+    write_fbms(tmp_path)
+    (tmp_path / "Testset/cars1/GroundTruth/cars1Def.dat").unlink()
+    with pytest.raises(BadFile, match=r"cars1Def\.dat: missing definition of the regions in the masks of 'cars1'"):
+        load_items(read_manifest("fbms59"), "Testset", tmp_path)
+
+
 def test_splits(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a 1\n\n  b\n", encoding="utf-8")
     (tmp_path / "empty.txt").write_text("\n")
@@ -180,7 +291,21 @@ def written(folder: Path, **changes: Any) -> str:
         ({"void": 0}, "void: .*found 0"),
         ({"void": 256}, "void"),
         ({"protocol": "davis"}, "protocol: .*davis2016"),
-        ({"splits": {"all": {"file": "a.txt", "files": "b"}}}, "splits"),
+        (
+            {"splits": {"all": {"file": "a.txt", "files": "b"}}},
+            r"unknown key 'splits\.all\.file\.files'; known here: file, line",
+        ),
+        ({"splits": {"all": {"folders": "../*"}}}, r"splits\.all\.folders\.folders: .*below the data root"),
+        ({"splits": {"all": {"union": ["/a.txt"]}}}, r"splits\.all\.union\.union: .*below the data root"),
+        ({"splits": {"all": "train.txt"}}, r"splits\.all\.names: .*valid list.*found 'train\.txt'"),
+        ({"frames": "{video}/frames.png"}, "must stand in its last part"),
+        ({"frames": "{video}/{object}/{frame}.png"}, "only placeholders"),
+        ({"boxes": "{video}/{object}/{frame}.xml"}, "only placeholders"),
+        ({"boxes": "from-masks"}, "names no masks"),
+        ({"kind": "stills"}, r"stills have no \{video\}"),
+        ({"masks": "annotations/{split}.json"}, "masks of stills, not of videos"),
+        ({"expected": {"test": {"videos": 1}}}, "expected names test, which is no split"),
+        ({"expected": {"all": {"video": 1}}}, r"unknown key 'expected\.all\.video'; known here: videos, stills"),
     ],
 )
 def test_wrong_manifest_is_one_line_that_names_file_and_field(

@@ -101,6 +101,12 @@ def test_override_reaches_nested_tables(tmp_path: Path) -> None:
         ("flow-filter.min_contrast=-1", r"flow-filter\.min_contrast"),
         ("run.workers=0", r"run\.workers"),
         ("data.scored=[]", r"data\.scored"),
+        ("data.boxed.stride=0", r"data\.boxed\.stride"),
+        ("data.stills.stride=2", r"stills\.stride = 2: stills are no video"),
+        (
+            'data.scored=[{manifest = "d", split = "x", stride = 3}]',
+            r"scored: stride = 3 of d/x: every frame is scored",
+        ),
         ("motion-training.steps", r"--set motion-training\.steps: expected section\.key=value"),
         ("steps=3", "--set steps=3: expected section"),
         ("motion-training.steps.x=3", "'steps' is a value, not a section"),
@@ -124,6 +130,8 @@ def test_values_that_no_sample_can_be_cut_with_are_refused_before_any_training(v
 def test_what_is_scored_may_train_nothing(tmp_path: Path, role: str) -> None:
     with pytest.raises(UserError, match=f"d/x is scored and can't be `{role}` too"):
         own(tmp_path, "", f'data.{role}={{manifest = "d", split = "x"}}')
+    with pytest.raises(UserError, match=f"can't be `{role}` too"):
+        own(tmp_path, "", f'data.{role}={{manifest = "d", split = "x", stride = 2}}')
     assert own(tmp_path, "", f'data.{role}={{manifest = "d", split = "y"}}')
 
 

@@ -237,6 +237,23 @@ def test_bad_frame_fails_or_is_left_out_and_listed(chain: Path, policy: str) -> 
     assert said.states()["optical-flow"] == "cached"
 
 
+def test_the_chain_on_sparse_truth_and_every_other_frame(chain: Path) -> None:
+    data = next((chain / "out" / "rendered").iterdir())
+    for mask in (data / "davis" / "Annotations").rglob("*.png"):
+        if mask.stem not in ("00001", "00003"):
+            mask.unlink()
+    shipped = (Path(fusionseg.data_manifests.__file__).parent / "demo-davis.yaml").read_text()
+    (chain / "own.yaml").write_text(shipped + "sparse_masks: true\n")
+    profile = PROFILE.replace('"demo-davis"', f'"{chain / "own.yaml"}"')
+    write_profile(chain, profile.replace('"demo-vid", split = "train"', '"demo-vid", split = "train", stride = 2'))
+    run_plain(request(chain), say=Said())
+    records = [r for stage in read_run(chain / "out", "tiny")["stages"].values() for r in stage["records"]]
+    frames = {r["stage"]: r["counts"] for r in records if r["video"].startswith("boxed-")}
+    assert frames["flow-filter"]["frames"] == 3  # of 5
+    scored = [r["counts"] for r in records if r["stage"] == "scoring"]
+    assert scored and all(counts == {"frames": 5, "scored_frames": 2} for counts in scored)
+
+
 def test_bad_still_is_left_out_alone(chain: Path) -> None:
     mask = sorted((chain / "out" / "rendered").rglob("SegmentationClass/*.png"))[3]
     mask.write_bytes(b"not a picture")

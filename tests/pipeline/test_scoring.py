@@ -103,6 +103,15 @@ def test_a_video_without_truth_or_protocol_is_told(tmp_path: Path, changes: dict
     assert record.counts == {"frames": 4, "scored_frames": 0, count: 1}
 
 
+def test_only_annotated_frames_are_scored(tmp_path: Path) -> None:
+    item = video(tmp_path, 6)
+    truth = truths(item)
+    masks = tuple(MaskFiles(()) if index in (0, 2, 3) else mask for index, mask in enumerate(item.masks))
+    record, table = run(tmp_path, replace(item, masks=masks), {"joint": truth})
+    assert table["frame"].tolist() == [1, 4]  # 5 has truth, but the protocol leaves out the last
+    assert record.counts == {"frames": 6, "scored_frames": 2}
+
+
 def test_mask_of_another_size_is_refused(tmp_path: Path) -> None:
     item = video(tmp_path, 3)
     masks = truths(item)
