@@ -147,7 +147,8 @@ def _load(manifest: DataManifest, split: str, root: Path, extract: Extract | Non
     try:
         found.items = load_items(manifest, split, root, problems=bad, extract=extract)
     except UserError as error:
-        found.problems.append(Problem(split, MISSING, "", str(error.args[0])))
+        kind = UNCLEAR if manifest.layout == "folder" else MISSING  # what is a video, or the split's list
+        found.problems.append(Problem(split, kind, "", str(error.args[0])))
     for one in bad:
         found.note(one)
     found.masks = sum(len(item.annotated) for item in found.items)

@@ -1,16 +1,28 @@
 """`data convert`: the boxes of masks come back as boxes, from a tree that nothing is copied into."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import moving_square, write_davis, write_jpeg, write_png, write_vid, write_voc
+from builders import (
+    moving_square,
+    write_davis,
+    write_davis2017,
+    write_fbms,
+    write_jpeg,
+    write_png,
+    write_segtrack,
+    write_vid,
+    write_voc,
+    write_youtube_objects,
+)
 from videos import write_video
 
 from fusionseg.pipeline.data_check import check
 from fusionseg.pipeline.data_convert import convert, run_convert
 from fusionseg.pipeline.errors import BadFile, UserError
-from fusionseg.pipeline.images import read_boxes
+from fusionseg.pipeline.images import read_boxes, read_frame, read_mask_sized, tight_box
 from fusionseg.pipeline.manifest import DataManifest, Item, load_items, read_manifest
 
 
@@ -106,6 +118,30 @@ def test_several_objects_get_a_box_and_a_number_each(tmp_path: Path) -> None:
     assert read_boxes(clip, 1).boxes.tolist() == [[3, 5, 9, 9], [21, 5, 27, 9]]
     text = (tmp_path / "new/Annotations/VID/train/clip/1.xml").read_text()
     assert "<trackid>1<" in text and "<trackid>4<" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "write"),
+    [
+        ("davis2017-unsupervised", "val", lambda root: write_davis2017(root, {"judo": 3})),
+        ("segtrack-v2", "all", write_segtrack), ("fbms59", "Testset", write_fbms),
+        ("youtube-objects", "all", write_youtube_objects),
+    ],
+)  # fmt: skip
+def test_layouts_of_the_owners(tmp_path: Path, name: str, split: str, write: Callable[[Path], object]) -> None:
+    write(tmp_path / "data")
+    items = load_items(read_manifest(name), split, tmp_path / "data")
+    made = convert(read_manifest(name), {split: items}, tmp_path / "new", f"{name}-boxes")
+    for masked, boxed in zip(items, load(tmp_path / "new", split), strict=True):
+        assert boxed.boxes is not None and boxed.name == masked.name
+        assert [n for n, path in enumerate(boxed.boxes.paths) if path] == masked.annotated
+        for index in masked.annotated:
+            height, width = read_frame(masked, index).shape[:2]
+            whole = tight_box(read_mask_sized(masked, index, (height, width)) == 1)
+            boxes = read_boxes(boxed, index).boxes
+            assert whole is not None and (*boxes[:, :2].min(0), *boxes[:, 2:].max(0)) == whole
+    (found,) = check(made, tmp_path / "new", deep=True)
+    assert found.problems == []
 
 
 def test_again_is_the_same_and_anything_else_is_refused(tmp_path: Path, data: Path) -> None:
