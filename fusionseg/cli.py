@@ -109,6 +109,17 @@ def add_data_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
     check.add_argument("--csv", type=Path, metavar="FILE", help="write all problems there")
     add_out(check)
 
+    convert = add(
+        commands, "convert", "boxes from masks, as a tree in ImageNet-VID's layout with a manifest of its own",
+        "fusionseg data convert davis2016-small --data ../data --split motion --out davis-boxes", convert_data,
+    )  # fmt: skip
+    add_data_set(convert)
+    convert.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new folder; frames are linked to")
+    convert.add_argument("--name", help="of the new data set [MANIFEST-boxes]")
+    convert.add_argument(
+        "--store", type=Path, default=Path("out"), metavar="DIR", help="where frames of video files are kept [out]"
+    )
+
 
 def add_data_set(parser: argparse.ArgumentParser) -> None:
     """What the commands below `data` share."""
@@ -231,6 +242,14 @@ def check_data(parsed: argparse.Namespace) -> int:
         parsed.manifest, parsed.data, parsed.split, out=parsed.out, deep=parsed.deep, csv=parsed.csv, say=say
     )
     return EXIT_PROBLEMS if problems else 0
+
+
+def convert_data(parsed: argparse.Namespace) -> None:
+    from fusionseg.pipeline.data_convert import run_convert
+
+    run_convert(
+        parsed.manifest, parsed.data, parsed.out, split=parsed.split, called=parsed.name, store=parsed.store, say=say
+    )
 
 
 if __name__ == "__main__":

@@ -10,13 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import h5py
@@ -28,7 +27,7 @@ from fusionseg.pipeline.errors import DamagedArtifact, UserError
 from fusionseg.pipeline.files import atomic_path
 
 try:
-    from isal import isal_zlib as deflate  # the same format, ten times as fast; raises zlib's errors
+    from isal import isal_zlib as deflate  # the same format, ten times as fast
 except ImportError:  # a machine that has only the essentials
     import zlib as deflate  # type: ignore[no-redef]
 
@@ -41,6 +40,7 @@ _USER_BLOCK = 4096  # bytes; HDF5 wants a power of two of at least 512
 _LIBVER = ("v110", "v110")
 # What h5py raises where it meets damage.
 _HDF5_ERRORS = (OSError, KeyError, ValueError, RuntimeError, TypeError)
+_DEFLATE_ERROR = cast(type[Exception], deflate.error)
 _KEY_IN_NAME = 12  # hex digits: enough to keep the versions of one video's artifact apart
 _LIBRARIES = ("fusionseg", "torch", "opencv-contrib-python", "numpy", "h5py")
 
@@ -298,7 +298,7 @@ class Artifact:
             if mask:
                 raise ValueError("filters left out")
             return _unshuffled(deflate.decompress(chunk), data.shape[1:], data.dtype)
-        except (*_HDF5_ERRORS, zlib.error) as error:
+        except (*_HDF5_ERRORS, _DEFLATE_ERROR) as error:
             raise DamagedArtifact(self.path, f"{name}[{index}]: {error}") from None
 
     def table(self, name: str) -> pd.DataFrame:

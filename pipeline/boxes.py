@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,42 @@ def _corners(one: ElementTree.Element) -> tuple[int, int, int, int]:
 
 def _flag(one: ElementTree.Element, name: str) -> bool:
     return int(one.findtext(name) or 0) != 0
+
+
+@dataclass(frozen=True)
+class VidObject:
+    """One object of an ImageNet-VID annotation: its number in the video, what it is, its box x0, y0, x1, y1 in pixels
+    (x1 and y1 exclusive), and the marks of `FrameBoxes`."""
+
+    track: int
+    name: str
+    box: tuple[int, int, int, int]
+    occluded: bool = False
+    generated: bool = False
+
+
+def vid_xml(video: str, frame: str, size: tuple[int, int], objects: Iterable[VidObject], source: str) -> bytes:
+    """The ImageNet-VID annotation of a frame of `size` (width, height); `source`: which database it is of."""
+    root = ElementTree.Element("annotation")
+    ElementTree.SubElement(root, "folder").text = video
+    ElementTree.SubElement(root, "filename").text = frame
+    ElementTree.SubElement(ElementTree.SubElement(root, "source"), "database").text = source
+    _add_numbers(ElementTree.SubElement(root, "size"), {"width": size[0], "height": size[1]})
+    for one in objects:
+        x0, y0, x1, y1 = one.box
+        entry = ElementTree.SubElement(root, "object")
+        _add_numbers(entry, {"trackid": one.track})
+        ElementTree.SubElement(entry, "name").text = one.name
+        corners = {"xmax": x1 - 1, "xmin": x0, "ymax": y1 - 1, "ymin": y0}
+        _add_numbers(ElementTree.SubElement(entry, "bndbox"), corners)
+        _add_numbers(entry, {"occluded": int(one.occluded), "generated": int(one.generated)})
+    ElementTree.indent(root, "\t")
+    return ElementTree.tostring(root) + b"\n"
+
+
+def _add_numbers(parent: ElementTree.Element, numbers: Mapping[str, int]) -> None:
+    for name, value in numbers.items():
+        ElementTree.SubElement(parent, name).text = str(value)
 
 
 def parse_youtube_objects(data: bytes) -> FrameBoxes:

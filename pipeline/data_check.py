@@ -17,14 +17,13 @@ import pandas as pd
 from fusionseg.pipeline.errors import MISSING, UNCLEAR, UNREADABLE, WRONG_SIZE, BadFile, UserError
 from fusionseg.pipeline.images import (
     bad_file,
-    file_header,
     frame_size_text,
     read_boxes,
     read_frame,
     read_mask,
+    read_size,
     size_text,
 )
-from fusionseg.pipeline.instances import instances_size
 from fusionseg.pipeline.job import batches, in_order, shown
 from fusionseg.pipeline.ledger import LEDGER, Ledger
 from fusionseg.pipeline.manifest import DataManifest, Extract, Item, MaskFiles, load_items, read_manifest
@@ -148,7 +147,8 @@ def _load(manifest: DataManifest, split: str, root: Path, extract: Extract | Non
     try:
         found.items = load_items(manifest, split, root, problems=bad, extract=extract)
     except UserError as error:
-        found.problems.append(Problem(split, MISSING, "", str(error.args[0])))
+        kind = UNCLEAR if manifest.layout == "folder" else MISSING  # what is a video, or the split's list
+        found.problems.append(Problem(split, kind, "", str(error.args[0])))
     for one in bad:
         found.note(one)
     found.masks = sum(len(item.annotated) for item in found.items)
@@ -185,7 +185,7 @@ def _add(found: Found, item: Item, index: int, seen: _Seen) -> None:
 def _look(item: Item, index: int, deep: bool) -> _Seen:
     """Headers of one frame and its masks, its boxes, and `deep` everything that its header doesn't rule out."""
     seen = _Seen()
-    seen.size = _tried(seen, _header, item, index, item.frames[index])
+    seen.size = _tried(seen, read_size, item, index, item.frames[index])
     if deep and seen.size:
         _tried(seen, read_frame, item, index)
     truth = item.masks[index] if item.masks else MaskFiles(())
@@ -203,7 +203,7 @@ def _look(item: Item, index: int, deep: bool) -> _Seen:
 
 def _mask_size(item: Item, index: int, path: Path, entry: str, seen: _Seen) -> Size | None:
     """The size of a mask that can be read, compared with its frame's."""
-    size = _tried(seen, _header, item, index, path, entry)
+    size = _tried(seen, read_size, item, index, path, entry)
     if size and seen.size and size != seen.size and not item.allow_mask_resize:
         seen.wrong.append(bad_file(item, index, path, size_text(size, seen.size), WRONG_SIZE))
     return size
@@ -215,16 +215,6 @@ def _tried(seen: _Seen, read: Callable[..., T], *arguments: Any) -> T | None:
     except BadFile as error:
         seen.wrong.append(error)
         return None
-
-
-def _header(item: Item, index: int, path: Path, entry: str = "") -> Size:
-    """(width, height) of a picture or mask. Raises BadFile."""
-    try:
-        return instances_size(path, entry) if entry else file_header(path)
-    except OSError as error:
-        raise bad_file(item, index, path, f"can't be read ({error.strerror or error})") from None
-    except ValueError as error:
-        raise bad_file(item, index, path, str(error)) from None
 
 
 def _compare_counts(found: Found, manifest: DataManifest) -> None:

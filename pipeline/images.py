@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from fusionseg.pipeline.boxes import FrameBoxes, frame_boxes, parse_vid_xml, parse_youtube_objects
 from fusionseg.pipeline.errors import UNREADABLE, BadFile
-from fusionseg.pipeline.instances import instances_mask
+from fusionseg.pipeline.instances import instances_mask, instances_size
 from fusionseg.pipeline.manifest import Item, MaskFiles
 from fusionseg.pipeline.mask_files import decode_mask, decode_sbd, mask_label, region_label
 
@@ -63,6 +63,19 @@ def _header(start: bytes, end: bytes, length: int) -> tuple[int, int]:
     if kind in _ENDS and _ENDS[kind] not in end:
         raise ValueError(f"truncated {kind} ({length} bytes, no end mark)")
     return size
+
+
+def read_size(item: Item, index: int, path: Path, entry: str = "") -> tuple[int, int]:
+    """(width, height) of the picture or mask at `path`, which belongs to frame `index`; `entry`: as in `MaskFiles`.
+
+    Raises BadFile.
+    """
+    try:
+        return instances_size(path, entry) if entry else file_header(path)
+    except OSError as error:
+        raise bad_file(item, index, path, f"can't be read ({error.strerror or error})") from None
+    except ValueError as error:
+        raise bad_file(item, index, path, str(error)) from None
 
 
 def decode_frame(data: bytes) -> UInt8:

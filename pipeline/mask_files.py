@@ -64,13 +64,19 @@ def region_label(path: Path, regions: Path) -> UInt8:
     """A mask of numbered regions (FBMS) -> (H, W) uint8: 0 the first region of the definition, 1 the others, 255 what
     it doesn't list. Raises OSError, ValueError, SyntaxError."""
     background, *objects = read_regions(regions)
-    with Image.open(path) as image:
-        raw = _values(image).astype(np.int64)
-    codes = raw @ [_BYTE**2, _BYTE, 1] if raw.ndim == 3 else raw
+    codes = region_codes(path)
     label = np.full(codes.shape, VOID, np.uint8)
     label[codes == background] = 0
     label[np.isin(codes, objects)] = 1
     return label
+
+
+def region_codes(path: Path) -> npt.NDArray[np.int64]:
+    """The values of a mask of numbered regions, (H, W), as `read_regions` gives them. Raises OSError, ValueError,
+    SyntaxError."""
+    with Image.open(path) as image:
+        raw = _values(image).astype(np.int64)
+    return raw @ np.array([_BYTE**2, _BYTE, 1]) if raw.ndim == 3 else raw
 
 
 def read_regions(path: Path) -> tuple[int, ...]:

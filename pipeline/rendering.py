@@ -17,7 +17,6 @@ import math
 import os
 import shutil
 import uuid
-import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, fields
@@ -29,6 +28,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fusionseg.pipeline.boxes import VidObject, vid_xml
 from fusionseg.pipeline.rendering_scenes import FrameSize, Mask, RenderedFrame, Scene, render_frame
 from fusionseg.pipeline.rendering_staging import KIND_SHARES, VideoKind, still_scene, video_scene
 
@@ -135,30 +135,14 @@ def davis_labels(truth: Mask) -> NDArray[np.uint8]:
 def vid_annotation(video: str, frame: str, rendered: RenderedFrame) -> bytes:
     """Return ImageNet-VID's XML for a frame: one `object` per mover in view, trackid its number."""
     height, width = rendered.image.shape[:2]
-    root = ET.Element("annotation")
-    ET.SubElement(root, "folder").text = video
-    ET.SubElement(root, "filename").text = frame
-    ET.SubElement(ET.SubElement(root, "source"), "database").text = "FusionSeg_rendered"
-    _add_numbers(ET.SubElement(root, "size"), {"width": width, "height": height})
+    objects = []
     movers = zip(rendered.masks, rendered.families, rendered.occluded, strict=True)
     for track, (mask, family, occluded) in enumerate(movers):
         box = tight_box(mask)
-        if box is None:
-            continue
-        xmin, ymin, xmax, ymax = box
-        entry = ET.SubElement(root, "object")
-        ET.SubElement(entry, "trackid").text = str(track)
-        ET.SubElement(entry, "name").text = family
-        corners = {"xmax": xmax, "xmin": xmin, "ymax": ymax, "ymin": ymin}
-        _add_numbers(ET.SubElement(entry, "bndbox"), corners)
-        _add_numbers(entry, {"occluded": int(occluded), "generated": 0})
-    ET.indent(root, "\t")
-    return ET.tostring(root) + b"\n"
-
-
-def _add_numbers(parent: ET.Element, numbers: dict[str, int]) -> None:
-    for name, value in numbers.items():
-        ET.SubElement(parent, name).text = str(value)
+        if box is not None:
+            xmin, ymin, xmax, ymax = box
+            objects.append(VidObject(track, family, (xmin, ymin, xmax + 1, ymax + 1), bool(occluded)))
+    return vid_xml(video, frame, (width, height), objects, "FusionSeg_rendered")
 
 
 def _write_image(path: Path, image: NDArray[np.uint8]) -> None:

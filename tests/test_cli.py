@@ -210,6 +210,30 @@ def test_data_check_of_what_is_not_there(tmp_path: Path, data: Path, capsys: pyt
     assert exit_info.value.code == 2
 
 
+def test_data_convert_then_check(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new = tmp_path / "boxes"
+    convert = [
+        "data",
+        "convert",
+        "demo-davis",
+        "--data",
+        str(data),
+        "--store",
+        str(tmp_path / "out"),
+        "--out",
+        str(new),
+    ]
+    assert main([*convert, "--split", "fusion", "--name", "mine"]) == 0
+    assert "1 videos" in capsys.readouterr().out
+    assert main(["data", "check", str(new / "manifest.yaml"), "--data", str(new), "--out", str(tmp_path / "out")]) == 0
+    assert "mine: all well" in capsys.readouterr().out
+    assert "with other content" in fails(capsys, tmp_path, *convert, "--split", "test")
+    assert "demo-stills: stills; expected videos" in fails(
+        capsys, tmp_path, "data", "convert", "demo-stills", "--data", data, "--out", tmp_path / "new"
+    )
+    assert not (tmp_path / "new").exists()
+
+
 def test_plain_run_never_imports_prefect(tmp_path: Path, data: Path) -> None:
     code = (
         "import sys; sys.modules['prefect'] = None\n"

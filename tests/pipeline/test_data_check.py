@@ -1,13 +1,28 @@
 """`data check`: all that is there is counted, all that is wrong is found, nothing else is called wrong."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from builders import texture, write_davis, write_jpeg, write_png, write_vid, write_voc
+from builders import (
+    texture,
+    write_coco,
+    write_davis,
+    write_davis2017,
+    write_fbms,
+    write_imagenet_vid,
+    write_jpeg,
+    write_png,
+    write_segtrack,
+    write_vid,
+    write_voc,
+    write_voc_sbd,
+    write_youtube_objects,
+)
 from videos import write_video
 
 from fusionseg.pipeline import data_check as module
@@ -149,6 +164,27 @@ def test_counts_that_the_owners_publish(tmp_path: Path, davis: DataManifest) -> 
     assert [(p.kind, p.problem) for p in found.problems] == [("wrong count", "train: 2 videos found, 3 expected")]
 
 
+LAYOUTS: list[tuple[str, str, Callable[[Path], object], tuple[int, int, int | None]]] = [
+    ("davis2017-unsupervised", "val", lambda root: write_davis2017(root, {"judo": 2}), (2, 2, None)),
+    ("segtrack-v2", "all", write_segtrack, (6, 6, None)),
+    ("fbms59", "Testset", write_fbms, (4, 2, None)),
+    ("youtube-objects-boxes", "annotated", write_youtube_objects, (22, 0, 4)),
+    ("voc2012-sbd", "train", write_voc_sbd, (4, 4, None)),
+    ("imagenet-vid", "val", write_imagenet_vid, (3, 0, 3)),
+    ("coco-instances", "val2017", write_coco, (3, 3, None)),
+]
+
+
+@pytest.mark.parametrize(("name", "split", "write", "counts"), LAYOUTS, ids=[layout[0] for layout in LAYOUTS])
+def test_layouts_of_the_owners_are_all_well(
+    tmp_path: Path, name: str, split: str, write: Callable[[Path], object], counts: tuple[int, int, int | None]
+) -> None:
+    write(tmp_path)
+    (found,) = check(read_manifest(name), tmp_path, [split], deep=True)
+    assert [problem for problem in found.problems if problem.kind != "wrong count"] == []  # the trees are small
+    assert (found.frames, found.masks, None if counts[2] is None else found.boxes) == counts
+
+
 def test_splits_one_by_one_and_one_that_is_not_there(tmp_path: Path, davis: DataManifest) -> None:
     splits = {"train": davis.splits["train"], "some": ["bus", "gone"], "test": {"file": "gone.txt"}}
     manifest = DataManifest.model_validate(davis.model_dump() | {"splits": splits, "expected": {"test": {"videos": 9}}})
@@ -206,6 +242,13 @@ def test_a_video_file_is_extracted_once_and_checked(tmp_path: Path) -> None:
     assert run_check("folder", clip, out=tmp_path / "out", csv=csv, say=said.append) == 1
     assert "unreadable: " in said[-3] and "clip.mp4: cut off" in said[-3] and said[-2] == "folder: 1 problem"
     assert pd.read_csv(csv)[["split", "kind", "name"]].to_numpy().tolist() == [["all", "unreadable", "clip"]]
+
+
+def test_what_cannot_be_told_apart_in_a_folder_is_a_problem(tmp_path: Path) -> None:
+    for suffix in (".mp4", ".avi"):
+        write_video(tmp_path / f"clip{suffix}", 2)
+    found = one(read_manifest("folder"), tmp_path)
+    assert [(p.kind, "several videos of the name clip" in p.problem) for p in found.problems] == [("unclear", True)]
 
 
 @pytest.mark.real

@@ -169,7 +169,7 @@ def test_coco_instances(tmp_path: Path) -> None:
 SHIPPED = sorted(path.stem for path in Path(fusionseg.data_manifests.__file__ or "").parent.glob("*.yaml"))
 
 
-@pytest.mark.parametrize("name", [name for name in SHIPPED if name != "folder" and not name.startswith("demo-")])
+@pytest.mark.parametrize("name", [n for n in SHIPPED if not n.startswith("demo-") and n != "folder"])
 def test_manifests_of_real_data_name_licence_home_and_citation(name: str) -> None:
     found = read_manifest(name)
     assert found.licence and found.home.startswith("http") and found.citation
