@@ -80,9 +80,9 @@ def find_flow(
 ) -> FlowSource:
     """The flow of `video`: FOLDER/VIDEO/FRAME.flo (.png, .npz, .h5, .hdf5) or FOLDER/VIDEO.npz (.h5, .hdf5).
 
-    `frame_names`: of all of the video's frames, in order, without suffix. Files have the frames' names, or are
-    numbered. The last `gap` frames (the first, if `direction` is "backward") may have none. Headers are read, and only
-    they. Raises UserError.
+    `frame_names`: of all of the video's frames, two at least, in order, without suffix. Files have the frames' names,
+    or are numbered. The last `gap` frames (the first, if `direction` is "backward") may have none. Only headers are
+    read. Raises UserError.
     """
     home = folder / video
     pairs = sorted(_with_suffix(home, SUFFIXES), key=lambda path: natural(path.name)) if home.is_dir() else []
