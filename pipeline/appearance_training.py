@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fusionseg.pipeline.artifact import Record
+from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.images import read_frame, read_mask_sized
 from fusionseg.pipeline.job import Context, Job
 from fusionseg.pipeline.manifest import Item
@@ -14,11 +15,13 @@ from fusionseg.pipeline.stream_training import Sample, train_stream
 
 
 def compute(job: Job, context: Context) -> Record:
-    """Write the appearance stream's weights."""
+    """Write the appearance stream's weights. Raises UserError if no still has a mask."""
     settings = AppearanceTraining.model_validate(job.settings[job.stage])
     long_side = Network.model_validate(job.settings["network"]).long_side
     (stills,) = job.items["stills"]
     annotated = stills.annotated
+    if not annotated:
+        raise UserError(f"appearance-training: none of the {len(stills.frames)} stills of {stills.dataset} has a mask")
     augmentation = Augmentation(settings.crop, settings.scales, settings.mirror, settings.colour)
 
     def make(index: int, rng: np.random.Generator) -> Sample:

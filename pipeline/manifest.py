@@ -111,6 +111,8 @@ class DataManifest(BaseModel):
                 raise ValueError(f"{pattern!r}: stills have no {{video}}")
             if self.kind == "videos" and not one_a_frame and pattern != BOXES_FROM_MASKS:
                 raise ValueError(f"{pattern!r}: a file of COCO's instances holds masks of stills, not of videos")
+        if self.kind == "stills" and (self.boxes or self.regions or self.others):
+            raise ValueError("stills have no boxes, regions or others; only videos have")
         if unknown := sorted(set(self.expected) - set(self.splits)):
             raise ValueError(f"expected names {', '.join(unknown)}, which is no split")
         if self.boxes == BOXES_FROM_MASKS and not self.masks:
@@ -137,8 +139,8 @@ class MaskFiles:
 
 @dataclass(frozen=True)
 class Boxes:
-    """Where a video's boxes come from, one entry a frame: XML files (None where the frame isn't annotated), or the
-    masks (`derived`)."""
+    """Where a video's boxes come from, one entry a frame: annotation files (None where the frame isn't annotated), or
+    the masks (`derived`)."""
 
     paths: tuple[Path | None, ...] = ()
     masks: tuple[MaskFiles, ...] = ()

@@ -303,6 +303,7 @@ def written(folder: Path, **changes: Any) -> str:
         ({"boxes": "{video}/{object}/{frame}.xml"}, "only placeholders"),
         ({"boxes": "from-masks"}, "names no masks"),
         ({"kind": "stills"}, r"stills have no \{video\}"),
+        ({"kind": "stills", "frames": "{frame}.png", "boxes": "{frame}.xml"}, "stills have no boxes"),
         ({"masks": "annotations/{split}.json"}, "masks of stills, not of videos"),
         ({"expected": {"test": {"videos": 1}}}, "expected names test, which is no split"),
         ({"expected": {"all": {"video": 1}}}, r"unknown key 'expected\.all\.video'; known here: videos, stills"),
