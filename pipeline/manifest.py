@@ -300,7 +300,7 @@ def load_items(
             f"data set {manifest.name}: no folder {root}; give it with --data ROOT or --data {manifest.name}=ROOT"
         )
     folders = Folders(root)
-    videos = {video.name: video for video in _own_videos(root)} if own else {}
+    videos = {video.name: video for video in _own_videos(manifest, root)}
     left = [name for name in _split_names(manifest, split, folders, list(videos)) if name not in leave_out]
     if not left:
         raise UserError(f"data set {manifest.name}: nothing is left of the split {split!r} after leaving out bad files")
@@ -312,19 +312,20 @@ def load_items(
     return [item for item in found if item.frames]
 
 
-def _own_videos(root: Path) -> list[OwnVideo]:
+def _own_videos(manifest: DataManifest, root: Path) -> list[OwnVideo]:
+    """The videos of the layout `folder`; none of any other. Raises UserError."""
     try:
-        return own_videos(root)
+        return own_videos(root) if manifest.layout == "folder" else []
     except ValueError as error:
         raise UserError(f"{root}: {error}") from None
 
 
 def split_names(manifest: DataManifest, split: str, root: Path) -> list[str]:
     """The names in a split. Raises UserError for an unknown split or a missing, wrong or empty list."""
-    return _split_names(manifest, split, Folders(root))
+    return _split_names(manifest, split, Folders(root), [video.name for video in _own_videos(manifest, root)])
 
 
-def _split_names(manifest: DataManifest, split: str, folders: Folders, own: Sequence[str] = ()) -> list[str]:
+def _split_names(manifest: DataManifest, split: str, folders: Folders, own: Sequence[str]) -> list[str]:
     if split not in manifest.splits:
         raise UserError(f"data set {manifest.name} has no split {split!r}; it has: {', '.join(manifest.splits)}")
     if manifest.layout == "folder":

@@ -45,7 +45,9 @@ class Data(Settings):
     )
     fusion: DataRef = Field(description="videos with masks: trains the fusion; best apart from `boxed`")
     validation: DataRef | None = Field(None, description="videos with masks: chooses checkpoints; None keeps the last")
-    scored: tuple[DataRef, ...] = Field(description="videos with masks: what is reported", min_length=1)
+    scored: tuple[DataRef, ...] = Field(
+        description="videos: what is reported; those without masks or protocol are segmented, not scored", min_length=1
+    )
     on_bad_file: Literal["fail", "quarantine"] = Field(
         "fail",
         description="a file that can't be used stops the run, or its video (or still) is left out and reported",

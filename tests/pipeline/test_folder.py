@@ -9,7 +9,7 @@ from videos import write_video
 
 from fusionseg.pipeline.errors import BadFile, UserError
 from fusionseg.pipeline.ledger import Ledger
-from fusionseg.pipeline.manifest import Item, load_items, read_manifest
+from fusionseg.pipeline.manifest import Item, load_items, read_manifest, split_names
 from fusionseg.pipeline.video_files import extractor
 
 
@@ -50,6 +50,7 @@ def test_every_subfolder_with_pictures_and_every_video_file_is_a_video(tmp_path:
     (tmp_path / "own" / "notes.txt").write_text("words")
     assert [(i.name, len(i.frames)) for i in load(tmp_path / "own")] == [("take 1", 4), ("take 9", 3), ("take 10", 2)]
     assert [i.name for i in load(tmp_path / "own", leave_out=["take 9"])] == ["take 1", "take 10"]
+    assert split_names(read_manifest("folder"), "all", tmp_path / "own") == ["take 1", "take 9", "take 10"]
 
 
 @pytest.mark.parametrize(("frames", "masks"), [("frames", "masks"), ("JPEGImages", "Annotations")])
