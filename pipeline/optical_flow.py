@@ -187,12 +187,13 @@ def _raft(pairs: Sequence[Pair], method: str, weights: Path | None, device: str)
 
 @functools.lru_cache(maxsize=1)
 def _raft_model(method: str, weights: Path | None, device: str) -> Any:
+    from fusionseg.models.backbone import WeightsUnavailable
     from fusionseg.models.raft import create_raft
     from fusionseg.models.weights import WeightsError
 
     try:
         return create_raft(method, weights).to(device)
-    except WeightsError as error:
+    except (WeightsError, WeightsUnavailable) as error:
         raise UserError(f"optical-flow.raft_weights: {error}") from None
 
 

@@ -102,7 +102,7 @@ class Session:
         """The video with what its optical flow is made of."""
         settings = self.profile.optical_flow
         item = with_partners(item, settings)
-        if settings.folder is None:
+        if settings.folder is None or not item.partners:
             return item
         names = [path.stem for path in item.all_frames]
         folder = settings.folder.expanduser()

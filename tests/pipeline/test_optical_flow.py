@@ -251,3 +251,28 @@ def test_unknown_vectors_stay_unknown(tmp_path: Path) -> None:
     with artifact:
         found = artifact.frame("flow", 2)
         assert np.isnan(found[3, 4]).all() and np.isfinite(found).sum() == found.size - 2
+
+
+def test_the_camera_is_subtracted_and_what_it_did_is_kept(tmp_path: Path) -> None:
+    """A picture that moves as a whole, and a square in it that moves otherwise."""
+    canvas, patch = texture((220, 300), 5), texture((40, 40), 6)
+    frames = []
+    for n in range(3):
+        frame = canvas[40 - 2 * n : 200 - 2 * n, 40 - 5 * n : 260 - 5 * n].copy()
+        frame[60:100, 80 - 4 * n : 120 - 4 * n] = patch
+        frames.append(frame)
+    record, artifact = run(tmp_path, frames, stabilise="homography")
+    with artifact:
+        flow, camera = artifact.frame("flow", 0).astype(np.float32), artifact.table("camera")
+    assert np.abs(np.median(flow[10:50, 10:200], axis=(0, 1))).max() < 0.2
+    assert np.abs(np.median(flow[70:90, 90:110], axis=(0, 1)) - [-9, -2]).max() < 0.5
+    assert camera["frame"].tolist() == [0, 1, 2] and (camera["reason"] == "").all()
+    assert camera.loc[0, "h02"] == pytest.approx(5, abs=0.3) and camera.loc[2, "h02"] == pytest.approx(-5, abs=0.3)
+    assert record.counts["not_stabilised"] == 0
+
+
+def test_raft_weights_that_can_t_be_used_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"no weights")
+    with pytest.raises(UserError, match=r"optical-flow\.raft_weights: .*weights\.pth"):
+        estimate(*shifted(1, 0), "raft-small", weights=path)
