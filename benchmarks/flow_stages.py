@@ -1,15 +1,17 @@
 """What the stages around optical flow cost: `optical-flow` and `flow-images` (decode, estimate, colour, compress,
 write) against a bare loop that only decodes and calls DIS medium, on the same frames and cores.
 
-    python benchmarks/flow_stages.py DATA [--videos 4] [--rounds 3]
+    python benchmarks/flow_stages.py DATA [--videos 6] [--rounds 3]
     python benchmarks/flow_stages.py DATA --memory
 
 DATA is the folder of the `davis` profile's data sets. The bare loop is run both ways it can use the cores (OpenCV's own
-threads in one loop, one loop a core); the faster one counts. `--memory`: peak memory of both stages on videos of 50 and
+threads in one loop, one loop a core); the faster one counts. The stages are run as two that keep u,v and flow images
+(`flow-images.store = "both"`), and as one pass that keeps flow images alone ("images"). All four take turns video by
+video, so that a slow minute of the machine hits them alike. `--memory`: peak memory of both stages on videos of 50 and
 of 1,000 frames, each in a process of its own.
 
-Expected before measuring: 0.75 to 0.85; the stages read, compress and write 1.6 MB of u,v a frame, which costs some
-10 ms of a core beside 30 ms for DIS.
+Expected before measuring: 0.75 to 0.85 for two stages, which read, compress and write 1.6 MB of u,v a frame (some 10 ms
+of a core beside 30 ms for DIS); 0.9 for one pass.
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ from __future__ import annotations
 import argparse
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,12 +26,16 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
 
+from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.flow_pairs import with_partners
 from fusionseg.pipeline.job import Job
+from fusionseg.pipeline.manifest import Item
 from fusionseg.pipeline.runner import run_job
 from fusionseg.pipeline.session import Request, Session
 
@@ -45,61 +50,73 @@ def make_session(data: str, out: str, workers: int) -> Session:
     return Session(Request("davis", (data,), out, overrides=(f"run.workers={workers}",)), quiet)
 
 
-def stages(session: Session, flow_jobs: Sequence[Job]) -> int:
-    """Compute both stages; bytes written."""
-    size = 0
-    for job in flow_jobs:
-        record = run_job(session.by_name["optical-flow"], job, session.context)
-        settings = {"flow-images": session.profile.section("flow-images")}
-        images = replace(job, stage="flow-images", settings=settings, inputs=(record,), sources=(), files={})
-        made = run_job(session.by_name["flow-images"], images, session.context)
-        size += sum((session.context.root / r.path).stat().st_size for r in (record, made))
-    return size
+def two_stages(session: Session, job: Job) -> int:
+    """u,v, then flow images of them; bytes written."""
+    record = run_job(session.by_name["optical-flow"], job, session.context)
+    made = run_job(session.by_name["flow-images"], pictures(session, job, (record,)), session.context)
+    return sum((session.context.root / r.path).stat().st_size for r in (record, made))
+
+
+def one_pass(session: Session, job: Job) -> int:
+    """Flow images straight from frames; bytes written."""
+    made = run_job(session.by_name["flow-images"], pictures(session, job, ()), session.context)
+    return (session.context.root / made.path).stat().st_size
+
+
+def pictures(session: Session, job: Job, inputs: tuple[Record, ...]) -> Job:
+    settings = {**job.settings, "flow-images": session.profile.section("flow-images")}
+    return replace(job, stage="flow-images", settings=settings, inputs=inputs)
 
 
 def bare(frames: Sequence[Path], partners: Sequence[Path]) -> None:
     """Decode each frame once and call DIS medium on each pair."""
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     grey = lambda path: cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2GRAY)  # noqa: E731
-    last = grey(frames[0])
-    for frame, other in zip(frames[1:], partners[:-1], strict=True):
-        assert frame == other
-        this = grey(frame)
-        dis.calc(last, this, None)
-        previous, last = last, this
-    dis.calc(last, previous, None)
+    known = {frames[0]: grey(frames[0])}
+    for frame, partner in zip(frames, partners, strict=True):
+        for path in (frame, partner):
+            if path not in known:
+                known[path] = grey(path)
+        dis.calc(known[frame], known[partner], None)
+        known = {path: known[path] for path in (frame, partner)}
 
 
-def bare_by_videos(jobs: Sequence[Job], workers: int) -> None:
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(lambda job: bare(job.item.frames, job.item.partners), jobs))
-
-
-def seconds(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
+def bare_parts(item: Item, parts: int) -> None:
+    """The bare loop on each of so many parts of a video, side by side."""
+    ends = [round(n * len(item.frames) / parts) for n in range(parts + 1)]
+    with ThreadPoolExecutor(parts) as pool:
+        slices = [slice(*pair) for pair in pairwise(ends)]
+        list(pool.map(lambda part: bare(item.frames[part], item.partners[part]), slices))
 
 
 def compare(data: str, videos: int, rounds: int) -> None:
     workers = len(os.sched_getaffinity(0))
-    times: dict[str, list[float]] = {"one loop, OpenCV's threads": [], "a loop a core": [], "stages": []}
-    for _ in range(rounds):
+    times: dict[str, list[float]] = {}
+    sizes: dict[str, int] = {}
+    for turn in range(rounds + 1):  # the first warms up
         with tempfile.TemporaryDirectory() as out:
             session = make_session(data, out, workers)
             jobs = session.plan(session.by_name["optical-flow"])[:videos]
-            count = sum(len(job.item.frames) for job in jobs)
-            times["one loop, OpenCV's threads"].append(seconds(lambda jobs=jobs: bare_by_videos(jobs, 1)))
-            times["a loop a core"].append(seconds(lambda jobs=jobs: bare_by_videos(jobs, workers)))
-            begun = time.perf_counter()
-            size = stages(session, jobs)
-            times["stages"].append(time.perf_counter() - begun)
-    print(f"{count} frames of {len(jobs)} videos, {workers} cores, median of {rounds} rounds")
-    middle = {name: 1000 * statistics.median(found) / count for name, found in times.items()}
-    for name, found in middle.items():
-        print(f"  {name:28} {found:6.1f} ms a frame")
-    print(f"  written {size / count / 1e6:.2f} MB a frame")
-    print(f"throughput of the stages / bare loop: {min(list(middle.values())[:2]) / middle['stages']:.2f}")
+            for job in jobs:
+                work: dict[str, Callable[[], int | None]] = {
+                    "bare: one loop, OpenCV's threads": partial(bare_parts, job.item, 1),
+                    "bare: a loop a core": partial(bare_parts, job.item, workers),
+                    "two stages, u,v and images kept": partial(two_stages, session, job),
+                    "one pass, images kept": partial(one_pass, session, job),
+                }
+                for name, do in work.items():
+                    begun = time.perf_counter()
+                    size = do()
+                    if turn:
+                        times.setdefault(name, []).append(time.perf_counter() - begun)
+                        sizes[name] = sizes.get(name, 0) + (size or 0)
+    count = rounds * sum(len(job.item.frames) for job in jobs)
+    print(f"{count // rounds} frames of {len(jobs)} videos, {workers} cores, {rounds} rounds")
+    total = {name: 1000 * sum(found) / count for name, found in times.items()}
+    base = min(value for name, value in total.items() if name.startswith("bare"))
+    for name, value in total.items():
+        written = f", {sizes[name] / count / 1e6:.2f} MB a frame" if sizes[name] else ""
+        print(f"  {name:34} {value:6.1f} ms a frame, throughput / bare loop {base / value:.2f}{written}")
 
 
 def measure_memory(data: str, length: int) -> None:
@@ -109,7 +126,7 @@ def measure_memory(data: str, length: int) -> None:
         job = session.plan(session.by_name["optical-flow"])[0]
         frames = tuple(job.item.frames[n % len(job.item.frames)] for n in range(length))
         item = with_partners(replace(job.item, frames=frames, all_frames=frames), session.profile.optical_flow)
-        stages(session, [replace(job, items={"video": (item,)})])
+        two_stages(session, replace(job, items={"video": (item,)}))
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
 
 
@@ -126,7 +143,7 @@ def compare_memory(data: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
-    parser.add_argument("--videos", type=int, default=4)
+    parser.add_argument("--videos", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--length", type=int, help=argparse.SUPPRESS)

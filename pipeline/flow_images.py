@@ -137,15 +137,15 @@ def _colour_table() -> npt.NDArray[np.uint8]:
 
     Zero lies between cells, not in one, so that no cell has vectors of both signs of v.
     """
-    axis = (np.arange(2 * _HALF + 2, dtype=np.float32) - _HALF - 0.5) / _HALF
+    axis = (np.arange(2 * _HALF + 2, dtype=np.float32) - _HALF - 0.5) / np.float32(_HALF)
     u, v = np.meshgrid(axis, axis)
-    radius = np.minimum(np.sqrt(u * u + v * v), 1)[..., None]
+    radius = np.minimum(np.sqrt(u * u + v * v), 1)
     wheel = colour_wheel()
     position = (np.arctan2(-v, -u) / np.float32(np.pi) + 1) / 2 * (len(wheel) - 1)
-    low = np.floor(position).astype(np.intp)
-    share = (position - low)[..., None]
-    hue = (1 - share) * wheel[low] + share * wheel[(low + 1) % len(wheel)]
-    table = np.floor(255 * (1 - radius * (1 - hue))).astype(np.uint8)
+    table = np.empty((*u.shape, 3), np.uint8)
+    for channel in range(3):
+        hue = np.interp(position, np.arange(len(wheel)), wheel[:, channel])
+        table[..., channel] = 255 * (1 - radius * (1 - hue))
     table[_HALF + 1, _HALF + 1] = 255  # where zero is rounded to
     return table
 
