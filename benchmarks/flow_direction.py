@@ -1,7 +1,7 @@
 """How surely the frames tell which pair a flow belongs to: the measurements behind the content test of imported flow
 (`fusionseg.pipeline.flow_source`).
 
-    python benchmarks/flow_direction.py DAVIS_ROOT
+    python benchmarks/flow_direction.py DATA
 
 For each sequence, flow is estimated from t to t+step; then, for each other step that could be declared in its place,
 the warping error of the right step is divided by the other's. Printed: the largest of these ratios (the weakest case)
@@ -68,4 +68,4 @@ def main(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]) / "davis2016_train")

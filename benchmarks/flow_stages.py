@@ -6,8 +6,8 @@ write) against a bare loop that only decodes and calls DIS medium, on the same f
 
 DATA is the folder of the `davis` profile's data sets. The bare loop is run both ways it can use the cores (OpenCV's own
 threads in one loop, one loop a core); the faster one counts. The stages are run as two that keep u,v and flow images
-(`flow-images.store = "both"`), and as one pass that keeps flow images alone ("images"). All four take turns video by
-video, so that a slow minute of the machine hits them alike. `--memory`: peak memory of both stages on videos of 50 and
+(`flow-images.store = "both"`), as one that keeps u,v ("flow"), and as one pass that keeps flow images alone ("images").
+All take turns video by video, so that a slow minute of the machine hits them alike. `--memory`: peak memory of both stages on videos of 50 and
 of 1,000 frames, each in a process of its own.
 
 Expected before measuring: 0.75 to 0.85 for two stages, which read, compress and write 1.6 MB of u,v a frame (some 10 ms
@@ -57,6 +57,12 @@ def two_stages(session: Session, job: Job) -> int:
     return sum((session.context.root / r.path).stat().st_size for r in (record, made))
 
 
+def flow_only(session: Session, job: Job) -> int:
+    """u,v; bytes written."""
+    record = run_job(session.by_name["optical-flow"], job, session.context, refresh=True)
+    return (session.context.root / record.path).stat().st_size
+
+
 def one_pass(session: Session, job: Job) -> int:
     """Flow images straight from frames; bytes written."""
     made = run_job(session.by_name["flow-images"], pictures(session, job, ()), session.context)
@@ -102,6 +108,7 @@ def compare(data: str, videos: int, rounds: int) -> None:
                     "bare: one loop, OpenCV's threads": partial(bare_parts, job.item, 1),
                     "bare: a loop a core": partial(bare_parts, job.item, workers),
                     "two stages, u,v and images kept": partial(two_stages, session, job),
+                    "u,v kept": partial(flow_only, session, job),
                     "one pass, images kept": partial(one_pass, session, job),
                 }
                 for name, do in work.items():

@@ -1,6 +1,6 @@
 """What camera compensation does to the contrast between object and background, on real frames.
 
-    python benchmarks/stabilisation.py DAVIS_ROOT
+    python benchmarks/stabilisation.py DATA
 
 Per sequence, over a few frames with DIS medium flow, without ("none") and with compensation ("homography"): AUC, the
 chance that a pixel of the object moves faster than one of the background, and the distance of the mean colours of the
@@ -83,4 +83,4 @@ def main(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]) / "davis2016_train")
