@@ -7,8 +7,8 @@ write) against a bare loop that only decodes and calls DIS medium, on the same f
 DATA is the folder of the `davis` profile's data sets. The bare loop is run both ways it can use the cores (OpenCV's own
 threads in one loop, one loop a core); the faster one counts. The stages are run as two that keep u,v and flow images
 (`flow-images.store = "both"`), as one that keeps u,v ("flow"), and as one pass that keeps flow images alone ("images").
-All take turns video by video, so that a slow minute of the machine hits them alike. `--memory`: peak memory of both stages on videos of 50 and
-of 1,000 frames, each in a process of its own.
+All take turns video by video, so that a slow minute of the machine hits them alike. `--memory`: peak memory of both
+stages on videos of 50 and of 1,000 frames, each in a process of its own.
 
 Expected before measuring: 0.75 to 0.85 for two stages, which read, compress and write 1.6 MB of u,v a frame (some 10 ms
 of a core beside 30 ms for DIS); 0.9 for one pass.
