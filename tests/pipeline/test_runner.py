@@ -90,6 +90,13 @@ def test_refresh_computes_one_stage_and_same_content_stops_there(chain: Path) ->
     assert contents(chain) == before
 
 
+def test_a_video_in_two_roles_has_one_stride(tmp_path: Path) -> None:
+    """Its scores are stored once: masks of other frames would be laid beside them."""
+    validation = 'data.validation={manifest = "demo-davis", split = "fusion", stride = 2}'
+    with pytest.raises(UserError, match=r"data\.fusion and data\.validation share .*, with stride = 1 and 2; give both"):
+        run_plain(request(tmp_path, validation), say=Said())
+
+
 def some_artifact(folder: Path, stage: str) -> Path:
     return sorted((folder / "out" / "artifacts" / stage).rglob("*.h5"))[0]
 
