@@ -107,6 +107,8 @@ class Session:
             return item
         names = [path.stem for path in item.all_frames]
         folder = settings.folder.expanduser()
+        if (folder / item.dataset).is_dir():  # as `fusionseg export --flow` writes it of several data sets
+            folder /= item.dataset
         return replace(item, flow=find_flow(folder, item.name, names, settings.gap, settings.direction))
 
     def _extract(self, path: Path) -> tuple[Path, ...]:
