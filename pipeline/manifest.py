@@ -223,10 +223,17 @@ class Item:
             own = set(self.frames)
             yield from ((index, path) for index, path in enumerate(self.partners) if path not in own)
         elif kind == "flow" and self.flow:
-            yield from ((n, place[0]) for n, place in enumerate(self.flow.places[:: self.stride]) if place)
+            yield from self._flow_files(self.flow)
         elif kind == "others":
             for paths in self.others.values():
                 yield from enumerate(paths)
+
+    def _flow_files(self, flow: FlowSource) -> Iterator[tuple[int, Path]]:
+        """A frame without flow uses that of its partner, which `stride` may have passed over."""
+        numbers = {path: number for number, path in enumerate(self.all_frames)}
+        for index, place in enumerate(flow.places[:: self.stride]):
+            if used := place or flow.places[numbers[self.partners[index]]]:
+                yield index, used[0]
 
 
 def _of_masks(masks: Sequence[MaskFiles]) -> Iterator[tuple[int, Path]]:

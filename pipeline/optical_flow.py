@@ -10,7 +10,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -24,7 +24,7 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.floats import to_float16
 from fusionseg.pipeline.flow_pairs import Pair, PairReader, all_partners, partner, partner_numbers
 from fusionseg.pipeline.flow_source import check_flow
-from fusionseg.pipeline.images import decode_frame, read_frame
+from fusionseg.pipeline.images import read_frame
 from fusionseg.pipeline.job import Context, Job, batches, in_order
 from fusionseg.pipeline.manifest import Item
 from fusionseg.pipeline.profile import OpticalFlow
@@ -119,7 +119,9 @@ def estimate_pairs(
     full = (pairs[0][0].shape[0], pairs[0][0].shape[1])
     size = fit(full, long_side)
     small = [(resize(first, size), resize(second, size)) for first, second in pairs]
-    flows = _raft(small, method, weights, device) if method in RAFT else [_dense(*pair, method) for pair in small]
+    moving = [pair for pair in small if not identical(*pair)]  # not every method sees by itself that nothing moves
+    estimated = iter(_raft(moving, method, weights, device) if method in RAFT else [_dense(*p, method) for p in moving])
+    flows = [np.zeros((*size, 2), np.float32) if identical(*pair) else next(estimated) for pair in small]
     return [scale_flow(flow, full) for flow in flows]
 
 
@@ -133,8 +135,6 @@ def scale_flow(flow: Flow, size: tuple[int, int]) -> Flow:
 
 def _dense(first: UInt8, second: UInt8, method: str) -> Flow:
     height, width = first.shape[:2]
-    if identical(first, second):  # not every method sees by itself that nothing moves
-        return np.zeros((height, width, 2), np.float32)
     frames = [first, second]
     if METHODS[method].grey:
         frames = [np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), np.uint8) for frame in frames]
@@ -180,14 +180,18 @@ def _raft(pairs: Sequence[Pair], method: str, weights: Path | None, device: str)
 
     from fusionseg.models.raft import estimate_flow
 
+    if not pairs:
+        return []
+    changed = weights.stat().st_mtime_ns if weights and weights.is_file() else 0
     stack = lambda n: np.stack([pair[n][..., ::-1].transpose(2, 0, 1) for pair in pairs])  # noqa: E731
     first, second = (torch.from_numpy(np.ascontiguousarray(stack(n))).to(device) for n in (0, 1))
-    flow = estimate_flow(_raft_model(method, weights, device), first, second)
+    flow = estimate_flow(_raft_model(method, weights, changed, device), first, second)
     return list(np.ascontiguousarray(flow.permute(0, 2, 3, 1).cpu().numpy()))
 
 
 @functools.lru_cache(maxsize=1)
-def _raft_model(method: str, weights: Path | None, device: str) -> Any:
+def _raft_model(method: str, weights: Path | None, changed: int, device: str) -> Any:
+    """`changed`: the time stamp of the weights, so that a file that takes another's place is read."""
     from fusionseg.models.backbone import WeightsUnavailable
     from fusionseg.models.raft import create_raft
     from fusionseg.models.weights import WeightsError
@@ -247,11 +251,12 @@ def opencv_threads(count: int | None) -> Iterator[None]:
 
 def imported(item: Item, settings: OpticalFlow) -> Iterator[Flow]:
     """The flow of a video's frames that was made elsewhere, after checking that it is what the settings say. A frame
-    without any gets the flow of its partner, negated: most tools end with the last pair. Raises UserError."""
+    without any gets the flow of its partner, negated: most tools end with the last pair. Raises UserError, BadFile."""
     source, count = item.flow, len(item.all_frames)
     if source is None or count < 2:
         return
-    decode = lambda number: decode_frame(item.all_frames[number].read_bytes())  # noqa: E731
+    whole = replace(item, frames=item.all_frames)
+    decode = lambda number: read_frame(whole, number)  # noqa: E731
     first = decode(0)
     check_flow(source, (first.shape[0], first.shape[1]), all_partners(item, settings), decode)
     numbers = range(0, count, item.stride)

@@ -110,7 +110,9 @@ class OpticalFlow(Settings):
         None, description="RAFT's, in torchvision's or the original names; None: torchvision's download"
     )
     folder: Path | None = Field(
-        None, description="import: flow made elsewhere, FOLDER/VIDEO/FRAME.flo (or .png, .npz, .h5) or FOLDER/VIDEO.h5"
+        None,
+        description="import: flow made elsewhere, FOLDER/VIDEO/FRAME.flo (or .png, .npz, .h5) or FOLDER/VIDEO.h5; below "
+        "FOLDER/DATASET where that is there",
     )
 
     @model_validator(mode="after")

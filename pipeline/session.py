@@ -71,6 +71,7 @@ class Session:
         }.items():  # fmt: skip
             items[role] = [item for ref in refs for item in self._load(role, ref)] if role in wanted else []
         check_apart(items)
+        check_strides(items)
         if "box-pruning" in {stage.name for stage in self.stages} and not self.request.shard:
             check_boxes(items["boxed"], data.boxed)
         return items
@@ -106,6 +107,8 @@ class Session:
             return item
         names = [path.stem for path in item.all_frames]
         folder = settings.folder.expanduser()
+        if (folder / item.dataset).is_dir():  # as `fusionseg export --flow` writes it of several data sets
+            folder /= item.dataset
         return replace(item, flow=find_flow(folder, item.name, names, settings.gap, settings.direction))
 
     def _extract(self, path: Path) -> tuple[Path, ...]:
@@ -404,6 +407,19 @@ def check_apart(items: dict[str, list[Item]]) -> None:
             raise UserError(
                 f"data.{role} and data.scored share {', '.join(both)}; what is scored may not train anything"
             )
+
+
+def check_strides(items: Mapping[str, list[Item]]) -> None:
+    """A video that plays several roles has one artifact a stage, so all must take the same frames. Raises UserError."""
+    known: dict[Unit, tuple[str, int]] = {}
+    for role, group in items.items():
+        for item in group:
+            other, stride = known.setdefault((item.dataset, item.name), (role, item.stride))
+            if stride != item.stride:
+                raise UserError(
+                    f"data.{other} and data.{role} share {item.name}, with stride = {stride} and {item.stride}; "
+                    "give both the same stride"
+                )
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import pytest
 from builders import (
     LONG_AGO,
     age,
+    make_item,
     texture,
     write_coco,
     write_davis,
@@ -26,8 +27,12 @@ from builders import (
 
 from fusionseg.pipeline import ledger as module
 from fusionseg.pipeline.errors import BadFile
+from fusionseg.pipeline.flow_files import write_flow
+from fusionseg.pipeline.flow_pairs import with_partners
+from fusionseg.pipeline.flow_source import find_flow
 from fusionseg.pipeline.ledger import Ledger
 from fusionseg.pipeline.manifest import Item, MaskFiles, load_items, read_manifest
+from fusionseg.pipeline.profile import OpticalFlow
 
 
 @pytest.fixture
@@ -271,3 +276,17 @@ def test_a_known_video_file_is_not_read(tmp_path: Path, monkeypatch: pytest.Monk
     before = ledger.file_digest(path)
     monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("read again"))
     assert ledger.file_digest(path) == before
+
+
+def test_flow_that_fills_a_gap_is_part_of_the_digest(tmp_path: Path) -> None:
+    """The last frame has no flow and takes its partner's, whose file the stride passes over."""
+    frames = tuple(tmp_path / f"{n}.png" for n in range(5))
+    for n in range(4):
+        write_flow(tmp_path / "flow/clip" / f"{n}.flo", np.zeros((4, 6, 2), np.float32))
+    item = make_item(frames=frames[::2], all_frames=frames, stride=2)
+    source = find_flow(tmp_path / "flow", "clip", [path.stem for path in frames])
+    item = replace(with_partners(item, OpticalFlow()), flow=source)
+    assert [path.name for path in item.files("flow")] == ["0.flo", "2.flo", "3.flo"]
+    before = Ledger(tmp_path / "digests.json").digest(item, "flow")
+    write_flow(tmp_path / "flow/clip/3.flo", np.ones((4, 6, 2), np.float32))
+    assert Ledger(tmp_path / "digests.json").digest(item, "flow") != before

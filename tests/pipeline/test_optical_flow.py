@@ -9,15 +9,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from builders import make_context, make_item, make_job, moving_square, texture, write_png
+from torchvision.models.optical_flow import raft_small
 
 from fusionseg.pipeline import optical_flow
 from fusionseg.pipeline.artifact import Artifact, Record
-from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.errors import BadFile, UserError
 from fusionseg.pipeline.flow_files import read_flow, write_flow
 from fusionseg.pipeline.flow_pairs import with_partners
 from fusionseg.pipeline.flow_source import find_flow
-from fusionseg.pipeline.optical_flow import METHODS, compute, estimate, scale_flow, stored
+from fusionseg.pipeline.optical_flow import METHODS, compute, estimate, estimate_pairs, imported, scale_flow, stored
 from fusionseg.pipeline.profile import OUTSIDE, OpticalFlow
 
 
@@ -235,6 +237,18 @@ def test_reversed_flow_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.h5"))
 
 
+def test_a_frame_that_only_the_check_of_imported_flow_reads_is_named_if_bad(tmp_path: Path) -> None:
+    paths = [write_png(tmp_path / f"{n}.png", texture((24, 40), 0)) for n in range(12)]
+    for path in paths:
+        write_flow(tmp_path / "flow/clip" / f"{path.stem}.flo", np.full((24, 40, 2), 2, np.float32))
+    settings = OpticalFlow(method="import", folder=tmp_path / "flow")
+    item = with_partners(make_item(frames=paths[::11], all_frames=tuple(paths), stride=11), settings)
+    item = replace(item, flow=find_flow(tmp_path / "flow", "clip", [path.stem for path in paths]))
+    paths[4].write_bytes(b"no picture")
+    with pytest.raises(BadFile, match=r"4\.png: can't be decoded"):
+        list(imported(item, settings))
+
+
 def test_flow_of_another_size_is_refused(tmp_path: Path) -> None:
     for index in range(6):
         write_flow(tmp_path / "flow/clip" / f"{index}.flo", np.zeros((40, 60, 2), np.float32))
@@ -276,3 +290,25 @@ def test_raft_weights_that_can_t_be_used_are_named(tmp_path: Path) -> None:
     path.write_bytes(b"no weights")
     with pytest.raises(UserError, match=r"optical-flow\.raft_weights: .*weights\.pth"):
         estimate(*shifted(1, 0), "raft-small", weights=path)
+
+
+@pytest.fixture
+def random_raft(tmp_path: Path) -> Path:
+    """Weights of raft-small that say nothing, as a file."""
+    torch.manual_seed(0)
+    torch.save(raft_small(weights=None).state_dict(), tmp_path / "raft.pth")
+    return tmp_path / "raft.pth"
+
+
+def test_raft_sees_no_motion_between_identical_frames(random_raft: Path) -> None:
+    """By itself it sees some; a video of identical frames would get a colourful flow image."""
+    first, second = shifted(3, 0)
+    still, moving = estimate_pairs([(first, first.copy()), (first, second)], "raft-small", weights=random_raft)
+    assert (still == 0).all() and (moving != 0).any()
+    assert np.allclose(moving, estimate(first, second, "raft-small", weights=random_raft), atol=1e-3)
+
+
+def test_raft_weights_that_take_the_place_of_others_are_read(random_raft: Path) -> None:
+    before = estimate(*shifted(3, 0), "raft-small", weights=random_raft)
+    torch.save(raft_small(weights=None).state_dict(), random_raft)
+    assert not np.allclose(estimate(*shifted(3, 0), "raft-small", weights=random_raft), before)

@@ -14,7 +14,7 @@ from videos import write_video
 import fusionseg.data_manifests
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import STAGES
-from fusionseg.pipeline.inspection import export_masks
+from fusionseg.pipeline.inspection import export_flow, export_masks
 from fusionseg.pipeline.runner import run_plain
 from fusionseg.pipeline.store import list_artifacts, read_run
 
@@ -88,6 +88,23 @@ def test_refresh_computes_one_stage_and_same_content_stops_there(chain: Path) ->
     assert states.pop("motion-training") == "computed"
     assert set(states.values()) == {"cached"}
     assert contents(chain) == before
+
+
+@pytest.mark.parametrize("form", ["flo", "hdf5"])
+def test_exported_flow_of_several_data_sets_comes_back(chain: Path, form: str) -> None:
+    before = contents(chain)
+    export_flow(chain / "out", "tiny", form, chain / "flow")
+    imported = ("optical-flow.method=import", f"optical-flow.folder={chain / 'flow'}")
+    assert states_of(chain, *imported, only="optical-flow") == {"optical-flow": "computed"}
+    after = {unit: content for unit, content in contents(chain).items() if unit[0] == "optical-flow"}
+    assert after and all(before[unit] == content for unit, content in after.items())
+
+
+def test_a_video_in_two_roles_has_one_stride(tmp_path: Path) -> None:
+    """Its scores are stored once: masks of other frames would be laid beside them."""
+    validation = 'data.validation={manifest = "demo-davis", split = "fusion", stride = 2}'
+    with pytest.raises(UserError, match=r"data\.fusion and data\.validation share .*, with stride = 1 and 2; give both"):
+        run_plain(request(tmp_path, validation), say=Said())
 
 
 def some_artifact(folder: Path, stage: str) -> Path:
