@@ -73,7 +73,7 @@ class Ledger:
 
     def _entry(self, item: Item, kind: str) -> dict[str, Any]:
         owners = item.owners(kind)
-        paths, stats = tuple(owners), [path.stat() for path in owners]
+        paths, stats = tuple(owners), [_stat(item, index, path) for path, index in owners.items()]
         stamp = _digest(f"{p}:{s.st_size}:{s.st_mtime_ns}".encode() for p, s in zip(paths, stats, strict=True))
         # Two splits or runs may see different frames of one item: the stamp is part of the name.
         name = f"{item.dataset}/{item.name}/{kind}/{stamp}"
@@ -99,6 +99,13 @@ class Ledger:
         for path, frame, size in found:
             if size and size != expected[frame]:
                 raise bad_file(item, frame, path, size_text(tuple(size), tuple(expected[frame])))
+
+
+def _stat(item: Item, index: int, path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:
+        raise bad_file(item, index, path, f"can't be read ({error.strerror})") from None
 
 
 def _same_size(item: Item, sizes: list[list[int]]) -> None:

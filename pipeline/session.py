@@ -422,9 +422,12 @@ def check_strides(items: Mapping[str, list[Item]]) -> None:
                 )
 
 
-def _identity(path: Path) -> tuple[int, int]:
+def _identity(path: Path) -> tuple[int, int] | Path:
     """What makes two paths one file, however many links there are; cheaper than resolving a million paths."""
-    stat = path.stat()
+    try:
+        stat = path.stat()
+    except OSError:  # a link to nowhere: the ledger says so, and whose it is
+        return path
     return stat.st_dev, stat.st_ino
 
 

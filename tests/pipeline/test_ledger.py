@@ -136,6 +136,14 @@ def test_truncated_frame_is_named(tmp_path: Path, item: Item) -> None:
     assert (caught.value.dataset, caught.value.name) == ("tiny-davis", "bear")
 
 
+def test_a_link_to_nowhere_is_a_bad_file(tmp_path: Path, item: Item) -> None:
+    item.frames[1].unlink()
+    item.frames[1].symlink_to(tmp_path / "gone.jpg")
+    with pytest.raises(BadFile, match=r"00001\.jpg: can't be read \(No such file or directory\)") as caught:
+        Ledger(tmp_path / "digests.json").digest(item, "frames")
+    assert caught.value.name == "bear"
+
+
 def test_frame_of_another_size_than_the_first_is_named(tmp_path: Path, item: Item) -> None:
     write_jpeg(item.frames[2], texture((24, 41), 0))
     with pytest.raises(BadFile, match=r"00002\.jpg: frame is 41x24, the video's first 40x24"):
