@@ -91,7 +91,7 @@ def full_magnitude(flow: npt.NDArray[np.floating], settings: FlowImages) -> floa
     if settings.scaling == "percentile":
         magnitude = _known(to_float32(flow))[1]
         share = float(np.percentile(magnitude, settings.percentile)) if magnitude.size else 0.0
-        return share or float(magnitude.max(initial=0))  # 0 where few pixels move, before a background that stands still
+        return share or float(magnitude.max(initial=0))  # 0 where few pixels move and the others stand
     return largest_magnitude(flow)
 
 
