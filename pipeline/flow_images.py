@@ -90,7 +90,8 @@ def full_magnitude(flow: npt.NDArray[np.floating], settings: FlowImages) -> floa
         return settings.fixed
     if settings.scaling == "percentile":
         magnitude = _known(to_float32(flow))[1]
-        return float(np.percentile(magnitude, settings.percentile)) if magnitude.size else 0.0
+        share = float(np.percentile(magnitude, settings.percentile)) if magnitude.size else 0.0
+        return share or float(magnitude.max(initial=0))  # 0 where few pixels move and the others stand
     return largest_magnitude(flow)
 
 

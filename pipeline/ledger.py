@@ -119,6 +119,9 @@ def _how_read(item: Item, kind: str) -> str:
     if kind == "frames":
         return ""
     tag = f"{item.void}:{item.allow_mask_resize}:{item.boxes.derived if item.boxes else ''}"
+    paths = item.boxes.paths if kind == "boxes" and item.boxes else ()
+    if None in paths:
+        return f"{tag}:{[path is not None for path in paths]}"
     masks = item.masks if kind == "masks" else item.boxes.masks if kind == "boxes" and item.boxes else ()
     # Which files are merged, and where the truth is sparse; of one file a frame, their names say all.
     several = any(len(mask.paths) != 1 or mask.entry for mask in masks)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from fusionseg.models.losses import VOID
+from fusionseg.models.labels import VOID
 from fusionseg.pipeline.boxes import read_mat
 
 UInt8 = npt.NDArray[np.uint8]

@@ -102,10 +102,14 @@ def estimate(
     """Optical flow from `first` to `second`, both (H, W, 3) uint8 BGR: (H, W, 2) float32 u, v in pixels.
 
     `long_side`: size in px at which it is estimated (0: the frames' own); `weights`, `device`: of RAFT. Raises
-    ValueError for an unknown method or frames of different sizes, UserError for weights that can't be used.
+    ValueError for an unknown method and for frames of another kind or of different sizes, UserError for weights that
+    can't be used.
     """
     if method not in METHODS and method not in RAFT:
         raise ValueError(f"unknown optical flow method {method!r}; known: {', '.join([*METHODS, *RAFT])}")
+    for frame in (first, second):
+        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+            raise ValueError(f"a frame of shape {frame.shape} and type {frame.dtype}, expected (H, W, 3) uint8")
     return estimate_pairs([(first, second)], method, long_side, weights, device)[0]
 
 

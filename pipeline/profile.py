@@ -111,8 +111,8 @@ class OpticalFlow(Settings):
     )
     folder: Path | None = Field(
         None,
-        description="import: flow made elsewhere, FOLDER/VIDEO/FRAME.flo (or .png, .npz, .h5) or FOLDER/VIDEO.h5; below "
-        "FOLDER/DATASET where that is there",
+        description="import: flow made elsewhere, FOLDER/VIDEO/FRAME.flo (or .png, .npz, .h5) or FOLDER/VIDEO.h5; "
+        "below FOLDER/DATASET where that is there",
     )
 
     @model_validator(mode="after")

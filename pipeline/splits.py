@@ -113,7 +113,7 @@ def names_of(split: Split, frames: str, split_name: str, folders: Folders) -> li
         return _folder_names(split, frames.replace("{split}", split_name), folders)
     for name in split:
         check_name(name)
-    return split
+    return list(dict.fromkeys(split))
 
 
 def read_list(path: Path, line: str = "{video}") -> list[str]:

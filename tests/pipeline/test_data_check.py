@@ -1,5 +1,7 @@
 """`data check`: all that is there is counted, all that is wrong is found, nothing else is called wrong."""
 
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -257,3 +259,9 @@ def test_real_davis_is_all_well(real_data: Path) -> None:
     assert [p for one in found for p in one.problems] == []
     assert sum(one.frames for one in found) == sum(one.masks for one in found) == 2079
     assert sum(len(one.empty or ()) for one in found) == 15 and sum(one.boxes or 0 for one in found) == 2064
+
+
+def test_looking_at_data_loads_no_torch() -> None:
+    """It takes longer to load than a thousand frames take to check."""
+    code = "import sys, fusionseg.pipeline.data_check, fusionseg.pipeline.data_convert; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

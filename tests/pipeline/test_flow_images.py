@@ -158,6 +158,12 @@ def test_a_fixed_scale_shows_speed() -> None:
     assert full_magnitude(flow, FlowImages(scaling="fixed", fixed=8.0)) == 8
 
 
+def test_a_percentile_does_not_lose_the_few_pixels_that_move() -> None:
+    flow = np.zeros((50, 80, 2), np.float32)
+    flow[20:24, 30:34] = (5, 0)
+    assert np.array_equal(paint(flow, FlowImages(scaling="percentile")), paint(flow, FlowImages()))
+
+
 @pytest.mark.parametrize("scaling", ["max", "percentile", "fixed"])
 def test_unknown_vectors_and_stillness_are_white_under_every_scaling(scaling: str) -> None:
     settings = FlowImages.model_validate({"scaling": scaling})

@@ -12,6 +12,7 @@ from builders import (
     age,
     make_item,
     texture,
+    write_bytes,
     write_coco,
     write_davis,
     write_fbms,
@@ -31,7 +32,7 @@ from fusionseg.pipeline.flow_files import write_flow
 from fusionseg.pipeline.flow_pairs import with_partners
 from fusionseg.pipeline.flow_source import find_flow
 from fusionseg.pipeline.ledger import Ledger
-from fusionseg.pipeline.manifest import Item, MaskFiles, load_items, read_manifest
+from fusionseg.pipeline.manifest import Boxes, Item, MaskFiles, load_items, read_manifest
 from fusionseg.pipeline.profile import OpticalFlow
 
 
@@ -298,3 +299,13 @@ def test_flow_that_fills_a_gap_is_part_of_the_digest(tmp_path: Path) -> None:
     before = Ledger(tmp_path / "digests.json").digest(item, "flow")
     write_flow(tmp_path / "flow/clip/3.flo", np.ones((4, 6, 2), np.float32))
     assert Ledger(tmp_path / "digests.json").digest(item, "flow") != before
+
+
+def test_which_frames_lack_boxes_is_part_of_the_digest(tmp_path: Path, item: Item) -> None:
+    """Frames that are renamed leave their scores and the box files as they are."""
+    path = write_bytes(tmp_path / "1.xml", b"<annotation/>")
+    digests = {
+        Ledger(tmp_path / "digests.json").digest(replace(item, boxes=Boxes(paths)), "boxes")
+        for paths in ((path, None, None), (None, path, None), (None, None, path))
+    }
+    assert len(digests) == 3

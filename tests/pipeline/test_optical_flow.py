@@ -86,6 +86,10 @@ def test_wrong_arguments() -> None:
         estimate(frame, np.zeros((20, 21, 3), np.uint8))
     with pytest.raises(ValueError, match=r"unknown optical flow method 'raft'; known: dis-ultrafast.*raft-large"):
         estimate(frame, frame, "raft")
+    with pytest.raises(ValueError, match=r"shape \(20, 20\) and type uint8, expected \(H, W, 3\) uint8"):
+        estimate(frame[..., 0], frame[..., 0])
+    with pytest.raises(ValueError, match=r"type float32, expected \(H, W, 3\) uint8"):
+        estimate(frame, frame.astype(np.float32))
 
 
 def test_without_contrib_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

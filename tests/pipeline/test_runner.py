@@ -103,7 +103,7 @@ def test_exported_flow_of_several_data_sets_comes_back(chain: Path, form: str) -
 def test_a_video_in_two_roles_has_one_stride(tmp_path: Path) -> None:
     """Its scores are stored once: masks of other frames would be laid beside them."""
     validation = 'data.validation={manifest = "demo-davis", split = "fusion", stride = 2}'
-    with pytest.raises(UserError, match=r"data\.fusion and data\.validation share .*, with stride = 1 and 2; give both"):
+    with pytest.raises(UserError, match=r"data\.fusion and data\.validation share .*, with stride = 1 and 2"):
         run_plain(request(tmp_path, validation), say=Said())
 
 

@@ -58,6 +58,10 @@ def test_names_in_the_manifest_stay_inside_too(tmp_path: Path) -> None:
             names([name], tmp_path)
 
 
+def test_a_name_that_the_manifest_repeats_is_one_video(tmp_path: Path) -> None:
+    assert names(["b", "a", "b"], tmp_path) == ["b", "a"]
+
+
 def test_folders_are_named_from_where_the_frames_say_or_the_split(tmp_path: Path) -> None:
     for video in ("a10/s", "a9/s", "b/s"):
         write_bytes(tmp_path / f"JPEGImages/{video}/0.jpg")
