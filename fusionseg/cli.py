@@ -12,6 +12,9 @@ from pathlib import Path
 
 from fusionseg.pipeline.errors import UserError
 
+# Errors are ours to tell, in one line; OpenCV would add its own.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+
 EXIT_PROBLEMS = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130

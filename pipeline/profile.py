@@ -129,7 +129,7 @@ class FlowImages(Settings):
         "magnitudes (one wild vector can't move it), or a fixed number of pixels",
     )
     percentile: float = Field(99.0, gt=0, le=100, description='of the magnitudes, with scaling = "percentile"')
-    fixed: float = Field(20.0, gt=0, description='px, with scaling = "fixed"')
+    fixed: float = Field(20.0, gt=0, allow_inf_nan=False, description='px, with scaling = "fixed"')
     store: Literal["both", "flow", "images"] = Field(
         "both",
         description="what is kept: u,v and flow images; u,v only (coloured on reading); flow images only, which takes "
