@@ -19,6 +19,7 @@ from fusionseg.pipeline.images import read_boxes
 from fusionseg.pipeline.job import Context, Job, resolve_device, shown
 from fusionseg.pipeline.ledger import LEDGER, Ledger
 from fusionseg.pipeline.manifest import Item, load_items, read_manifest
+from fusionseg.pipeline.memory import peak_memory, start_measuring
 from fusionseg.pipeline.profile import OUTSIDE, DataRef, Profile, Render, read_profile
 from fusionseg.pipeline.rendering import RENDER_VERSION, RenderSettings, render
 from fusionseg.pipeline.store import find, read_run, run_path
@@ -236,6 +237,7 @@ class Session:
         `all_cached` is told of a stage with nothing to compute, whose jobs are then not executed one by one.
         """
         stage, begun = self.by_name[name], time.monotonic()
+        start_measuring(self.context.device)
         if name in self.given:
             return self._note(stage, "given", [self.given[name]], begun)
         self.resolve(stage)
@@ -280,6 +282,7 @@ class Session:
         run["stages"][stage.name] = {
             "state": state,
             "seconds": seconds,
+            "peak_memory": peak_memory(self.context.device),
             "records": [r.as_dict() for r in records],
         }
         run["finished"] = _now()
