@@ -90,7 +90,7 @@ def _grid(ends: tuple[float, float], top: float, unit: str, digits: int) -> Mark
     """Lines and labels at nothing, half and all of the value, and labels at both ends of the other axis."""
     lines = []
     for value in (0.0, top / 2, top):
-        x, y = _place((ends[0], value), ends, top)
+        _, y = _place((ends[0], value), ends, top)
         lines.append(
             Markup(
                 '<line class="grid" x1="{x}" y1="{y:.1f}" x2="{end}" y2="{y:.1f}"/>'
@@ -150,12 +150,12 @@ def histogram(title: str, values: Values, end: float, threshold: float, unit: st
     above, _ = np.histogram(values[passed], BINS, (0, end))
     top = max(int((below + above).max(initial=0)), 1)
     words = (
-        f"{len(values)} boxes from 0 to {end:g}; {int(passed.sum())} at or above the threshold of {threshold:g}, "
+        f"{len(values)} boxes from 0 to {end:g}; {int(passed.sum())} at or above the threshold, "
         f"{int((~passed).sum())} below; the fullest of {BINS} bins holds {top}"
     )
     grid = _grid((0, end), top, unit, 0)
     bars = Markup("").join(_bin(n, int(below[n]), int(above[n]), top) for n in range(BINS))
-    return svg(title, words, grid + bars + _threshold(threshold, end))
+    return svg(f"{title}, threshold {threshold:g}", words, grid + bars + _threshold(threshold, end))
 
 
 def _bin(number: int, below: int, above: int, top: int) -> Markup:
@@ -165,21 +165,17 @@ def _bin(number: int, below: int, above: int, top: int) -> Markup:
     for style, low, high in (("below", 0, below), ("above", below, below + above)):
         if high > low:
             (_, bottom), (_, y) = _place((0, low), (0, 1), top), _place((0, high), (0, 1), top)
-            found += Markup(
-                '<rect class="bar {}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>'
-            ).format(style, _LEFT + number * width + 0.5, y, width - 1, bottom - y)
+            found += Markup('<rect class="bar {}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>').format(
+                style, _LEFT + number * width + 0.5, y, width - 1, bottom - y
+            )
     return found
 
 
 def _threshold(value: float, end: float) -> Markup:
     x, low = _place((min(value, end), 0), (0, end), 1)
-    _, high = _place((0, 1), (0, end), 1)
-    right = x > _WIDTH / 2
-    return Markup(
-        '<line class="threshold" x1="{x:.1f}" y1="{low:.1f}" x2="{x:.1f}" y2="{high:.1f}"/>'
-        '<text class="threshold-label" x="{at:.1f}" y="{y:.1f}" text-anchor="{anchor}">threshold {value:g}</text>'
-    ).format(x=x, low=low, high=high - 2, at=x + (-4 if right else 4), y=high + 7,
-             anchor="end" if right else "start", value=value)  # fmt: skip
+    return Markup('<line class="threshold" x1="{x:.1f}" y1="{low:.1f}" x2="{x:.1f}" y2="{high}"/>').format(
+        x=x, low=low, high=_TOP - 4
+    )
 
 
 def nice_top(value: float) -> float:

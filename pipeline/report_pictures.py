@@ -1,11 +1,14 @@
-"""The report's pictures: for each scored video its middle frame, beside its flow image and the masks drawn on it."""
+"""The report's pictures: frames, each beside its flow image and the masks drawn on it.
+
+Which frames: those of best, median and worst joint J, and of every other video the middle one.
+"""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,57 +30,92 @@ UInt8 = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 SHOWN = ("appearance", "motion", "joint")
+# Wide enough to see a mask, small enough for the page to stay a file that can be mailed: at this width and quality a
+# strip of six pictures takes some 60 kB, so a report with the most strips about 2 MB.
 WIDTH = 220  # px
 _JPEG_QUALITY = 80
-_MAX_STRIPS = 60  # some 60 kB each
+WORST = 10
+_MAX_MIDDLES = 24
 _OPACITY = 0.5
 _PREDICTED, _TRUE = (50, 60, 255), (255, 200, 0)  # BGR: red and blue, told apart by everybody
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One cell of a strip; `source` is a data URI, None where there is nothing to show."""
+    """One cell of a strip; `source` is a data URI, None where there is nothing to show; `note`: its figures."""
 
     title: str
     alt: str
     source: str | None = None
     width: int = 0
     height: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Strip:
-    """The pictures of one video."""
+    """The pictures of one frame; `role`: why it is shown."""
 
+    role: str
     title: str
     note: str
     pictures: tuple[Picture, ...]
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """A frame to show, and why."""
+
+    role: str
+    sequence: str
+    frame: int
+
+
+Scored = Mapping[tuple[str, int, str], tuple[float, float]]  # J and F by sequence, frame, method
+
+
+def telling_frames(per_frame: pd.DataFrame, method: str = "joint") -> list[Chosen]:
+    """The frames of best and median J of `method`, and the ten worst, worst first; none twice. Of equal ones the
+    earlier row."""
+    rows = per_frame[per_frame["method"] == method].sort_values("J", kind="stable")
+    found = [(str(row["sequence"]), int(row["frame"])) for row in rows.to_dict("records")]
+    if not found:
+        return []
+    best, median = found[-1], found[len(found) // 2]
+    worst = [frame for frame in found if frame not in (best, median)][:WORST]
+    chosen = [Chosen("best", *best), *([Chosen("median", *median)] if median != best else [])]
+    return chosen + [Chosen(f"worst {rank}", *frame) for rank, frame in enumerate(worst, 1)]
+
+
 def strips(root: Path, run: Mapping[str, Any], per_frame: pd.DataFrame) -> tuple[list[Strip], list[str]]:
-    """A strip a scored video, and in words what can't be shown. `per_frame`: scores, for the titles."""
+    """The strips to show, and in words what can't be shown. `per_frame`: scores, for the choice and the figures."""
     items, problems = scored_items(root, run)
-    names = scored_names(run)
-    scores = {(row["sequence"], row["frame"], row["method"]): row["J"] for row in per_frame.to_dict("records")}
-    found = []
-    units = [unit for unit in names if unit in items]
-    for unit in (units[index] for index in evenly(len(units), _MAX_STRIPS)):
+    units = {name: unit for unit, name in scored_names(run).items() if unit in items}
+    scores = {(r["sequence"], r["frame"], r["method"]): (r["J"], r["F"]) for r in per_frame.to_dict("records")}
+    telling = [chosen for chosen in telling_frames(per_frame) if chosen.sequence in units]
+    others = [name for name in units if name not in {chosen.sequence for chosen in telling}]
+    shown = [others[index] for index in evenly(len(others), _MAX_MIDDLES)]
+    middles = [Chosen("middle", name, middle_frame(items[units[name]])) for name in shown]
+    if len(shown) < len(others):
+        problems.append(f"of {len(others)} other videos {len(shown)} are shown, evenly chosen")
+    found, failed = [], dict[str, str]()  # what is wrong with a video is said once
+    for chosen in [*telling, *middles]:
         try:
-            found.append(strip(root, run, items[unit], names[unit], scores))
+            found.append(strip(root, run, items[units[chosen.sequence]], chosen, scores))
         except UserError as error:
-            problems.append(f"{names[unit]}: {error.args[0]}")
-    if len(found) < len(units):
-        problems.append(f"{len(found)} of {len(units)} videos are shown")
-    return found, problems
+            failed[chosen.sequence] = f"{chosen.sequence}: {error.args[0]}"
+    return found, [*problems, *failed.values()]
 
 
-def strip(
-    root: Path, run: Mapping[str, Any], item: Item, name: str, scores: Mapping[tuple[str, int, str], float]
-) -> Strip:
-    """The strip of one video's middle frame, of those with a true mask if there are any. Raises UserError where an
-    artifact or file can't be read."""
+def middle_frame(item: Item) -> int:
+    """The middle frame, of those with a true mask if there are any."""
     shown = item.annotated or range(len(item.frames))
-    index = shown[len(shown) // 2]
+    return shown[len(shown) // 2]
+
+
+def strip(root: Path, run: Mapping[str, Any], item: Item, chosen: Chosen, scores: Scored) -> Strip:
+    """The strip of one frame. Raises UserError where an artifact or file can't be read."""
+    name, index = chosen.sequence, chosen.frame
     unit: Unit = (item.dataset, item.name)
     with ExitStack() as stack:
         masks = stack.enter_context(open_recorded(root, recorded(run, unit, "prediction")))
@@ -91,7 +129,7 @@ def strip(
             score = scores.get((name, index, method))
             pictures.append(method_picture(masks, method, index, small, where, score))
         pictures.append(truth_picture(item, index, frame, small, where))
-    return Strip(name, f"frame {index} of 0 to {len(item.frames) - 1}", tuple(pictures))
+    return Strip(chosen.role, name, f"frame {index} of 0 to {len(item.frames) - 1}", tuple(pictures))
 
 
 def recorded(run: Mapping[str, Any], unit: Unit, *stages: str) -> Record:
@@ -122,14 +160,16 @@ def flow_picture(images: FlowPictures, index: int, where: str) -> Picture:
     return picture("flow image", f"{where}: optical flow as colours", small)
 
 
-def method_picture(masks: Artifact, method: str, index: int, small: UInt8, where: str, score: float | None) -> Picture:
+def method_picture(
+    masks: Artifact, method: str, index: int, small: UInt8, where: str, score: tuple[float, float] | None
+) -> Picture:
     """A model's mask on the frame; nothing where the model has none."""
     if method not in masks:
         return Picture(method, f"{where}: no {method} mask")
     mask = masks.frame(method, index) > 0
-    title = method if score is None else f"{method} · J {100 * score:.1f}"
     alt = f"{where}: {method} mask, {100 * mask.mean():.1f} % of the frame"
-    return mask_picture(title, alt, small, mask, _PREDICTED)
+    found = mask_picture(method, alt, small, mask, _PREDICTED)
+    return found if score is None else replace(found, note=f"J {100 * score[0]:.1f} · F {100 * score[1]:.1f}")
 
 
 def truth_picture(item: Item, index: int, frame: UInt8, small: UInt8, where: str) -> Picture:

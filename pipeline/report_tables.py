@@ -1,7 +1,11 @@
-"""The report's figures: scores by frame, sequence and method, paired differences, the yield of the weak labels."""
+"""The report's figures: scores by frame, sequence and method, paired differences, the yield of the weak labels.
+
+Whatever number the page shows stands in one of these tables, which lie beside it as Parquet and CSV.
+"""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +14,8 @@ from typing import Any
 import pandas as pd
 
 from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.files import write_atomically
+from fusionseg.pipeline.manifest import read_manifest
 from fusionseg.pipeline.methods import BASELINES, MODELS, STREAMS
 from fusionseg.pipeline.metrics import (
     SCORE_COLUMNS,
@@ -18,9 +24,10 @@ from fusionseg.pipeline.metrics import (
     paired_difference,
     per_sequence_table,
 )
+from fusionseg.pipeline.published import published_rows
 from fusionseg.pipeline.recorded import open_recorded, records_by_unit, scored_names
 from fusionseg.pipeline.scoring import COLUMNS
-from fusionseg.pipeline.store import run_records
+from fusionseg.pipeline.store import read_any_header, read_inputs, run_records
 
 JOINT = "joint"
 FUNNEL = (
@@ -31,6 +38,17 @@ FUNNEL = (
     ("passed_both_tests", "passed both tests"),
     ("labelled_frames", "labelled frames"),
 )
+# What a step of the weak labels' funnel is a share of.
+_WHOLE = {
+    "frames_with_boxes": "frames",
+    "labelled_frames": "frames",
+    "passed_box_test": "boxes",
+    "passed_both_tests": "boxes",
+}
+DIFFERENCE_COLUMNS = ["first", "second", "sequences", "J", "low", "high"]
+PUBLISHED_COLUMNS = ["protocol", "method", "split", *SCORE_COLUMNS, "source"]
+VERDICT_COLUMNS = ["dataset", "video", "frame", "box", "area", "overlap", "contrast", "accepted", "reason"]
+DATA_COLUMNS = ["dataset", "item", "kind", "digest"]
 
 
 @dataclass(frozen=True)
@@ -146,14 +164,86 @@ def funnel(run: Mapping[str, Any]) -> dict[str, int] | None:
     return {name: sum(int(record.counts.get(name, 0)) for record in records) for name, _ in FUNNEL}
 
 
-def reasons(root: Path, run: Mapping[str, Any]) -> dict[str, int]:
-    """How many boxes got each verdict, most frequent first. Raises UserError where an artifact is gone."""
+def funnel_table(run: Mapping[str, Any]) -> pd.DataFrame:
+    """The weak labels' figures: step, count, share (of all frames, or of all boxes; nan for the first steps)."""
+    figures = funnel(run) or {}
+    rows = []
+    for name, title in FUNNEL if figures else ():
+        whole = figures[_WHOLE[name]] if name in _WHOLE else 0
+        rows.append((title, figures[name], figures[name] / whole if whole else float("nan")))
+    return pd.DataFrame(rows, columns=["step", "count", "share"])
+
+
+def verdicts_table(root: Path, run: Mapping[str, Any]) -> pd.DataFrame:
+    """What was measured of every box, and its verdict. Raises UserError where an artifact is gone."""
     tables = []
     for record in run_records(run, "flow-filter"):
         with open_recorded(root, record) as artifact:
-            tables.append(artifact.table("verdicts")["reason"])
-    counts = pd.concat(tables).value_counts() if tables else pd.Series(dtype=int)
-    return {str(reason): int(count) for reason, count in counts.items()}
+            table = artifact.table("verdicts").assign(dataset=record.dataset, video=record.video)
+            tables.append(table[VERDICT_COLUMNS])
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=VERDICT_COLUMNS)
+
+
+def differences_table(scores: Scores) -> pd.DataFrame:
+    """J of the joint model less that of every other method, over the sequences that both have: first, second,
+    sequences, J (the mean difference), low and high (limits of the 95 % interval of a bootstrap over sequences)."""
+    rows = []
+    for method in scores.methods if JOINT in scores.methods else []:
+        found = compare(scores.per_sequence, JOINT, method, "") if method != JOINT else None
+        if found is not None:
+            rows.append((JOINT, method, found.sequences, *(value / 100 for value in found.points)))
+    return pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS)
+
+
+def published_table(run: Mapping[str, Any]) -> pd.DataFrame:
+    """Figures that others published under the protocols of what was scored."""
+    tables = [published_rows(protocol).assign(protocol=protocol) for protocol in protocols(run)]
+    return (
+        pd.concat(tables, ignore_index=True)[PUBLISHED_COLUMNS] if tables else pd.DataFrame(columns=PUBLISHED_COLUMNS)
+    )
+
+
+def protocols(run: Mapping[str, Any]) -> list[str]:
+    """The protocols of the scored data sets whose manifests are still there, each once."""
+    found = []
+    for ref in run["profile"]["data"]["scored"]:
+        try:
+            found.append(read_manifest(ref["manifest"]).protocol)
+        except UserError:
+            continue
+    return [protocol for protocol in dict.fromkeys(found) if protocol is not None]
+
+
+def data_table(root: Path, run: Mapping[str, Any]) -> tuple[pd.DataFrame, int]:
+    """Outside data that the run's artifacts were made from: dataset, item, kind, digest; and how many artifacts can't
+    be asked any more."""
+    rows: dict[tuple[str, str, str], str] = {}
+    gone = 0
+    for record in (record for stage in run["stages"] for record in run_records(run, stage)):
+        path = root / record.path
+        try:
+            inputs = read_inputs(path, read_any_header(path))
+        except (UserError, OSError):
+            gone += 1
+            continue
+        for origin in (origin for origin in inputs if "digest" in origin):
+            dataset, _, item = origin["item"].partition("/")
+            rows[dataset, item, origin["kind"]] = origin["digest"]
+    return pd.DataFrame([(*key, digest) for key, digest in rows.items()], columns=DATA_COLUMNS), gone
+
+
+def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Write every table as NAME.parquet, with its types, and NAME.csv, for every tool; each whole or not at all."""
+    for name, table in tables.items():
+        buffer = io.BytesIO()
+        table.to_parquet(buffer, index=False)
+        write_atomically(folder / f"{name}.parquet", buffer.getvalue())
+        write_atomically(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6f").encode())
+
+
+def tables_folder(root: Path, name: str) -> Path:
+    """Where the tables of the report of run `name` lie."""
+    return root / "reports" / f"{name}-tables"
 
 
 def text_table(scores: Scores) -> list[str]:
