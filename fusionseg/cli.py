@@ -91,6 +91,14 @@ def make_parser() -> argparse.ArgumentParser:
     export.add_argument("--method", default="joint", help="appearance, motion, average, joint or a baseline [joint]")
     add_out(export)
 
+    compare = add(
+        commands, "compare", "what differs between two runs: settings, scores, masks",
+        "fusionseg compare davis longer", compare_runs,
+    )  # fmt: skip
+    compare.add_argument("run_a", metavar="RUN_A", help="name of a run")
+    compare.add_argument("run_b", metavar="RUN_B", help="name of another; differences are RUN_B less RUN_A")
+    add_out(compare)
+
     title = "check a data set, or convert it"
     example = "example: fusionseg data check davis2016 --data ../davis"
     data = commands.add_parser("data", help=title, description=title, epilog=example)
@@ -233,6 +241,12 @@ def export_run(parsed: argparse.Namespace) -> None:
         return
     count = export_masks(parsed.out, parsed.run, parsed.method, parsed.masks)
     say(f"{count} masks written to {parsed.masks}")
+
+
+def compare_runs(parsed: argparse.Namespace) -> None:
+    from fusionseg.pipeline.compare import finish_comparison
+
+    finish_comparison(parsed.out.expanduser().resolve(), parsed.run_a, parsed.run_b, say)
 
 
 def check_data(parsed: argparse.Namespace) -> int:

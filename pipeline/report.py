@@ -173,8 +173,8 @@ def html(root: Path, run: Mapping[str, Any], scores: Scores, found: Found) -> st
     )
 
 
-def render(template: str, **values: Any) -> str:
-    """A page of one of our templates."""
+def render(template: str, filters: Mapping[str, Callable[..., str]] | None = None, **values: Any) -> str:
+    """A page of one of our templates; `filters`: its own, beside those of all."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -182,11 +182,11 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "duration": duration, "memory": memory}
+    environment.filters |= {"percent": percent, "duration": duration, "memory": memory, **(filters or {})}
     return environment.get_template(template).render(**values)
 
 
-def headline(tables: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
+def headline(tables: Mapping[str, pd.DataFrame]) -> list[dict[Any, Any]]:
     """The rows of `overall`, each with its kind and how much better the joint model is: `points` (of J, or "") and
     `difference` in words."""
     rows = []

@@ -127,7 +127,7 @@ def over_time(per_frame: pd.DataFrame) -> list[Markup]:
 
 
 def _in_words(method: str, table: pd.DataFrame) -> str:
-    lowest = table.loc[table["J"].idxmin()]
+    lowest = table.iloc[int(table["J"].to_numpy().argmin())]
     return f"{method} mean {100 * table['J'].mean():.1f}, lowest {100 * lowest['J']:.1f} at frame {lowest['frame']:.0f}"
 
 

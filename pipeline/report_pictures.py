@@ -37,6 +37,7 @@ _JPEG_QUALITY = 80
 WORST = 10
 _MAX_MIDDLES = 24
 _OPACITY = 0.5
+_GAP, _PAPER = 6, 255  # between the pictures of a contact sheet: px, grey level
 _PREDICTED, _TRUE = (50, 60, 255), (255, 200, 0)  # BGR: red and blue, told apart by everybody
 
 
@@ -89,22 +90,55 @@ def telling_frames(per_frame: pd.DataFrame, method: str = "joint") -> list[Chose
 
 def strips(root: Path, run: Mapping[str, Any], per_frame: pd.DataFrame) -> tuple[list[Strip], list[str]]:
     """The strips to show, and in words what can't be shown. `per_frame`: scores, for the choice and the figures."""
+    return strips_of(root, run, per_frame, telling_frames(per_frame), _MAX_MIDDLES)
+
+
+def strips_of(
+    root: Path, run: Mapping[str, Any], per_frame: pd.DataFrame, telling: Sequence[Chosen], middles: int = 0
+) -> tuple[list[Strip], list[str]]:
+    """Strips of the frames `telling`, and of the middle frame of up to `middles` videos that have none there."""
     items, problems = scored_items(root, run)
     units = {name: unit for unit, name in scored_names(run).items() if unit in items}
     scores = {(r["sequence"], r["frame"], r["method"]): (r["J"], r["F"]) for r in per_frame.to_dict("records")}
-    telling = [chosen for chosen in telling_frames(per_frame) if chosen.sequence in units]
     others = [name for name in units if name not in {chosen.sequence for chosen in telling}]
-    shown = [others[index] for index in evenly(len(others), _MAX_MIDDLES)]
-    middles = [Chosen("middle", name, middle_frame(items[units[name]])) for name in shown]
-    if len(shown) < len(others):
+    shown = [others[index] for index in evenly(len(others), middles)] if middles else []
+    if 0 < len(shown) < len(others):
         problems.append(f"of {len(others)} other videos {len(shown)} are shown, evenly chosen")
+    chosen = [one for one in telling if one.sequence in units]
+    chosen += [Chosen("middle", name, middle_frame(items[units[name]])) for name in shown]
     found, failed = [], dict[str, str]()  # what is wrong with a video is said once
-    for chosen in [*telling, *middles]:
+    for one in chosen:
         try:
-            found.append(strip(root, run, items[units[chosen.sequence]], chosen, scores))
+            found.append(strip(root, run, items[units[one.sequence]], one, scores))
         except UserError as error:
-            failed[chosen.sequence] = f"{chosen.sequence}: {error.args[0]}"
+            failed[one.sequence] = f"{one.sequence}: {error.args[0]}"
     return found, [*problems, *failed.values()]
+
+
+def contact_sheet(root: Path, run: Mapping[str, Any], per_frame: pd.DataFrame) -> str | None:
+    """The strips of best, median and worst joint J below each other as one picture, a data URI; None where none of
+    them can be shown."""
+    rows = strips_of(root, run, per_frame, telling_frames(per_frame)[:3])[0]
+    cells = [[decoded(picture) for picture in row.pictures] for row in rows]
+    present = [cell for row in cells for cell in row if cell is not None]
+    if not present:
+        return None
+    height, width = (max(cell.shape[axis] for cell in present) for axis in (0, 1))
+    sheet = np.full((len(cells) * (height + _GAP), len(cells[0]) * (width + _GAP), 3), _PAPER, np.uint8)
+    for y, row in enumerate(cells):
+        for x, cell in enumerate(row):
+            if cell is not None:
+                top, left = y * (height + _GAP), x * (width + _GAP)
+                sheet[top : top + cell.shape[0], left : left + cell.shape[1]] = cell
+    return picture("", "contact sheet", sheet).source
+
+
+def decoded(picture: Picture) -> UInt8 | None:
+    """(H, W, 3) uint8 BGR of a cell; None where it shows nothing."""
+    if picture.source is None:
+        return None
+    data = np.frombuffer(base64.b64decode(picture.source.partition(",")[2]), np.uint8)
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
 
 
 def middle_frame(item: Item) -> int:
@@ -161,14 +195,20 @@ def flow_picture(images: FlowPictures, index: int, where: str) -> Picture:
 
 
 def method_picture(
-    masks: Artifact, method: str, index: int, small: UInt8, where: str, score: tuple[float, float] | None
+    masks: Artifact,
+    method: str,
+    index: int,
+    small: UInt8,
+    where: str,
+    score: tuple[float, float] | None,
+    title: str | None = None,
 ) -> Picture:
-    """A model's mask on the frame; nothing where the model has none."""
+    """A model's mask on the frame, with J and F; nothing where the model has none. `title`: instead of its name."""
     if method not in masks:
-        return Picture(method, f"{where}: no {method} mask")
+        return Picture(title or method, f"{where}: no {method} mask")
     mask = masks.frame(method, index) > 0
     alt = f"{where}: {method} mask, {100 * mask.mean():.1f} % of the frame"
-    found = mask_picture(method, alt, small, mask, _PREDICTED)
+    found = mask_picture(title or method, alt, small, mask, _PREDICTED)
     return found if score is None else replace(found, note=f"J {100 * score[0]:.1f} · F {100 * score[1]:.1f}")
 
 
