@@ -213,6 +213,7 @@ def is_own(row: Mapping[Any, Any]) -> bool:
 class SequenceTable:
     """One score of every method (columns) on every sequence (rows), and its mean; None where there is none."""
 
+    score: str
     title: str
     rows: Sequence[tuple[str, Sequence[float | None]]]
     mean: Sequence[float]
@@ -224,7 +225,7 @@ def sequence_tables(scores: Scores) -> list[SequenceTable]:
     for column, title in (("J", "Region similarity J"), ("F", "Contour accuracy F")):
         cells = {(r["method"], r["sequence"]): r[column] for r in scores.per_sequence.to_dict("records")}
         rows = [(name, [cells.get((method, name)) for method in scores.methods]) for name in scores.sequences]
-        found.append(SequenceTable(title, rows, [float(value) for value in scores.overall[column]]))
+        found.append(SequenceTable(column, title, rows, [float(value) for value in scores.overall[column]]))
     return found
 
 
