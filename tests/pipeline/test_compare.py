@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from report_fixtures import DATA_SET, FRAMES, SCORES, TinyRun, fill_scoring, joint_mask, make_run, write_artifact
-from test_report import Page
+from report_page import Page
 
 from fusionseg.cli import main
 from fusionseg.pipeline.artifact import ArtifactWriter

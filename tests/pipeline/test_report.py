@@ -3,7 +3,6 @@
 import base64
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
@@ -24,65 +23,12 @@ from report_fixtures import (
     true_mask,
     write_artifact,
 )
+from report_page import Page
 
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.report import duration, finish, percent
 from fusionseg.pipeline.report_charts import nice_top
 from fusionseg.pipeline.report_pictures import overlay, telling_frames
-
-VOID_TAGS = {"meta", "link", "img", "br", "hr"}
-
-
-class Page(HTMLParser):
-    """Tables by id (or caption) as rows of cell texts, pictures, all text, and every address the page names."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tables: dict[str, list[list[str]]] = {}
-        self.images: list[dict[str, str]] = []
-        self.figures: list[str] = []
-        self.addresses: list[str] = []
-        self.tags: list[str] = []
-        self.sections: dict[str, str] = {}
-        self._open: list[str] = []
-        self._section = ""
-        self._table: list[list[str]] = []
-        self.feed(text)
-        assert not self._open, f"not closed: {self._open}"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = {name: value or "" for name, value in attrs}
-        self.tags.append(tag)
-        if tag not in VOID_TAGS:
-            self._open.append(tag)
-        self.addresses += [values[name] for name in ("src", "href") if name in values]
-        if tag == "section":
-            self._section = values["id"]
-            self.sections[self._section] = ""
-        elif tag == "table":
-            self._table = self.tables[values.get("id") or f"table {len(self.tables)}"] = []
-        elif tag == "tr":
-            self._table.append([])
-        elif tag in ("td", "th"):
-            self._table[-1].append("")
-        elif tag == "img":
-            self.images.append(values)
-        elif tag == "figure":
-            self.figures.append("")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self._section:
-            self.sections[self._section] += data
-        if self._open and self._open[-1] in ("td", "th") and self._table:
-            self._table[-1][-1] += data.strip()
-        if "figure" in self._open:
-            self.figures[-1] += data.strip()
 
 
 @pytest.fixture
@@ -375,9 +321,8 @@ def test_peak_memory_of_a_gpu_has_a_column_of_its_own(tiny: TinyRun) -> None:
 def test_telling_frames_are_the_best_the_median_and_the_worst() -> None:
     table = pd.DataFrame({"method": "joint", "sequence": "bear", "frame": range(15), "J": [n / 20 for n in range(15)]})
     chosen = telling_frames(table)
-    assert [(one.role, one.frame) for one in chosen] == [
-        ("best", 14), ("median", 7), *((f"worst {n + 1}", frame) for n, frame in enumerate([0, 1, 2, 3, 4, 5, 6, 8, 9, 10]))
-    ]  # fmt: skip
+    assert [one.frame for one in chosen] == [14, 7, 0, 1, 2, 3, 4, 5, 6, 8, 9, 10]
+    assert [one.role for one in chosen] == ["best", "median", *(f"worst {rank}" for rank in range(1, 11))]
     assert [one.role for one in telling_frames(table[:1])] == ["best"]
     assert [one.role for one in telling_frames(table[:2])] == ["best", "worst 1"]
     assert telling_frames(table[:0]) == []
