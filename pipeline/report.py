@@ -16,23 +16,19 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from fusionseg.pipeline.artifact import json_digest
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import write_atomically
 from fusionseg.pipeline.flow_filter import ACCEPTED, GENERATED, NO_OBJECT, OCCLUDED, SMALL_CONTRAST
-from fusionseg.pipeline.graph import STAGES, required
-from fusionseg.pipeline.manifest import read_manifest
-from fusionseg.pipeline.recorded import records_by_unit, scored_names
 from fusionseg.pipeline.report_charts import histogram
 from fusionseg.pipeline.report_curves import OVER_TIME, histories, over_time, sequence_bars, trainings
 from fusionseg.pipeline.report_pictures import strips
+from fusionseg.pipeline.report_provenance import data_table, digests, notes, roles, stages_table, state_of
 from fusionseg.pipeline.report_tables import (
     JOINT,
     VERDICT_COLUMNS,
     Scores,
     comparison_line,
     comparisons,
-    data_table,
     differences_table,
     funnel_line,
     funnel_table,
@@ -44,26 +40,11 @@ from fusionseg.pipeline.report_tables import (
     verdicts_table,
     write_tables,
 )
-from fusionseg.pipeline.store import read_run, run_records
+from fusionseg.pipeline.store import read_run
 
 TEMPLATE = "report.html.j2"
 NO_SCORES = "no video has masks and a protocol and is long enough for it"
-_ROLES = {
-    "stills": "train the appearance stream",
-    "boxed": "boxes only: weak labels for the motion stream",
-    "fusion": "train the fusion",
-    "validation": "choose checkpoints",
-    "scored": "scored, and nothing else",
-}
-# By the count of `scoring` that says why a video has no scores.
-_UNSCORED = {
-    "no_truth": "Without masks, so predicted and not scored",
-    "no_protocol": "Without a protocol to score by, so predicted and not scored",
-    "unscored": "Too short for the protocol, so not scored",
-}
-_SHOWN_DIGITS = 12  # of a content digest
 _CONTRAST_STEP = 50  # grey levels: where the histogram's axis may end
-_STAGE_COLUMNS = ["stage", "title", "state", "seconds", "peak_memory", "peak_gpu_memory", "artifacts", "made"]
 
 
 def finish(root: Path, name: str, say: Callable[[str], None]) -> Path:
@@ -268,111 +249,6 @@ def measurement_charts(run: Mapping[str, Any], verdicts: pd.DataFrame) -> list[M
         histogram("box test: overlap", overlap, 1.0, settings["min_overlap"], "IoU"),
         histogram("flow test: contrast", contrast, float(end), settings["min_contrast"], "grey levels"),
     ]
-
-
-def state_of(run: Mapping[str, Any], stage: str) -> str | None:
-    """ "given", "computed" or "cached"; None where the stage isn't in the run."""
-    state: str | None = run["stages"].get(stage, {}).get("state")
-    return state
-
-
-def stages_table(run: Mapping[str, Any]) -> pd.DataFrame:
-    """What became of every stage of the graph, in order: stage, title, state, seconds, peak_memory and
-    peak_gpu_memory (bytes), artifacts, made."""
-    given = frozenset(stage.name for stage in STAGES if state_of(run, stage.name) == "given")
-    needed = {stage.name for stage in required(given, run["profile"]["flow-images"]["store"])}
-    rows = [_stage_row(run, stage.name, stage.title, stage.name in needed) for stage in STAGES]
-    table = pd.DataFrame(rows, columns=_STAGE_COLUMNS)
-    return table.astype({"seconds": float, "peak_memory": float, "peak_gpu_memory": float, "artifacts": int})
-
-
-def _stage_row(run: Mapping[str, Any], name: str, title: str, needed: bool) -> dict[str, Any]:
-    row: dict[str, Any] = {"stage": name, "title": title, "artifacts": 0, "made": ""}
-    state = state_of(run, name)
-    if state is None:
-        return row | {"state": "not run" if needed else "not needed"}
-    records, record = run_records(run, name), run["stages"][name]
-    if state == "given":
-        digest = records[0].content[:_SHOWN_DIGITS]
-        return row | {"state": f"given: {Path(records[0].path).name}, content {digest}", "artifacts": 1}
-    new = sum(not record.cached for record in records)
-    if 0 < new < len(records):
-        state = f"{new} computed, {len(records) - new} cached"
-    peak = record.get("peak_memory", {})
-    return row | {
-        "state": state,
-        "seconds": record["seconds"],
-        "peak_memory": peak.get("process"),
-        "peak_gpu_memory": peak.get("gpu"),
-        "artifacts": len(records),
-        "made": max((record.made for record in records), default=""),
-    }
-
-
-def digests(data: pd.DataFrame) -> list[dict[str, Any]]:
-    """Of every data set and kind of file: dataset, kind, items (how many), digest (over the digests of all of them)."""
-    return [
-        {"dataset": key[0], "kind": key[1], "items": len(rows), "digest": _digest_of(rows)}
-        for key, rows in data.groupby(["dataset", "kind"], sort=False)
-    ]
-
-
-def _digest_of(rows: pd.DataFrame) -> str:
-    return json_digest(sorted([str(row["item"]), str(row["digest"])] for row in rows.to_dict("records")))
-
-
-@dataclass(frozen=True)
-class RoleRow:
-    """What data played one role."""
-
-    role: str
-    purpose: str
-    split: str
-    videos: str
-    title: str
-    licence: str
-    home: str
-
-
-def roles(run: Mapping[str, Any]) -> list[RoleRow]:
-    """Which split of which data set plays which role."""
-    found = []
-    for role, purpose in _ROLES.items():
-        refs = run["profile"]["data"][role]
-        for ref in refs if isinstance(refs, list) else [refs] if refs else []:
-            found.append(_role_row(run, role, purpose, ref))
-    return found
-
-
-def _role_row(run: Mapping[str, Any], role: str, purpose: str, ref: Mapping[str, str]) -> RoleRow:
-    split = f"{ref['manifest']}/{ref['split']}"
-    try:
-        manifest = read_manifest(ref["manifest"])
-    except UserError:
-        return RoleRow(role, purpose, split, "", "its manifest is not there any more", "unknown", "")
-    names = [name.partition("/")[2] for name in run["videos"].get(role, []) if name.partition("/")[0] == manifest.name]
-    videos = "stills" if manifest.kind == "stills" else f"{len(names)} videos: {', '.join(names)}"
-    home = manifest.home if manifest.home.startswith(("https://", "http://")) else ""
-    return RoleRow(role, purpose, split, videos, manifest.title, manifest.licence, home)
-
-
-def notes(run: Mapping[str, Any]) -> list[str]:
-    """What a reader must know of the data: what was left out, segmented by appearance alone, or not scored."""
-    left_out = run["left_out"]
-    found = [f"Left out, because a file can't be used: {', '.join(left_out)}." if left_out else "No file was left out."]
-    alone = _names(run, "prediction", "appearance_only")
-    if alone:
-        found.append(f"Videos of one frame have no flow and are segmented by appearance alone: {', '.join(alone)}.")
-    for count, why in _UNSCORED.items():
-        if names := _names(run, "scoring", count):
-            found.append(f"{why}: {', '.join(names)}.")
-    return found
-
-
-def _names(run: Mapping[str, Any], stage: str, count: str) -> list[str]:
-    names = scored_names(run)
-    records = records_by_unit(run, stage)
-    return [names.get(unit, unit[1]) for unit, record in records.items() if record.counts.get(count)]
 
 
 def percent(value: float | None) -> str:

@@ -27,7 +27,7 @@ from fusionseg.pipeline.metrics import (
 from fusionseg.pipeline.published import published_rows
 from fusionseg.pipeline.recorded import open_recorded, records_by_unit, scored_names
 from fusionseg.pipeline.scoring import COLUMNS
-from fusionseg.pipeline.store import read_any_header, read_inputs, run_records
+from fusionseg.pipeline.store import run_records
 
 JOINT = "joint"
 FUNNEL = (
@@ -48,7 +48,6 @@ _WHOLE = {
 DIFFERENCE_COLUMNS = ["first", "second", "sequences", "J", "low", "high"]
 PUBLISHED_COLUMNS = ["protocol", "method", "split", *SCORE_COLUMNS, "source"]
 VERDICT_COLUMNS = ["dataset", "video", "frame", "box", "area", "overlap", "contrast", "accepted", "reason"]
-DATA_COLUMNS = ["dataset", "item", "kind", "digest"]
 
 
 @dataclass(frozen=True)
@@ -212,24 +211,6 @@ def protocols(run: Mapping[str, Any]) -> list[str]:
         except UserError:
             continue
     return [protocol for protocol in dict.fromkeys(found) if protocol is not None]
-
-
-def data_table(root: Path, run: Mapping[str, Any]) -> tuple[pd.DataFrame, int]:
-    """Outside data that the run's artifacts were made from: dataset, item, kind, digest; and how many artifacts can't
-    be asked any more."""
-    rows: dict[tuple[str, str, str], str] = {}
-    gone = 0
-    for record in (record for stage in run["stages"] for record in run_records(run, stage)):
-        path = root / record.path
-        try:
-            inputs = read_inputs(path, read_any_header(path))
-        except (UserError, OSError):
-            gone += 1
-            continue
-        for origin in (origin for origin in inputs if "digest" in origin):
-            dataset, _, item = origin["item"].partition("/")
-            rows[dataset, item, origin["kind"]] = origin["digest"]
-    return pd.DataFrame([(*key, digest) for key, digest in rows.items()], columns=DATA_COLUMNS), gone
 
 
 def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:

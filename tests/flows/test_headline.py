@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-import cv2
 import numpy as np
 import pytest
-from report_fixtures import FRAMES, TinyRun, make_run
+from report_fixtures import TinyRun, make_run
 
 from fusionseg.flows import headline
 from fusionseg.pipeline.report_pictures import Picture, contact_sheet, decoded
@@ -80,10 +79,9 @@ def test_without_scores_there_is_text_alone(tiny: TinyRun, shown: dict[str, Any]
 
 def test_without_frames_there_is_no_picture(tiny: TinyRun) -> None:
     scores = load_scores(tiny.root, tiny.record)
+    assert contact_sheet(tiny.root, tiny.record, scores.per_frame) is not None
     shutil.rmtree(tiny.data)
     assert contact_sheet(tiny.root, tiny.record, scores.per_frame) is None
-    assert len(scores.per_frame) % (FRAMES - 2) == 0
-    assert cv2.imread(str(tiny.data)) is None
 
 
 def test_progress_counts_stages(monkeypatch: pytest.MonkeyPatch) -> None:
