@@ -16,7 +16,7 @@ from fusionseg.pipeline.boxes import FrameBoxes, frame_boxes, parse_vid_xml, par
 from fusionseg.pipeline.errors import UNREADABLE, BadFile
 from fusionseg.pipeline.instances import instances_mask, instances_size
 from fusionseg.pipeline.manifest import Item, MaskFiles
-from fusionseg.pipeline.mask_files import Raw, decode_mask, decode_sbd, mask_label, region_label
+from fusionseg.pipeline.mask_files import Raw, decode_mask, decode_objects, decode_sbd, mask_label, region_label
 
 UInt8 = npt.NDArray[np.uint8]
 # Not turned by EXIF: masks and boxes belong to the picture as it is stored.
@@ -146,10 +146,9 @@ def read_objects_sized(item: Item, index: int, size: tuple[int, int], files: Mas
     files = files or item.masks[index]
     path = files.paths[0]
     try:
-        raw = decode_mask(path)
+        return _sized(item, index, size, files, decode_objects(path))
     except (OSError, ValueError, SyntaxError) as error:
         raise bad_file(item, index, path, f"mask can't be decoded ({error})") from None
-    return _sized(item, index, size, files, raw.astype(np.uint8) if raw.dtype == np.bool_ else raw)
 
 
 def _sized(item: Item, index: int, size: tuple[int, int], files: MaskFiles, mask: Raw) -> Raw:

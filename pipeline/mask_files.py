@@ -44,6 +44,22 @@ def decode_mask(path: Path) -> Raw:
     return raw >= _JPEG_CUT if lossy else raw
 
 
+def decode_objects(path: Path) -> Raw:
+    """Mask file -> (H, W) integers that number its objects, 0 background.
+
+    Raises OSError, SyntaxError, ValueError; the last also for colours, which give objects no numbers.
+    """
+    plain = decode_plain_png(path.read_bytes())
+    if plain is None:
+        with Image.open(path) as image:
+            plain = _values(image)
+    if plain.ndim == 3:
+        if (plain != plain[..., :1]).any():
+            raise ValueError("holds colours, expected palette indices or grey levels that number the objects")
+        plain = plain[..., 0]
+    return plain.astype(np.uint8) if plain.dtype == np.bool_ else plain
+
+
 def _is_deep(image: Image.Image, data: bytes) -> bool:
     """Whether it is a PNG of 16 bits a channel: Pillow drops the lower 8, and with them small values."""
     return image.format == "PNG" and data[_BITS_AT] == 16 and image.mode not in _GREY_MODES

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.frame_scores import COLUMNS
 from fusionseg.pipeline.methods import BASELINES, MODELS, STREAMS
 from fusionseg.pipeline.metrics import (
     SCORE_COLUMNS,
@@ -19,7 +20,6 @@ from fusionseg.pipeline.metrics import (
     per_sequence_table,
 )
 from fusionseg.pipeline.recorded import open_recorded, records_by_unit, scored_names
-from fusionseg.pipeline.scoring import COLUMNS
 from fusionseg.pipeline.store import run_records
 
 JOINT = "joint"

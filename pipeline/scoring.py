@@ -1,28 +1,19 @@
 """Stage `scoring`: region similarity J and contour accuracy F of every method's mask on every scored frame.
 
-`frame_scores` and `sequence_rows` are also what `fusionseg score` computes with, so the two can't disagree.
+What it computes with, `fusionseg score` uses too: see `frame_scores`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
-import pandas as pd
-
 from fusionseg.pipeline.artifact import Artifact, Record
+from fusionseg.pipeline.frame_scores import frame_scores, joined, sequence_rows
 from fusionseg.pipeline.images import read_mask_sized, read_objects_sized
 from fusionseg.pipeline.job import Context, Job, in_order
 from fusionseg.pipeline.manifest import Item, MaskFiles
 from fusionseg.pipeline.mask_files import Raw
-from fusionseg.pipeline.metrics import LabelScores, label_scores, mask_scores
-from fusionseg.pipeline.protocols import PROTOCOLS, Protocol, match_objects, scored_frames
+from fusionseg.pipeline.metrics import LabelScores
+from fusionseg.pipeline.protocols import PROTOCOLS, Protocol, scored_frames
 from fusionseg.pipeline.store import record_of
-
-COLUMNS = ["method", "sequence", "frame", "J", "F"]
-_TYPES = {"frame": np.int64, "J": np.float64, "F": np.float64}
-_MERGED = (1, 1)  # the pair of labels, where all objects are one
 
 
 def compute(job: Job, context: Context) -> Record:
@@ -79,49 +70,3 @@ def _read(item: Item, protocol: Protocol, index: int, size: tuple[int, int], fil
     if protocol.objects:
         return read_objects_sized(item, index, size, files)
     return read_mask_sized(item, index, size, files) == 1
-
-
-def frame_scores(protocol: Protocol, truth: Raw, predictions: Mapping[str, Raw]) -> dict[str, LabelScores]:
-    """J and F of every method's mask of one frame, by pairs of labels (one pair where the protocol merges objects).
-
-    All masks are (H, W), boolean or integer, 0 background. Raises ValueError where shapes differ.
-
-    >>> truth, mask = np.array([[1, 2, 255]]), np.array([[True, True, True]])
-    >>> frame_scores(PROTOCOLS["davis2016"], truth, {"ours": mask})["ours"]
-    {(1, 1): FrameScores(J=1.0, F=1.0)}
-    >>> sorted(frame_scores(PROTOCOLS["davis2017-unsupervised"], truth, {"ours": mask})["ours"])  # 255 is void there
-    [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]
-    """
-    if not protocol.objects:
-        return {method: {_MERGED: mask_scores(truth, mask)} for method, mask in predictions.items()}
-    counted = truth != protocol.void
-    labels = truth * counted
-    return {
-        method: label_scores(labels, mask * (counted & (mask != protocol.void)))
-        for method, mask in predictions.items()
-    }
-
-
-def sequence_rows(
-    protocol: Protocol, method: str, sequence: str, frames: Sequence[int], scores: Sequence[LabelScores]
-) -> pd.DataFrame:
-    """The table of one method on one sequence from the `frame_scores` of its frames: COLUMNS, and object where the
-    protocol tells objects apart. Raises ValueError for too many proposals (see `match_objects`)."""
-    if not protocol.objects:
-        return _table(method, sequence, frames, np.array([pairs[_MERGED] for pairs in scores]))
-    tables = [
-        _table(method, sequence, frames, values).assign(object=label) for label, values in match_objects(scores).items()
-    ]
-    return joined(tables)
-
-
-def _table(method: str, sequence: str, frames: Sequence[int], values: np.ndarray[Any, Any]) -> pd.DataFrame:
-    columns = {"method": method, "sequence": sequence, "frame": frames, "J": values[:, 0], "F": values[:, 1]}
-    return pd.DataFrame(columns, columns=COLUMNS).astype(_TYPES)
-
-
-def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """One table below the other; without any, one without rows."""
-    if not tables:
-        return pd.DataFrame(columns=COLUMNS).astype(_TYPES)
-    return pd.concat(tables, ignore_index=True)
