@@ -75,6 +75,8 @@ def _deep_colours(data: bytes) -> Raw:
 
 def _values(image: Image.Image) -> Raw:
     """(H, W), or (H, W, 3) of colours."""
+    if image.mode == "1":  # a third of the time of converting it to an array at once
+        return np.asarray(image.convert("L")) > 0
     return np.asarray(image if image.mode in _GREY_MODES else image.convert("RGB"))
 
 

@@ -96,18 +96,16 @@ def proposals_of(frames: Sequence[LabelScores]) -> list[int]:
 
 def match_objects(frames: Sequence[LabelScores]) -> dict[int, npt.NDArray[np.float64]]:
     """J and F of the matched proposal in every frame, (T, 2), by the label of the true object, from
-        `metrics.label_scores` of all T frames of a sequence.
+    `metrics.label_scores` of all T frames of a sequence.
 
-        True objects are those of the first frame. Each gets a proposal of its own such that the sum of the time-means of
-        (J + F) / 2 is the largest possible (the Hungarian method). Where there are fewer proposals than objects, empty
-        masks fill up. Raises ValueError for more than 20 proposals.
-        Source: Caelles et al., "The 2019 DAVIS Challenge on VOS: Unsupervised Multi-Object Segmentation", 2019.
+    True objects are those of the first frame. Each gets a proposal of its own such that the sum of the means over
+    time of (J + F) / 2 is the largest possible (the Hungarian method). Where there are fewer proposals than objects,
+    empty masks fill up. Raises ValueError for more than 20 proposals.
+    Source: Caelles et al., "The 2019 DAVIS Challenge on VOS: Unsupervised Multi-Object Segmentation", 2019.
 
-        >>> from fusionseg.pipeline.methods import ProtocolName
-    from fusionseg.pipeline.metrics import label_scores
-        >>> scores = label_scores(np.array([[1, 2, 2]]), np.array([[9, 5, 5]]))
-        >>> {label: values.tolist() for label, values in match_objects([scores]).items()}
-        {1: [[1.0, 1.0]], 2: [[1.0, 1.0]]}
+    >>> first = {(0, 0): (1, 1), (2, 0): (0, 0), (0, 7): (0, 0), (2, 7): (0.75, 0.5)}
+    >>> {label: values.tolist() for label, values in match_objects([first, {(0, 0): (1, 1)}]).items()}
+    {2: [[0.75, 0.5], [1.0, 1.0]]}
     """
     objects = sorted(true for true, predicted in frames[0] if true and not predicted)
     proposals = proposals_of(frames)

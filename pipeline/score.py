@@ -226,7 +226,7 @@ class _Scorer:
         if what := _unsuitable(self.protocol, raw):
             problems.append(Problem(UNSUITABLE, f"{method}: {path}: {what}"))
             return None
-        return raw if self.protocol.objects else raw > 0
+        return raw
 
 
 def _mapped(scorer: _Scorer, chunks: Sequence[Sequence[_Frame]], workers: int) -> Iterator[list[_Result]]:
@@ -253,12 +253,12 @@ def _quiet() -> None:
 
 
 def _truth(protocol: Protocol, frame: _Frame, problems: list[Problem]) -> Raw | None:
-    """The true mask, an object where any file has one; None where it can't be used."""
+    """The true mask, its files' objects merged; None where it can't be used."""
     found: Raw | None = None
     for path in frame.truth:
         try:
-            one = decode_objects(path) if protocol.objects else decode_mask(path) > 0
-            found = one if found is None else found | one
+            one = decode_objects(path) if protocol.objects else decode_mask(path)
+            found = one if found is None else (found != 0) | (one != 0)
         except (OSError, ValueError, SyntaxError) as error:
             problems.append(Problem(UNREADABLE, f"truth: {path}: {error}"))
     return None if problems else found
