@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-VOID = 255
+from fusionseg.models.labels import VOID
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

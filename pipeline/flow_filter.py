@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fusionseg.models.losses import VOID
+from fusionseg.models.labels import VOID
 from fusionseg.pipeline.artifact import Artifact, ArtifactWriter, Record
 from fusionseg.pipeline.box_pruning import inside
 from fusionseg.pipeline.flow_images import FlowPictures, open_pictures

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from fusionseg.models.losses import VOID
+from fusionseg.models.labels import VOID
 from fusionseg.models.weights import WeightsError, read_weights
 from fusionseg.pipeline.artifact import Artifact
 from fusionseg.pipeline.errors import DamagedArtifact, UserError

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fusionseg.models.losses import VOID
+from fusionseg.models.labels import VOID
 
 UInt8 = npt.NDArray[np.uint8]
 _MIN_CORNERS = 3

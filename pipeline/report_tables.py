@@ -15,6 +15,7 @@ import pandas as pd
 
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import write_atomically
+from fusionseg.pipeline.frame_scores import COLUMNS
 from fusionseg.pipeline.manifest import read_manifest
 from fusionseg.pipeline.methods import BASELINES, MODELS, STREAMS
 from fusionseg.pipeline.metrics import (
@@ -26,7 +27,6 @@ from fusionseg.pipeline.metrics import (
 )
 from fusionseg.pipeline.published import published_rows
 from fusionseg.pipeline.recorded import open_recorded, records_by_unit, scored_names
-from fusionseg.pipeline.scoring import COLUMNS
 from fusionseg.pipeline.store import run_records
 
 JOINT = "joint"

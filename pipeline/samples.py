@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fusionseg.models.losses import VOID
+from fusionseg.models.labels import VOID
 
 Array = npt.NDArray[Any]
 

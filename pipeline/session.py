@@ -14,7 +14,7 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import write_json
 from fusionseg.pipeline.flow_pairs import with_partners
 from fusionseg.pipeline.flow_source import find_flow
-from fusionseg.pipeline.graph import STAGES, Stage, required, stages_for
+from fusionseg.pipeline.graph import FINAL, STAGES, Stage, required, stages_for
 from fusionseg.pipeline.images import read_boxes
 from fusionseg.pipeline.job import Context, Job, resolve_device, shown
 from fusionseg.pipeline.ledger import LEDGER, Ledger
@@ -158,6 +158,12 @@ class Session:
             for kind in kinds[role]
             if item.files(kind)
         )
+        if stage.name == FINAL:  # how it scores stands in the manifest, not in a file
+            sources += tuple(
+                (role, f"{item.dataset}/{item.name}", "protocol", item.protocol or "")
+                for role, group in items.items()
+                for item in group
+            )
         settings = {name: self.profile.section(name) for name in stage.settings}
         paths = {name: section.pop(name) for section in settings.values() for name in OUTSIDE if name in section}
         files = {name: Path(path).expanduser() for name, path in paths.items() if path and name != "weights"}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fusionseg.models.backbone import BACKBONES, WeightsUnavailable
-from fusionseg.models.losses import VOID
+from fusionseg.models.labels import VOID
 from fusionseg.models.stream import Architecture, Stream, to_frame, upsample
 from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.errors import UserError

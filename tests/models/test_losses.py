@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fusionseg.models.losses import LOSSES, VOID, cross_entropy, dice
+from fusionseg.models.labels import VOID
+from fusionseg.models.losses import LOSSES, cross_entropy, dice
 
 ALL = {"dice": dice, **LOSSES}
 

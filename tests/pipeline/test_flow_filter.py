@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from builders import make_context, make_item, make_job, write_input
 
-from fusionseg.models.losses import VOID
+from fusionseg.models.labels import VOID
 from fusionseg.pipeline.artifact import Artifact, Record
 from fusionseg.pipeline.flow_filter import (
     ACCEPTED,

@@ -9,7 +9,7 @@ import pytest
 from builders import make_item, texture, write_jpeg, write_png, write_voc
 from PIL import Image
 
-from fusionseg.models.losses import VOID
+from fusionseg.models.labels import VOID
 from fusionseg.pipeline.errors import BadFile
 from fusionseg.pipeline.images import (
     decode_frame,

@@ -19,7 +19,7 @@ from builders import (
 )
 
 import fusionseg.data_manifests
-from fusionseg.models.losses import VOID
+from fusionseg.models.labels import VOID
 from fusionseg.pipeline.images import read_boxes, read_frame, read_mask, read_mask_sized
 from fusionseg.pipeline.ledger import Ledger
 from fusionseg.pipeline.manifest import Item, MaskFiles, load_items, read_manifest

@@ -11,7 +11,7 @@ from builders import write_bytes, write_fbms_definition, write_png, write_sbd
 from PIL import Image
 from scipy.io import savemat
 
-from fusionseg.models.losses import VOID
+from fusionseg.models.labels import VOID
 from fusionseg.pipeline.mask_files import decode_mask, mask_label, read_regions, region_label
 
 LABELS = np.array([[0, 1, 2], [255, 0, 128]], np.uint8)

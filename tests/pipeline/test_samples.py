@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusionseg.models.losses import VOID
+from fusionseg.models.labels import VOID
 from fusionseg.pipeline.samples import (
     Augmentation,
     crop_pair,

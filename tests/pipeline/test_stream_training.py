@@ -8,7 +8,7 @@ import torch
 from builders import make_context, make_job, moving_square
 
 from fusionseg.models.backbone import WeightsUnavailable
-from fusionseg.models.losses import VOID
+from fusionseg.models.labels import VOID
 from fusionseg.models.stream import Architecture, Stream
 from fusionseg.models.weights import read_weights
 from fusionseg.pipeline import stream_training
