@@ -63,7 +63,7 @@ def publish(root: Path, name: str) -> None:
     if rows:
         create_table_artifact(table=rows, key=key(name, "scores"), description=f"{title}, per cent")
     create_markdown_artifact(text(root, run, scores, rows), key(name, "report"), title)
-    sheet = contact_sheet(root, run, scores.per_frame)
+    sheet = contact_sheet(root, run, scores.by_frame)
     if sheet:
         what = "best, median and worst frame: frame, flow image, appearance, motion, joint, truth"
         create_image_artifact(image_url=sheet, key=key(name, "frames"), description=f"{title}: {what}")

@@ -78,7 +78,7 @@ def read_side(root: Path, name: str) -> Side:
     """A run and its scores. Raises UserError."""
     run = read_run(root, name)
     units = {shown: "/".join(unit) for unit, shown in scored_names(run).items()}
-    per_frame = load_scores(root, run).per_frame
+    per_frame = load_scores(root, run).by_frame
     return Side(run, per_frame.assign(sequence=per_frame["sequence"].map(units)))
 
 

@@ -34,6 +34,7 @@ from fusionseg.pipeline.report_tables import (
     funnel_table,
     kind_of,
     load_scores,
+    means_table,
     published_table,
     tables_folder,
     text_table,
@@ -107,6 +108,7 @@ def collect(root: Path, run: Mapping[str, Any], scores: Scores) -> Found:
         "per_frame": scores.per_frame,
         "per_sequence": scores.per_sequence,
         "overall": scores.overall,
+        "means": means_table(run, scores),
         "differences": differences_table(scores),
         "published": published_table(run),
         "funnel": funnel_table(run),
@@ -121,7 +123,7 @@ def collect(root: Path, run: Mapping[str, Any], scores: Scores) -> Found:
 def html(root: Path, run: Mapping[str, Any], scores: Scores, found: Found) -> str:
     """The whole page."""
     tables = found.tables
-    pictures, missing = strips(root, run, scores.per_frame)
+    pictures, missing = strips(root, run, scores.by_frame)
     published = tables["published"].to_dict("records")
     return render(
         TEMPLATE,
@@ -131,10 +133,11 @@ def html(root: Path, run: Mapping[str, Any], scores: Scores, found: Found) -> st
         scores=scores,
         headline=headline(tables),
         own_published=[row for row in published if is_own(row)],
+        means=tables["means"].to_dict("records"),
         published=published,
         joint=JOINT,
-        bars=sequence_bars(scores.per_sequence, scores.methods),
-        over_time=over_time(scores.per_frame),
+        bars=sequence_bars(scores.by_sequence, scores.methods),
+        over_time=over_time(scores.by_frame),
         over_time_methods=OVER_TIME,
         sequence_tables=sequence_tables(scores),
         comparisons=comparisons(scores),
@@ -204,7 +207,7 @@ def sequence_tables(scores: Scores) -> list[SequenceTable]:
     """J and F by sequence."""
     found = []
     for column, title in (("J", "Region similarity J"), ("F", "Contour accuracy F")):
-        cells = {(r["method"], r["sequence"]): r[column] for r in scores.per_sequence.to_dict("records")}
+        cells = {(r["method"], r["sequence"]): r[column] for r in scores.by_sequence.to_dict("records")}
         rows = [(name, [cells.get((method, name)) for method in scores.methods]) for name in scores.sequences]
         found.append(SequenceTable(column, title, rows, [float(value) for value in scores.overall[column]]))
     return found

@@ -25,11 +25,13 @@ from fusionseg.pipeline.metrics import (
     paired_difference,
     per_sequence_table,
 )
+from fusionseg.pipeline.protocols import PROTOCOLS, overall_means
 from fusionseg.pipeline.published import published_rows
 from fusionseg.pipeline.recorded import open_recorded, records_by_unit, scored_names
 from fusionseg.pipeline.store import run_records
 
 JOINT = "joint"
+OBJECT = "object"
 FUNNEL = (
     ("frames", "frames"),
     ("frames_with_boxes", "frames with boxes"),
@@ -53,11 +55,29 @@ VERDICT_COLUMNS = ["dataset", "video", "frame", "box", "area", "overlap", "contr
 @dataclass(frozen=True)
 class Scores:
     """`per_frame`: one row a method and frame; `per_sequence` and `overall` as in `metrics`, the latter with the
-    number of sequences. All empty where no video is long enough to be scored."""
+    number of sequences. All empty where no video is long enough to be scored. Where a protocol tells objects apart, one
+    row an object; object 0 is all of them, where another protocol merges them."""
 
     per_frame: pd.DataFrame
     per_sequence: pd.DataFrame
     overall: pd.DataFrame
+
+    @property
+    def by_frame(self) -> pd.DataFrame:
+        """`per_frame` with means over objects."""
+        return over_objects(self.per_frame, ["method", "sequence", "frame"], ["J", "F"])
+
+    @property
+    def by_sequence(self) -> pd.DataFrame:
+        """`per_sequence` with means over objects."""
+        return over_objects(self.per_sequence, ["method", "sequence"], list(SCORE_COLUMNS))
+
+    @property
+    def objects(self) -> int:
+        """Number of objects scored; 0 where no protocol tells them apart."""
+        if OBJECT not in self.per_frame:
+            return 0
+        return len(self.per_frame[["sequence", OBJECT]].drop_duplicates())
 
     @property
     def methods(self) -> list[str]:
@@ -73,6 +93,13 @@ class Scores:
     def scored_frames(self) -> int:
         """Number of frames scored."""
         return len(self.per_frame[["sequence", "frame"]].drop_duplicates())
+
+
+def over_objects(table: pd.DataFrame, keys: Sequence[str], scores: Sequence[str]) -> pd.DataFrame:
+    """Means over the objects of a sequence; the table as it is where there are none."""
+    if OBJECT not in table:
+        return table
+    return table.groupby(list(keys), sort=False)[list(scores)].mean().reset_index()
 
 
 @dataclass(frozen=True)
@@ -118,6 +145,8 @@ def summarise(per_frame: pd.DataFrame) -> Scores:
     if per_frame.empty:
         empty = pd.DataFrame(columns=["method", *SCORE_COLUMNS, "sequence", "sequences"])
         return Scores(per_frame, empty, empty)
+    if OBJECT in per_frame:
+        per_frame = per_frame.assign(object=per_frame[OBJECT].fillna(0).astype(int))
     found = [str(method) for method in per_frame["method"].unique()]
     known = [method for method in (*MODELS, *BASELINES) if method in found]
     order = {method: n for n, method in enumerate([*known, *(m for m in found if m not in known)])}
@@ -200,6 +229,15 @@ def published_table(run: Mapping[str, Any]) -> pd.DataFrame:
     return (
         pd.concat(tables, ignore_index=True)[PUBLISHED_COLUMNS] if tables else pd.DataFrame(columns=PUBLISHED_COLUMNS)
     )
+
+
+def means_table(run: Mapping[str, Any], scores: Scores) -> pd.DataFrame:
+    """The means that the protocol itself takes: columns of `protocols.overall_means` and protocol. No rows where that
+    is the plain mean over sequences, which `overall` has, or where several protocols scored."""
+    found = protocols(run)
+    if len(found) != 1 or PROTOCOLS[found[0]].means == ("sequences",) or scores.per_frame.empty:
+        return pd.DataFrame(columns=["method", "mean", *SCORE_COLUMNS, "protocol"])
+    return overall_means(scores.per_frame, PROTOCOLS[found[0]]).assign(protocol=found[0])
 
 
 def protocols(run: Mapping[str, Any]) -> list[str]:

@@ -25,6 +25,7 @@ from report_fixtures import (
 )
 from report_page import Page
 
+from fusionseg.pipeline.artifact import ArtifactWriter
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.report import duration, finish, percent
 from fusionseg.pipeline.report_charts import nice_top
@@ -134,8 +135,8 @@ def test_tables_lie_beside_the_report_as_parquet_and_csv(tiny: TinyRun) -> None:
         assert list(loaded.columns) == list(plain.columns)
         assert len(loaded) == len(plain)
     assert {path.stem for path in folder.iterdir()} == {
-        "per_frame", "per_sequence", "overall", "differences", "published", "funnel", "verdicts", "history", "stages",
-        "data",
+        "per_frame", "per_sequence", "overall", "means", "differences", "published", "funnel", "verdicts", "history",
+        "stages", "data",
     }  # fmt: skip
     assert pd.read_parquet(folder / "per_frame.parquet")["frame"].dtype == "int64"
     assert pd.read_parquet(folder / "stages.parquet").set_index("stage")["peak_memory"]["scoring"] == 123_400_000
@@ -318,6 +319,40 @@ def test_peak_memory_of_a_gpu_has_a_column_of_its_own(tiny: TinyRun) -> None:
     assert rows["Stage"][4:6] == ["Peak memory", "Peak GPU memory"]
     assert rows["scoring"][4:6] == ["2.0 GB", "5 MB"]
     assert rows["prediction"][5] == "–"
+
+
+def object_rows(writer: ArtifactWriter) -> None:
+    """Joint and appearance scores of two objects, of J 0.9 and 0.5."""
+    rows = [
+        (method, "walk", frame, j, 0.5, label)
+        for method in ("appearance", "joint") for label, j in ((1, 0.9), (2, 0.5)) for frame in range(FRAMES)
+    ]  # fmt: skip
+    columns = ["method", "sequence", "frame", "J", "F", "object"]
+    writer.table("per_frame", pd.DataFrame(rows, columns=columns))
+
+
+def test_objects_are_told_apart_in_the_tables_and_averaged_in_the_pictures(tiny: TinyRun) -> None:
+    old = {r["video"]: r for r in tiny.record["stages"]["scoring"]["records"]}
+    (tiny.root / old["walk"]["path"]).unlink()
+    written = write_artifact(tiny.root, "scoring", "walk", object_rows)
+    tiny.record["stages"]["scoring"]["records"] = [written, old["spin"]]
+    page, _ = report(tiny)
+    joint = {row[0]: row for row in page.tables["headline"]}["joint"]
+    assert joint[1] == "66.7", "two objects of walk, and spin"
+    assert {row[0]: row for row in page.tables["sequences-J"]}["walk"][4] == "70.0"
+    assert "Means over 3 objects of 2 sequences" in page.sections["results"]
+    assert "jointJ 70.0 · F 50.0" in page.figures
+    table = pd.read_parquet(tiny.root / "reports/tiny-tables/per_sequence.parquet")
+    assert table.loc[table["method"] == "joint", "object"].to_list() == [1, 2, 0]
+
+
+def test_a_protocol_with_means_of_its_own_has_them_named(tiny: TinyRun, tmp_path: Path) -> None:
+    path = tmp_path / f"{DATA_SET}.yaml"
+    path.write_text(path.read_text().replace("davis2016", "youtube-objects"))
+    page, _ = report(tiny)
+    rows = [row[:3] for row in page.tables["means"] if row[0] == "joint"]
+    assert rows == [["joint", "classes", "70.0"], ["joint", "sequences", "70.0"]]
+    assert {row[-1] for row in page.tables["means"][1:]} == {"youtube-objects"}
 
 
 def test_telling_frames_are_the_best_the_median_and_the_worst() -> None:
