@@ -1,4 +1,4 @@
-"""`fusionseg score`: trees in, tables and a page out; whatever is wrong is told at once, and nothing is written then."""
+"""`fusionseg score`: trees in, tables and a page out; all that is wrong is told at once, and nothing written then."""
 
 import json
 import re
@@ -94,10 +94,8 @@ def test_probabilities_are_cut(
 def test_probabilities_without_a_threshold_are_told(request_: ScoreRequest, tmp_path: Path) -> None:
     ramp = np.tile(np.arange(40, dtype=np.uint8), (24, 1)) + np.arange(0, 72, 3, dtype=np.uint8)[:, None]
     masks = {"soft": write_tree(tmp_path / "soft", ["bear", "surf"], [ramp] * FRAMES)}
-    assert any(
-        "different values; if they are probabilities, give --threshold" in l
-        for l in problems(replace(request_, masks=masks))
-    )
+    found = problems(replace(request_, masks=masks))
+    assert any("different values; if they are probabilities, give --threshold" in line for line in found)
 
 
 def test_davis_is_found_below_its_root(tmp_path: Path, request_: ScoreRequest) -> None:
