@@ -28,8 +28,9 @@ _PLAIN = {(1, _GREY), (1, _INDEXED), (8, _GREY), (8, _INDEXED)}
 
 def decode_plain_png(data: bytes) -> npt.NDArray[Any] | None:
     """An unfiltered, non-interlaced grey or indexed PNG of 1 or 8 bits a pixel -> (H, W): bool of 1-bit grey, uint8
-    grey levels or palette indices of others. None for any other file, for a general decoder. Raises ValueError where pixels are
-    damaged.
+    grey levels or palette indices of others. None for any other file, which needs a general decoder.
+
+    Raises ValueError where the pixels don't match their checksum.
     """
     chunks = _chunks(data)
     if chunks is None:
@@ -60,6 +61,8 @@ def _chunks(data: bytes) -> tuple[tuple[int, ...], bytes] | None:
     header, packed, position = None, [], len(_SIGNATURE)
     while position + 12 <= len(data):
         end = position + 12 + int.from_bytes(data[position : position + 4], "big")
+        if end > len(data):
+            return None
         kind, body = data[position + 4 : position + 8], data[position + 8 : end - 4]
         if inflate.crc32(kind + body) != int.from_bytes(data[end - 4 : end], "big"):
             if kind in (b"IDAT", b"IEND"):  # general decoders don't look

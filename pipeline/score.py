@@ -113,9 +113,8 @@ def _find(request: ScoreRequest, protocol: Protocol) -> tuple[Tree, dict[str, Tr
     for method, root in request.masks.items():
         trees[method], double = find_masks(root)
         if not any(name in trees[method] for name in truth):
-            raise UserError(
-                f"{root}: has no sequence of {request.truth}, such as {next(iter(truth))}; the right folder?"
-            )
+            example = next(iter(truth))
+            raise UserError(f"{root}: no sequence of {request.truth} in it, such as {example}; is it the right folder?")
         problems += double
         if not any(problem.kind == UNSUITABLE for problem in problems):
             problems += compare(method, truth, trees[method], protocol, request.zero, not request.sequences)
