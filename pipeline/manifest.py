@@ -19,7 +19,7 @@ from fusionseg.pipeline.errors import MISSING, UNCLEAR, UNREADABLE, BadFile, Use
 from fusionseg.pipeline.folder import OwnVideo, own_videos
 from fusionseg.pipeline.instances import is_instances, read_instances
 from fusionseg.pipeline.layout import FRAME, Folders, Matches, check_pattern, filled, natural
-from fusionseg.pipeline.methods import BASELINES, MODELS
+from fusionseg.pipeline.methods import BASELINES, MODELS, OBJECT_PROTOCOLS, ProtocolName
 from fusionseg.pipeline.splits import SPLIT_KINDS, Split, names_of
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class DataManifest(BaseModel):
     allow_mask_resize: bool = Field(
         False, description="masks of another size than their frame are resized, not refused"
     )
-    protocol: Literal["davis2016"] | None = None
+    protocol: ProtocolName | None = Field(None, description="how predicted masks are scored, see protocols.py")
     splits: dict[str, Split]
     expected: dict[str, Expected] = Field({}, description="by split: the counts that the owners publish")
     others: dict[str, Pattern] = Field(
@@ -120,6 +120,8 @@ class DataManifest(BaseModel):
             raise ValueError(f"expected names {', '.join(unknown)}, which is no split")
         if self.boxes == BOXES_FROM_MASKS and not self.masks:
             raise ValueError("boxes: from-masks, but the manifest names no masks")
+        if self.protocol in OBJECT_PROTOCOLS and (self.regions or any("{object}" in pattern for pattern in self.masks)):
+            raise ValueError(f"protocol {self.protocol}: needs one mask a frame, in which objects are numbered")
         return self
 
     @field_validator("others")

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import io
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from fusionseg.models.labels import VOID
 from fusionseg.pipeline.boxes import read_mat
+from fusionseg.pipeline.png import decode_plain_png
 
 UInt8 = npt.NDArray[np.uint8]
 Raw = npt.NDArray[Any]  # bool or any integers
 # JPEG rings around edges, so a mask stored as one is cut in the middle (YouTube-Objects' masks are).
 _JPEG_CUT = 128
 _BYTE = 256
+_BITS_AT = 24  # where a PNG's header says how many bits a channel has
+_GREY_MODES = ("1", "L", "P", "I", "I;16", "I;16B")
 
 
 def decode_mask(path: Path) -> Raw:
@@ -28,17 +33,51 @@ def decode_mask(path: Path) -> Raw:
     """
     if path.suffix.lower() == ".mat":
         return decode_sbd(path.read_bytes())
-    with Image.open(path) as image:
-        raw = _values(image)
+    data = path.read_bytes()
+    plain = decode_plain_png(data)
+    if plain is not None:
+        return plain
+    with Image.open(io.BytesIO(data)) as image:
+        raw = _deep_colours(data) if _is_deep(image, data) else _values(image)
         lossy = image.format == "JPEG"
     raw = raw.max(2) if raw.ndim == 3 else raw
     return raw >= _JPEG_CUT if lossy else raw
 
 
+def decode_objects(path: Path) -> Raw:
+    """Mask file -> (H, W) integers that number its objects, 0 background.
+
+    Raises OSError, SyntaxError, ValueError; the last also for colours, which give objects no numbers.
+    """
+    plain = decode_plain_png(path.read_bytes())
+    if plain is None:
+        with Image.open(path) as image:
+            plain = _values(image)
+    if plain.ndim == 3:
+        if (plain != plain[..., :1]).any():
+            raise ValueError("holds colours, expected palette indices or grey levels that number the objects")
+        plain = plain[..., 0]
+    return plain.astype(np.uint8) if plain.dtype == np.bool_ else plain
+
+
+def _is_deep(image: Image.Image, data: bytes) -> bool:
+    """Whether it is a PNG of 16 bits a channel: Pillow drops the lower 8, and with them small values."""
+    return image.format == "PNG" and data[_BITS_AT] == 16 and image.mode not in _GREY_MODES
+
+
+def _deep_colours(data: bytes) -> Raw:
+    """(H, W, 3) uint16."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise ValueError(f"can't be decoded ({len(data)} bytes)")
+    return np.asarray(image)[..., :3]
+
+
 def _values(image: Image.Image) -> Raw:
     """(H, W), or (H, W, 3) of colours."""
-    plain = image.mode in ("1", "L", "P", "I", "I;16", "I;16B")
-    return np.asarray(image if plain else image.convert("RGB"))
+    if image.mode == "1":  # a third of the time of converting it to an array at once
+        return np.asarray(image.convert("L")) > 0
+    return np.asarray(image if image.mode in _GREY_MODES else image.convert("RGB"))
 
 
 def decode_sbd(data: bytes) -> UInt8:

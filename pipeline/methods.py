@@ -1,5 +1,9 @@
-"""Names of what is predicted and scored."""
+"""Names of what is predicted and scored, and how."""
+
+from typing import Literal
 
 STREAMS = ("appearance", "motion")
 MODELS = (*STREAMS, "average", "joint")
 BASELINES = ("centre-box", "flow-otsu")
+ProtocolName = Literal["davis2016", "davis2017-unsupervised", "youtube-objects", "segtrack-v2", "fbms"]
+OBJECT_PROTOCOLS = ("davis2017-unsupervised",)  # tell objects apart

@@ -57,7 +57,16 @@ def test_second_run_finds_everything(chain: Path) -> None:
 
 def test_report_and_tables_are_written(finished: Path) -> None:
     assert (finished / "out" / "reports" / "tiny.html").stat().st_size > 10_000
+    assert (finished / "out" / "reports" / "tiny-tables" / "per_frame.parquet").exists()
     assert not list((finished / "out").rglob("*.part")) and not list((finished / "out").rglob("*.checkpoint"))
+
+
+def test_peak_memory_of_every_stage_is_in_the_record_alone(finished: Path) -> None:
+    stages = read_run(finished / "out", "tiny")["stages"]
+    peaks = [stages[name]["peak_memory"]["process"] for name in NAMES]
+    assert peaks == sorted(peaks) and peaks[0] > 50_000_000, "bytes, and it never falls"
+    for path in (finished / "out" / "artifacts").rglob("*.h5"):
+        assert b"peak_memory" not in path.read_bytes()
 
 
 def test_every_artifact_verifies(finished: Path) -> None:

@@ -1,0 +1,185 @@
+"""What `fusionseg score` writes: tables for programs (Parquet, CSV) and for papers (LaTeX, Markdown), and a page."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.files import atomic_path
+from fusionseg.pipeline.metrics import SCORE_COLUMNS, per_sequence_table
+from fusionseg.pipeline.protocols import Protocol, overall_means, per_class_table
+from fusionseg.pipeline.published import published_rows
+from fusionseg.pipeline.tables import aligned
+
+TEMPLATE = "comparison.html.j2"
+_TITLES = {
+    "J": "J mean", "J_recall": "J recall", "J_decay": "J decay", "F": "F mean", "F_recall": "F recall",
+    "F_decay": "F decay", "JF": "J&F",
+}  # fmt: skip
+_DASH = "–"
+_LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
+          "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", _DASH: "--"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of all methods, one row a method and frame (and object), and the tables that follow from them."""
+
+    protocol: Protocol
+    per_frame: pd.DataFrame
+
+    @cached_property
+    def per_sequence(self) -> pd.DataFrame:
+        """See `metrics.per_sequence_table`."""
+        return per_sequence_table(self.per_frame)
+
+    @cached_property
+    def overall(self) -> pd.DataFrame:
+        """See `protocols.overall_means`."""
+        return overall_means(self.per_frame, self.protocol)
+
+    def lines(self) -> list[str]:
+        """The overall figures as text, in per cent."""
+        count = f"{self.per_frame['sequence'].nunique()} sequences, {self._frames()} frames"
+        return [f"{self.protocol.name}: {count}, per cent", *aligned(cells(self.overall), range(2, 9))]
+
+    def _frames(self) -> int:
+        return len(self.per_frame[["sequence", "frame"]].drop_duplicates())
+
+
+def write_outputs(out: Path, scored: Scored) -> None:
+    """Write all files into the folder `out`, whole or not at all. Raises UserError."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: not a folder")
+    with ExitStack() as stack:  # every file is written under another name before the first takes its own
+        for name, data in outputs(scored).items():
+            stack.enter_context(atomic_path(out / name)).write_bytes(data)
+
+
+def outputs(scored: Scored) -> dict[str, bytes]:
+    """All files by name."""
+    found = {"per_frame.parquet": _parquet(scored.per_frame), "per_frame.csv": _csv(scored.per_frame)}
+    for name, table in (("per_sequence", scored.per_sequence), ("overall", scored.overall)):
+        rows = cells(table)
+        found |= {
+            f"{name}.csv": _csv(table), f"{name}.tex": latex(rows).encode(), f"{name}.md": markdown(rows).encode(),
+        }  # fmt: skip
+    return found | {"comparison.html": page(scored).encode()}
+
+
+def _parquet(table: pd.DataFrame) -> bytes:
+    file = io.BytesIO()
+    table.to_parquet(file, index=False)
+    return file.getvalue()
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    return table.to_csv(index=False, float_format="%.6f").encode()
+
+
+def cells(table: pd.DataFrame) -> list[list[str]]:
+    """A table of scores as text, its head first; scores in per cent.
+
+    >>> cells(pd.DataFrame({"method": ["ours"], "J": [0.5], "J_decay": [float("nan")]}))
+    [['method', 'J mean', 'J decay'], ['ours', '50.0', '–']]
+    """
+    head = [_TITLES.get(str(column), str(column)) for column in table.columns]
+    rows = [
+        [percent(value) if column in SCORE_COLUMNS else str(value) for column, value in row.items()]
+        for row in table.to_dict("records")
+    ]
+    return [head, *rows]
+
+
+def percent(value: float) -> str:
+    """A share as per cent, one decimal; a dash for nan.
+
+    >>> percent(0.7221), percent(-0.0001), percent(float("nan"))
+    ('72.2', '0.0', '–')
+    """
+    return _DASH if math.isnan(value) else f"{round(100 * value, 1) + 0.0:.1f}"  # + 0.0: no "-0.0"
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells, the head first, as a table.
+
+    >>> print(markdown([["method", "J mean"], ["a|b", "50.0"]]), end="")
+    | method | J mean |
+    | --- | ---: |
+    | a\\|b | 50.0 |
+    """
+    line = lambda row: f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n"  # noqa: E731
+    rule = line(["---:" if right else "---" for right in _numeric(rows)])
+    return "".join([line(rows[0]), rule, *map(line, rows[1:])])
+
+
+def latex(rows: Sequence[Sequence[str]]) -> str:
+    r"""Rows of cells, the head first, as a tabular that needs no package.
+
+    >>> print(latex([["method", "J mean"], ["a_b", "50.0"]]), end="")
+    \begin{tabular}{lr}
+    \hline
+    method & J mean \\
+    \hline
+    a\_b & 50.0 \\
+    \hline
+    \end{tabular}
+    """
+    line = lambda row: f"{' & '.join(''.join(_LATEX.get(c, c) for c in cell) for cell in row)} \\\\\n"  # noqa: E731
+    form = "".join("r" if right else "l" for right in _numeric(rows))
+    body = "".join(map(line, rows[1:]))
+    return f"\\begin{{tabular}}{{{form}}}\n\\hline\n{line(rows[0])}\\hline\n{body}\\hline\n\\end{{tabular}}\n"
+
+
+def _numeric(rows: Sequence[Sequence[str]]) -> list[bool]:
+    """Which columns hold scores."""
+    return [title in _TITLES.values() for title in rows[0]]
+
+
+def page(scored: Scored) -> str:
+    """The comparison of all methods, with the published figures, as one HTML file that needs nothing else."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent}
+    return environment.get_template(TEMPLATE).render(
+        protocol=scored.protocol,
+        summary=scored.lines()[0],
+        titles=_TITLES,
+        overall=scored.overall.to_dict("records"),
+        published=published_rows(scored.protocol.name).to_dict("records"),
+        methods=list(scored.overall["method"].unique()),
+        tables=_unit_tables(scored),
+    )
+
+
+def _unit_tables(scored: Scored) -> Mapping[str, tuple[Sequence[str], Sequence[tuple[str, Sequence[float]]]]]:
+    """By title: methods, and each sequence's (or object's, or class's) scores by method."""
+    found = {measure: _pivot(scored.per_sequence, measure) for measure in ("J", "F")}
+    tables = {f"{measure} by sequence": table for measure, table in found.items()}
+    if "classes" in scored.protocol.means:
+        classes = per_class_table(scored.per_sequence).rename(columns={"class": "sequence"})
+        return {"J by class": _pivot(classes, "J"), **tables}
+    return tables
+
+
+def _pivot(per_sequence: pd.DataFrame, measure: str) -> tuple[list[str], list[tuple[str, list[float]]]]:
+    methods = [str(method) for method in per_sequence["method"].unique()]
+    names = per_sequence["sequence"].astype(str)
+    if "object" in per_sequence:
+        names = names + ", object " + per_sequence["object"].astype(str)
+    wide = per_sequence.assign(name=names).pivot_table(measure, "name", "method", sort=False)
+    return methods, [(str(name), [float(row[method]) for method in methods]) for name, row in wide.iterrows()]
