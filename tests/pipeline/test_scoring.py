@@ -142,6 +142,7 @@ def test_objects_are_told_apart_and_our_masks_are_one_proposal(tmp_path: Path) -
     assert table.columns.tolist() == ["method", "sequence", "frame", "J", "F", "object"]
     assert record.counts == {"frames": 3, "scored_frames": 3}
     by = table.groupby(["method", "object"])[["J", "F"]].mean()
+    assert (by.loc["swapped"] == 1).all(axis=None)
     assert by.loc[("joint", 1)].tolist() == [1, 1] and by.loc[("joint", 2)].tolist() == [0, 0]
     assert per_sequence_table(table)["object"].tolist() == [1, 2, 1, 2]
 
