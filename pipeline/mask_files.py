@@ -77,6 +77,8 @@ def _values(image: Image.Image) -> Raw:
     """(H, W), or (H, W, 3) of colours."""
     if image.mode == "1":  # a third of the time of converting it to an array at once
         return np.asarray(image.convert("L")) > 0
+    if image.mode == "F":
+        raise ValueError("holds floating-point numbers; save it as a PNG of 8 or 16 bits")
     return np.asarray(image if image.mode in _GREY_MODES else image.convert("RGB"))
 
 
