@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from fusionseg.models.labels import VOID
 from fusionseg.pipeline.boxes import read_mat
@@ -37,7 +37,7 @@ def decode_mask(path: Path) -> Raw:
     plain = decode_plain_png(data)
     if plain is not None:
         return plain
-    with Image.open(io.BytesIO(data)) as image:
+    with _opened(data) as image:
         raw = _deep_colours(data) if _is_deep(image, data) else _values(image)
         lossy = image.format == "JPEG"
     raw = raw.max(2) if raw.ndim == 3 else raw
@@ -49,15 +49,23 @@ def decode_objects(path: Path) -> Raw:
 
     Raises OSError, SyntaxError, ValueError; the last also for colours, which give objects no numbers.
     """
-    plain = decode_plain_png(path.read_bytes())
+    data = path.read_bytes()
+    plain = decode_plain_png(data)
     if plain is None:
-        with Image.open(path) as image:
+        with _opened(data) as image:
             plain = _values(image)
     if plain.ndim == 3:
         if (plain != plain[..., :1]).any():
             raise ValueError("holds colours, expected palette indices or grey levels that number the objects")
         plain = plain[..., 0]
     return plain.astype(np.uint8) if plain.dtype == np.bool_ else plain
+
+
+def _opened(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        raise ValueError(f"not a picture ({len(data)} bytes)") from None
 
 
 def _is_deep(image: Image.Image, data: bytes) -> bool:
@@ -77,6 +85,8 @@ def _values(image: Image.Image) -> Raw:
     """(H, W), or (H, W, 3) of colours."""
     if image.mode == "1":  # a third of the time of converting it to an array at once
         return np.asarray(image.convert("L")) > 0
+    if image.mode == "F":
+        raise ValueError("holds floating-point numbers; save it as a PNG of 8 or 16 bits")
     return np.asarray(image if image.mode in _GREY_MODES else image.convert("RGB"))
 
 

@@ -10,9 +10,9 @@ from dataclasses import astuple, dataclass, fields
 
 import pandas as pd
 
-_SITE = "DAVIS 2016 benchmark's own files"
+_SITE = "the benchmark's own files"
 _PAGES = "its authors' page"
-_PAPER = "FusionSeg paper, CVPR 2017 (quoted from memory)"
+_PAPER = "the FusionSeg paper, unverified"
 _NAN = float("nan")
 
 

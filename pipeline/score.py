@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ import pandas as pd
 from fusionseg.pipeline.errors import UNREADABLE, WRONG_SIZE, UserError
 from fusionseg.pipeline.frame_scores import frame_scores, joined, sequence_rows
 from fusionseg.pipeline.job import shown
+from fusionseg.pipeline.layout import PICTURE_SUFFIXES
 from fusionseg.pipeline.mask_files import Raw, decode_mask, decode_objects
 from fusionseg.pipeline.mask_trees import (
     UNSUITABLE,
@@ -67,15 +68,18 @@ def named_folders(texts: Sequence[str]) -> dict[str, Path]:
 
 
 def listed(path: Path) -> list[str]:
-    """The sequences that a file lists, in the first column of its lines. Raises UserError."""
+    """The sequences that a file lists in the first column of its lines, by name or, as DAVIS 2016 does, by the paths of
+    their frames. Raises UserError."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--list {path}: can't be read ({error})") from None
-    names = [line.split()[0] for line in lines if line.strip()]
+    places = [PurePosixPath(line.split()[0]) for line in lines if line.strip()]
+    frames = [place.suffix.lower() in PICTURE_SUFFIXES for place in places]
+    names = [place.parent.name if frame else str(place) for place, frame in zip(places, frames, strict=True)]
     if not names:
         raise UserError(f"--list {path}: is empty; expected a sequence a line")
-    return names
+    return list(dict.fromkeys(names))
 
 
 def run_score(request: ScoreRequest, out: Path, say: Callable[[str], None]) -> None:
@@ -267,6 +271,8 @@ def _unsuitable(protocol: Protocol, raw: Raw) -> str:
     """Why a predicted mask can't be what the protocol scores; empty where it can."""
     if raw.dtype == np.bool_:
         return ""
+    if raw.min() < 0 or raw.max() > _LARGEST_16_BIT:
+        return f"values from {raw.min()} to {raw.max()}; expected 0 to {_LARGEST_16_BIT}"
     values = np.flatnonzero(np.bincount(raw.ravel()))
     objects = values[(values != 0) & (values != protocol.void)]
     if protocol.objects and len(objects) > MOST_PROPOSALS:

@@ -49,11 +49,13 @@ class Scored:
 
     def lines(self) -> list[str]:
         """The overall figures as text, in per cent."""
-        count = f"{self.per_frame['sequence'].nunique()} sequences, {self._frames()} frames"
-        return [f"{self.protocol.name}: {count}, per cent", *aligned(cells(self.overall), range(2, 9))]
+        return [f"{self.protocol.name}: {self.count}, per cent", *aligned(cells(self.overall), range(2, 9))]
 
-    def _frames(self) -> int:
-        return len(self.per_frame[["sequence", "frame"]].drop_duplicates())
+    @property
+    def count(self) -> str:
+        """How much was scored, in words."""
+        frames = len(self.per_frame[["sequence", "frame"]].drop_duplicates())
+        return f"{self.per_frame['sequence'].nunique()} sequences, {frames} frames"
 
 
 def write_outputs(out: Path, scored: Scored) -> None:
@@ -157,7 +159,7 @@ def page(scored: Scored) -> str:
     environment.filters |= {"percent": percent}
     return environment.get_template(TEMPLATE).render(
         protocol=scored.protocol,
-        summary=scored.lines()[0],
+        count=scored.count,
         titles=_TITLES,
         overall=scored.overall.to_dict("records"),
         published=published_rows(scored.protocol.name).to_dict("records"),
