@@ -100,7 +100,7 @@ def test_headline_and_sequence_tables(tiny: TinyRun) -> None:
 
 def test_published_rows_are_marked_as_published(tiny: TinyRun) -> None:
     page, _ = report(tiny)
-    own = [row for row in page.tables["headline"] if row[-1] == "published (davis2016)"]
+    own = [row for row in page.tables["headline"] if row[-1] == "published"]
     assert own[0][:4] == ["FSEG", "70.7", "65.3", "68.0"]
     assert "FSEG on val" in page.sections["results"]
     assert "not measured here" in page.sections["results"]
