@@ -24,7 +24,9 @@ _MEANING = {
     UNREADABLE: "can't be decoded",
     UNSUITABLE: "not what the protocol can score",
 }
-_SHOWN = 20  # of each kind
+_SHOWN = 20
+# Kinds of which all are listed. What else is wrong with a file is most often wrong with all files of a method.
+_ALL_LISTED = (MISSING, EXTRA, MISNAMED, UNCLEAR, WRONG_SIZE)
 # Where DAVIS keeps its masks below its root; the first that is there is taken.
 _DAVIS = ("Annotations/480p", "480p")
 _DAVIS_OBJECTS = ("Annotations_unsupervised/480p", *_DAVIS)
@@ -131,7 +133,8 @@ def compare(method: str, truth: Tree, masks: Tree, protocol: Protocol, zero: boo
 
 
 def problem_text(problems: Sequence[Problem]) -> str:
-    """All problems as a message for people: a line that says how many of what, then a list of each kind."""
+    """All problems as a message for people: a line that says how many of what, then a list of each kind; of unreadable
+    and unsuitable files the first twenty."""
     kinds = [kind for kind in _MEANING if any(problem.kind == kind for problem in problems)]
     by_kind = {kind: [problem.what for problem in problems if problem.kind == kind] for kind in kinds}
     counts = ", ".join(f"{len(found)} {kind}" for kind, found in by_kind.items())
@@ -139,7 +142,8 @@ def problem_text(problems: Sequence[Problem]) -> str:
     lines = [f"the masks can't be scored: {counts}; nothing was written{advice}"]
     for kind, found in by_kind.items():
         lines.append(f"{kind} ({_MEANING[kind]}): {len(found)}")
-        lines += [f"  {what}" for what in found[:_SHOWN]]
-        if len(found) > _SHOWN:
-            lines.append(f"  and {len(found) - _SHOWN} more")
+        shown = len(found) if kind in _ALL_LISTED else _SHOWN
+        lines += [f"  {what}" for what in found[:shown]]
+        if len(found) > shown:
+            lines.append(f"  and {len(found) - shown} more")
     return "\n".join(lines)

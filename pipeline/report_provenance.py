@@ -13,6 +13,7 @@ from fusionseg.pipeline.artifact import json_digest
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import STAGES, required
 from fusionseg.pipeline.manifest import read_manifest
+from fusionseg.pipeline.methods import PROTOCOL_INPUT
 from fusionseg.pipeline.recorded import records_by_unit, scored_names
 from fusionseg.pipeline.store import read_any_header, read_inputs, run_records
 
@@ -86,7 +87,7 @@ def data_table(root: Path, run: Mapping[str, Any]) -> tuple[pd.DataFrame, int]:
         except (UserError, OSError):
             gone += 1
             continue
-        for origin in (origin for origin in inputs if "digest" in origin):
+        for origin in (one for one in inputs if "digest" in one and one["kind"] != PROTOCOL_INPUT):
             dataset, _, item = origin["item"].partition("/")
             rows[dataset, item, origin["kind"]] = origin["digest"]
     return pd.DataFrame([(*key, digest) for key, digest in rows.items()], columns=DATA_COLUMNS), gone

@@ -20,6 +20,7 @@ from fusionseg.pipeline.job import Context, Job, resolve_device, shown
 from fusionseg.pipeline.ledger import LEDGER, Ledger
 from fusionseg.pipeline.manifest import Item, load_items, read_manifest
 from fusionseg.pipeline.memory import peak_memory, start_measuring
+from fusionseg.pipeline.methods import PROTOCOL_INPUT
 from fusionseg.pipeline.profile import OUTSIDE, DataRef, Profile, Render, read_profile
 from fusionseg.pipeline.rendering import RENDER_VERSION, RenderSettings, render
 from fusionseg.pipeline.store import find, read_run, run_path
@@ -163,7 +164,7 @@ class Session:
         )
         if stage.name == FINAL:  # how it scores stands in the manifest, not in a file
             sources += tuple(
-                (role, f"{item.dataset}/{item.name}", "protocol", item.protocol or "")
+                (role, f"{item.dataset}/{item.name}", PROTOCOL_INPUT, item.protocol or "")
                 for role, group in items.items()
                 for item in group
             )

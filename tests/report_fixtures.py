@@ -17,6 +17,7 @@ import torch
 from fusionseg.models.weights import pack_weights, read_header
 from fusionseg.pipeline.artifact import ArtifactWriter, artifact_path, create_artifact, read_artifact_header
 from fusionseg.pipeline.images import write_mask
+from fusionseg.pipeline.methods import PROTOCOL_INPUT
 from fusionseg.pipeline.profile import Profile
 from fusionseg.pipeline.store import run_path
 
@@ -107,7 +108,11 @@ def write_artifact(root: Path, stage: str, video: str, fill: Any, dataset: str =
     identity = {
         "stage": stage, "stage_version": 1, "dataset": dataset, "video": video, "key": key,
         "settings": {stage: {"number": 3}},
-        "inputs": [{"role": "video", "item": f"{dataset}/{video}", "kind": "frames", "digest": "d"}],
+        "inputs": [
+            {"role": "video", "item": f"{dataset}/{video}", "kind": "frames", "digest": "d"},
+            *([{"role": "scored", "item": f"{dataset}/{video}", "kind": PROTOCOL_INPUT, "digest": "davis2016"}]
+              if stage == "scoring" else []),
+        ],
     }  # fmt: skip
     with create_artifact(root / relative, identity) as writer:
         fill(writer)

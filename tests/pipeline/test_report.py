@@ -297,6 +297,7 @@ def test_digests_of_the_data_and_artifacts_that_cannot_be_asked(tiny: TinyRun) -
     rows = {row[1]: row for row in page.tables["digests"][1:]}
     assert rows["frames"][:3] == ["tiny", "frames", "3"]
     assert rows["masks"][:3] == ["tiny", "masks", "1"]
+    assert set(rows) == {"frames", "masks"}, "a protocol is no file"
     assert "are gone or damaged" not in page.sections["provenance"]
     for stage in ("appearance-training", "motion-training", "fusion-training"):
         tiny.path(stage, "model").unlink(missing_ok=True)

@@ -223,11 +223,15 @@ def test_everything_that_is_wrong_is_told_at_once(request_: ScoreRequest, tmp_pa
         assert text.count(expected) == 1, expected
 
 
-def test_no_more_than_twenty_of_a_kind_are_shown(tmp_path: Path) -> None:
-    truth = write_tree(tmp_path / "truth", ["long"], squares(1) * 30)
+def test_every_missing_mask_is_listed_but_not_every_file_that_cannot_be_read(tmp_path: Path) -> None:
+    truth = write_tree(tmp_path / "truth", ["long"], squares(1) * 60)
     masks = write_tree(tmp_path / "ours", ["long"], squares(1) * 2)
+    for index in range(2, 30):
+        write_bytes(masks / f"long/{index:05}.png", b"no picture")
     lines = problems(ScoreRequest("fbms", truth, {"ours": masks}))
-    assert lines[1].endswith(": 28") and lines[-1] == "  and 8 more" and len(lines) == 1 + 1 + 20 + 1
+    listed_frames = [line.split("/")[1] for line in lines if line.startswith("  ours: long/")]
+    assert listed_frames == [f"{n:05}" for n in range(30, 60)]
+    assert sum("not a picture" in line for line in lines) == 20 and lines[-1] == "  and 8 more"
 
 
 def test_a_whole_sequence_that_is_missing_is_one_line(request_: ScoreRequest, tmp_path: Path) -> None:
