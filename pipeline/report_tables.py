@@ -148,14 +148,12 @@ def load_scores(root: Path, run: Mapping[str, Any]) -> Scores:
             table = artifact.table("per_frame")
         tables.append(table.assign(sequence=names.get(unit, record.video)))
     frames = [table for table in tables if len(table)]
-    found = protocols(run)
-    protocol = PROTOCOLS[found[0]] if len(found) == 1 else None
-    return summarise(pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS), protocol)
+    per_frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)
+    return summarise(per_frame, one_protocol(run))
 
 
 def summarise(per_frame: pd.DataFrame, protocol: Protocol | None) -> Scores:
-    """Scores by sequence and method: our models first, then baselines, then others. Without a protocol, as where
-    several scored, plain means."""
+    """Scores by sequence and method: our models first, then baselines, then others. Without a protocol plain means."""
     if per_frame.empty:
         empty = pd.DataFrame(columns=["method", "mean", *SCORE_COLUMNS, "sequence", "sequences"])
         return Scores(per_frame, empty, empty)
@@ -166,9 +164,14 @@ def summarise(per_frame: pd.DataFrame, protocol: Protocol | None) -> Scores:
     order = {method: n for n, method in enumerate([*known, *(m for m in found if m not in known)])}
     per_frame = per_frame.sort_values("method", key=lambda column: column.map(order), kind="stable", ignore_index=True)
     per_sequence = per_sequence_table(per_frame)
-    overall = _own_means(per_frame, protocol) if protocol else overall_table(per_sequence).assign(mean="sequences")
+    overall = _own_means(per_frame, protocol) if protocol else _plain_means(per_sequence)
     overall["sequences"] = overall["method"].map(per_sequence.groupby("method")["sequence"].nunique())
     return Scores(per_frame, per_sequence, overall)
+
+
+def _plain_means(per_sequence: pd.DataFrame) -> pd.DataFrame:
+    """Over sequences, or objects where any are told apart."""
+    return overall_table(per_sequence).assign(mean="objects" if OBJECT in per_sequence else "sequences")
 
 
 def _own_means(per_frame: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
@@ -253,11 +256,19 @@ def published_table(run: Mapping[str, Any]) -> pd.DataFrame:
 
 def means_table(run: Mapping[str, Any], scores: Scores) -> pd.DataFrame:
     """All means that the protocol takes: columns of `protocols.overall_means` and protocol. No rows where there is but
-    one, which `overall` has, or where several protocols scored."""
-    found = protocols(run)
-    if len(found) != 1 or len(PROTOCOLS[found[0]].means) == 1 or scores.per_frame.empty:
+    one, which `overall` has, or where `one_protocol` finds none."""
+    protocol = one_protocol(run)
+    if protocol is None or len(protocol.means) == 1 or scores.per_frame.empty:
         return pd.DataFrame(columns=["method", "mean", *SCORE_COLUMNS, "protocol"])
-    return overall_means(scores.per_frame, PROTOCOLS[found[0]]).assign(protocol=found[0])
+    return overall_means(scores.per_frame, protocol).assign(protocol=protocol.name)
+
+
+def one_protocol(run: Mapping[str, Any]) -> Protocol | None:
+    """The protocol whose means stand for the run; None where several data sets are scored: together they are no
+    benchmark, and a sequence's name, from which its class is told, begins with its data set's."""
+    found = protocols(run)
+    datasets = {video.partition("/")[0] for video in run["videos"]["scored"]}
+    return PROTOCOLS[found[0]] if len(found) == len(datasets) == 1 else None
 
 
 def protocols(run: Mapping[str, Any]) -> list[str]:

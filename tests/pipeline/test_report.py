@@ -31,7 +31,7 @@ from fusionseg.pipeline.protocols import PROTOCOLS
 from fusionseg.pipeline.report import duration, finish, percent
 from fusionseg.pipeline.report_charts import nice_top
 from fusionseg.pipeline.report_pictures import overlay, telling_frames
-from fusionseg.pipeline.report_tables import JOINT, summarise
+from fusionseg.pipeline.report_tables import JOINT, one_protocol, summarise
 
 
 @pytest.fixture
@@ -356,6 +356,15 @@ def test_a_protocol_with_means_of_its_own_has_them_named(tiny: TinyRun, tmp_path
     rows = [row[:3] for row in page.tables["means"] if row[0] == "joint"]
     assert rows == [["joint", "classes", "70.0"], ["joint", "sequences", "70.0"]]
     assert {row[-1] for row in page.tables["means"][1:]} == {"youtube-objects"}
+
+
+def test_several_data_sets_have_no_classes(tiny: TinyRun, tmp_path: Path) -> None:
+    path = tmp_path / f"{DATA_SET}.yaml"
+    path.write_text(path.read_text().replace("davis2016", "youtube-objects"))
+    assert one_protocol(tiny.record) is PROTOCOLS["youtube-objects"]
+    tiny.record["videos"]["scored"].append("other/walk")
+    page, _ = report(tiny)
+    assert "means" not in page.tables and "Means over 2 sequences" in page.sections["results"]
 
 
 def test_the_headline_is_the_protocols_own_mean() -> None:
