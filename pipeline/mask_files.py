@@ -22,6 +22,7 @@ Raw = npt.NDArray[Any]  # bool or any integers
 _JPEG_CUT = 128
 _BYTE = 256
 _BITS_AT = 24  # where a PNG's header says how many bits a channel has
+_COLOURS_AT, _INDEXED = 25, 3  # and of what kind its colours are
 _GREY_MODES = ("1", "L", "P", "I", "I;16", "I;16B")
 
 
@@ -33,21 +34,24 @@ def decode_mask(path: Path) -> Raw:
     """
     if path.suffix.lower() == ".mat":
         return decode_sbd(path.read_bytes())
-    raw, image_format = _decoded(path)
+    raw, image_format = _decoded(path.read_bytes())
     return raw >= _JPEG_CUT if image_format == "JPEG" else raw
 
 
 def decode_map(path: Path) -> Raw:
     """File of a map of probabilities -> (H, W) raw values, as `decode_mask`, but a JPEG's are not cut.
 
-    Raises OSError, ValueError, SyntaxError.
+    Raises OSError, SyntaxError, ValueError; the last also for indexed PNGs, whose indices are no shares of anything.
     """
-    return _decoded(path)[0]
-
-
-def _decoded(path: Path) -> tuple[Raw, str | None]:
-    """Raw values of a picture (H, W), and its format; ours for plain PNGs is faster than a library's."""
     data = path.read_bytes()
+    raw, image_format = _decoded(data)
+    if image_format == "PNG" and data[_COLOURS_AT] == _INDEXED:
+        raise ValueError("holds palette indices, which are no probabilities; score it without --threshold")
+    return raw
+
+
+def _decoded(data: bytes) -> tuple[Raw, str | None]:
+    """Raw values of a picture (H, W), and its format; ours for plain PNGs is faster than a library's."""
     plain = decode_plain_png(data)
     if plain is not None:
         return plain, "PNG"

@@ -105,6 +105,15 @@ def test_probabilities_in_a_jpeg_are_cut_at_the_threshold(
     assert found.overall.loc[0, "J"] == pytest.approx(expected)
 
 
+def test_indexed_masks_are_no_probabilities(request_: ScoreRequest, tmp_path: Path) -> None:
+    for video in ("bear", "surf"):
+        for index, mask in enumerate(squares()):
+            write_indexed(tmp_path / f"labels/{video}/{index:05}.png", mask.astype(np.uint8))
+    request = replace(request_, masks={"labels": tmp_path / "labels"})
+    assert score(request).overall.loc[0, "J"] == 1
+    assert any("no probabilities; score it without" in line for line in problems(replace(request, threshold=0.5)))
+
+
 def test_probabilities_without_a_threshold_are_told(request_: ScoreRequest, tmp_path: Path) -> None:
     ramp = np.tile(np.arange(40, dtype=np.uint8), (24, 1)) + np.arange(0, 72, 3, dtype=np.uint8)[:, None]
     masks = {"soft": write_tree(tmp_path / "soft", ["bear", "surf"], [ramp] * FRAMES)}
