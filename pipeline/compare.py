@@ -63,7 +63,7 @@ def finish_comparison(root: Path, first: str, second: str, say: Callable[[str], 
     """
     a, b = read_side(root, first), read_side(root, second)
     tables = compare_tables(root, a, b)
-    for line in text(a.name, b.name, tables):
+    for line in [*text(a.name, b.name, tables), *unpaired(a, b)]:
         say(line)
     name = f"{first}-vs-{second}"
     page = html(root, a, b, tables)
@@ -141,6 +141,16 @@ def paired_sequences(a: Side, b: Side) -> pd.DataFrame:
         table[f"{score}_a"], table[f"{score}_b"] = left[score], right[score]
         table[f"{score}_difference"] = right[score] - left[score]
     return table
+
+
+def unpaired(a: Side, b: Side) -> list[str]:
+    """In words the sequences that only one of the runs scored, which no figure of the comparison holds."""
+    found = []
+    for one, other in ((a, b), (b, a)):
+        alone = one.per_frame[~one.per_frame["sequence"].isin(other.per_frame["sequence"])]
+        if len(alone):
+            found.append(f"scored by {one.name} alone, so not compared: {_names(alone)}")
+    return found
 
 
 def _names(per_frame: pd.DataFrame) -> str:
@@ -255,6 +265,7 @@ def html(root: Path, a: Side, b: Side, tables: Mapping[str, pd.DataFrame]) -> st
         settings=tables["settings"].to_dict("records"),
         overall=tables["overall"].to_dict("records"),
         sequences=sequences[sequences["method"] == JOINT].to_dict("records"),
+        unpaired=unpaired(a, b),
         agree=bool((tables["disagreement"]["differing"] == 0).all()),
         strips=pictures,
         missing_pictures=missing,

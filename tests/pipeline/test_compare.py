@@ -105,6 +105,17 @@ def test_a_run_against_itself(two: tuple[TinyRun, TinyRun]) -> None:
     assert len(page.tables["overall"]) == 1 + len(SCORES["walk"])
 
 
+def test_sequences_of_one_run_alone_are_named(two: tuple[TinyRun, TinyRun]) -> None:
+    first, second = two
+    records = second.record["stages"]["scoring"]["records"]
+    second.record["stages"]["scoring"]["records"] = [record for record in records if record["video"] == "spin"]
+    second.save()
+    page, lines = compared(first)
+    told = "scored by tiny alone, so not compared: tiny/walk"
+    assert told in lines and told in page.sections["scores"]
+    assert [row[0] for row in page.tables["sequences"]] == ["Sequence", "tiny/spin"]
+
+
 def test_without_the_frames_scores_alone(two: tuple[TinyRun, TinyRun]) -> None:
     (two[0].data / "JPEGImages/480p/walk/00011.jpg").unlink()
     page, _ = compared(two[0])
