@@ -94,7 +94,7 @@ def _row(row: Mapping[Any, Any], method: str, less: str, sequences: str, kind: s
 def text(root: Path, run: Mapping[str, Any], scores: Scores, rows: Sequence[Mapping[str, str]]) -> str:
     """The headline in Markdown."""
     table = markdown_table(pd.DataFrame(rows)) if rows else ["Nothing was scored."]
-    lines = [f"# FusionSeg: run {run['name']}", "", *table, ""]
+    lines = [f"# FusionSeg: run {run['name']}", "", f"Means over {scores.means_over}, per cent.", "", *table, ""]
     lines += [f"- {comparison.text()}" for comparison in comparisons(scores)]
     return "\n".join([*lines, f"- {funnel_line(run)}", f"- report: `{report_path(root, run['name'])}`"])
 

@@ -33,15 +33,27 @@ def decode_mask(path: Path) -> Raw:
     """
     if path.suffix.lower() == ".mat":
         return decode_sbd(path.read_bytes())
+    raw, image_format = _decoded(path)
+    return raw >= _JPEG_CUT if image_format == "JPEG" else raw
+
+
+def decode_map(path: Path) -> Raw:
+    """File of a map of probabilities -> (H, W) raw values, as `decode_mask`, but a JPEG's are not cut.
+
+    Raises OSError, ValueError, SyntaxError.
+    """
+    return _decoded(path)[0]
+
+
+def _decoded(path: Path) -> tuple[Raw, str | None]:
+    """Raw values of a picture (H, W), and its format; ours for plain PNGs is faster than a library's."""
     data = path.read_bytes()
     plain = decode_plain_png(data)
     if plain is not None:
-        return plain
+        return plain, "PNG"
     with _opened(data) as image:
         raw = _deep_colours(data) if _is_deep(image, data) else _values(image)
-        lossy = image.format == "JPEG"
-    raw = raw.max(2) if raw.ndim == 3 else raw
-    return raw >= _JPEG_CUT if lossy else raw
+        return (raw.max(2) if raw.ndim == 3 else raw), image.format
 
 
 def decode_objects(path: Path) -> Raw:

@@ -74,7 +74,7 @@ def summary(run: Mapping[str, Any], scores: Scores) -> list[str]:
     """The results as lines of text."""
     if not scores.methods:
         return [f"no scores: {NO_SCORES}", funnel_line(run)]
-    count = f"{len(scores.sequences)} sequences, {scores.scored_frames} frames"
+    count = f"{scores.means_over}, {scores.scored_frames} frames"
     title = f"{', '.join(scored_splits(run))}: {count}, per cent"
     found = comparisons(scores)
     return ["", title, *text_table(scores), *([comparison_line(found)] if found else []), funnel_line(run), ""]

@@ -25,7 +25,7 @@ from fusionseg.pipeline.metrics import (
     paired_difference,
     per_sequence_table,
 )
-from fusionseg.pipeline.protocols import PROTOCOLS, overall_means
+from fusionseg.pipeline.protocols import PROTOCOLS, Protocol, class_of, overall_means
 from fusionseg.pipeline.published import published_rows
 from fusionseg.pipeline.recorded import open_recorded, records_by_unit, scored_names
 from fusionseg.pipeline.store import run_records
@@ -54,9 +54,10 @@ VERDICT_COLUMNS = ["dataset", "video", "frame", "box", "area", "overlap", "contr
 
 @dataclass(frozen=True)
 class Scores:
-    """`per_frame`: one row a method and frame; `per_sequence` and `overall` as in `metrics`, the latter with the
-    number of sequences. All empty where no video is long enough to be scored. Where a protocol tells objects apart, one
-    row an object; object 0 is all of them, where another protocol merges them."""
+    """`per_frame`: one row a method and frame; `per_sequence` as in `metrics`; `overall`: the figure of the protocol,
+    the first of `protocols.overall_means`, with the number of sequences. All empty where no video is long enough to be
+    scored. Where a protocol tells objects apart, one row an object; object 0 is all of them, where another protocol
+    merges them."""
 
     per_frame: pd.DataFrame
     per_sequence: pd.DataFrame
@@ -71,6 +72,16 @@ class Scores:
     def by_sequence(self) -> pd.DataFrame:
         """`per_sequence` with means over objects."""
         return over_objects(self.per_sequence, ["method", "sequence"], list(SCORE_COLUMNS))
+
+    @property
+    def means_over(self) -> str:
+        """In words what the figures of `overall` are means over."""
+        sequences = f"{len(self.sequences)} sequences"
+        if self.objects:
+            return f"{self.objects} objects of {sequences}"
+        if "classes" in set(self.overall["mean"]):
+            return f"{len({class_of(name) for name in self.sequences})} classes of {sequences}"
+        return sequences
 
     @property
     def objects(self) -> int:
@@ -137,13 +148,16 @@ def load_scores(root: Path, run: Mapping[str, Any]) -> Scores:
             table = artifact.table("per_frame")
         tables.append(table.assign(sequence=names.get(unit, record.video)))
     frames = [table for table in tables if len(table)]
-    return summarise(pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS))
+    found = protocols(run)
+    protocol = PROTOCOLS[found[0]] if len(found) == 1 else None
+    return summarise(pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS), protocol)
 
 
-def summarise(per_frame: pd.DataFrame) -> Scores:
-    """Scores by sequence and method: our models first, then baselines, then others."""
+def summarise(per_frame: pd.DataFrame, protocol: Protocol | None) -> Scores:
+    """Scores by sequence and method: our models first, then baselines, then others. Without a protocol, as where
+    several scored, plain means."""
     if per_frame.empty:
-        empty = pd.DataFrame(columns=["method", *SCORE_COLUMNS, "sequence", "sequences"])
+        empty = pd.DataFrame(columns=["method", "mean", *SCORE_COLUMNS, "sequence", "sequences"])
         return Scores(per_frame, empty, empty)
     if OBJECT in per_frame:
         per_frame = per_frame.assign(object=per_frame[OBJECT].fillna(0).astype(int))
@@ -152,9 +166,15 @@ def summarise(per_frame: pd.DataFrame) -> Scores:
     order = {method: n for n, method in enumerate([*known, *(m for m in found if m not in known)])}
     per_frame = per_frame.sort_values("method", key=lambda column: column.map(order), kind="stable", ignore_index=True)
     per_sequence = per_sequence_table(per_frame)
-    overall = overall_table(per_sequence)
+    overall = _own_means(per_frame, protocol) if protocol else overall_table(per_sequence).assign(mean="sequences")
     overall["sequences"] = overall["method"].map(per_sequence.groupby("method")["sequence"].nunique())
     return Scores(per_frame, per_sequence, overall)
+
+
+def _own_means(per_frame: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
+    """The first of the protocol's means."""
+    means = overall_means(per_frame, protocol)
+    return means[means["mean"] == protocol.means[0]].reset_index(drop=True)
 
 
 def comparisons(scores: Scores) -> list[Comparison]:
@@ -232,10 +252,10 @@ def published_table(run: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def means_table(run: Mapping[str, Any], scores: Scores) -> pd.DataFrame:
-    """The means that the protocol itself takes: columns of `protocols.overall_means` and protocol. No rows where that
-    is the plain mean over sequences, which `overall` has, or where several protocols scored."""
+    """All means that the protocol takes: columns of `protocols.overall_means` and protocol. No rows where there is but
+    one, which `overall` has, or where several protocols scored."""
     found = protocols(run)
-    if len(found) != 1 or PROTOCOLS[found[0]].means == ("sequences",) or scores.per_frame.empty:
+    if len(found) != 1 or len(PROTOCOLS[found[0]].means) == 1 or scores.per_frame.empty:
         return pd.DataFrame(columns=["method", "mean", *SCORE_COLUMNS, "protocol"])
     return overall_means(scores.per_frame, PROTOCOLS[found[0]]).assign(protocol=found[0])
 

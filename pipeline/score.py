@@ -19,7 +19,7 @@ from fusionseg.pipeline.errors import UNREADABLE, WRONG_SIZE, UserError
 from fusionseg.pipeline.frame_scores import frame_scores, joined, sequence_rows
 from fusionseg.pipeline.job import shown
 from fusionseg.pipeline.layout import PICTURE_SUFFIXES
-from fusionseg.pipeline.mask_files import Raw, decode_mask, decode_objects
+from fusionseg.pipeline.mask_files import Raw, decode_map, decode_mask, decode_objects
 from fusionseg.pipeline.mask_trees import (
     UNSUITABLE,
     Problem,
@@ -33,7 +33,7 @@ from fusionseg.pipeline.mask_trees import (
 )
 from fusionseg.pipeline.metrics import LabelScores
 from fusionseg.pipeline.protocols import MOST_PROPOSALS, PROTOCOLS, Protocol
-from fusionseg.pipeline.score_outputs import Scored, write_outputs
+from fusionseg.pipeline.score_outputs import Scored, check_out, write_outputs
 
 _CHUNK = 16  # frames that a process scores at a time
 _MOST_VALUES = 64  # of a mask; no data set has as many objects in a frame, so more are probabilities
@@ -85,6 +85,7 @@ def listed(path: Path) -> list[str]:
 def run_score(request: ScoreRequest, out: Path, say: Callable[[str], None]) -> None:
     """Score, write tables and page to `out`, and print the overall figures. Raises UserError; nothing is written
     then."""
+    check_out(out)  # before the work, not after it
     scored = score(request)
     write_outputs(out, scored)
     for line in scored.lines():
@@ -105,7 +106,8 @@ def score(request: ScoreRequest) -> Scored:
         tables, problems = _tables(protocol, list(trees), frames, [scores for scores, _ in results])
     if problems:
         raise UserError(problem_text(problems))
-    return Scored(protocol, joined(tables))
+    empty = {method: sum(frame.masks[method] is None for frame in frames) for method in trees}
+    return Scored(protocol, joined(tables), {method: count for method, count in empty.items() if count})
 
 
 def _find(request: ScoreRequest, protocol: Protocol) -> tuple[Tree, dict[str, Tree], list[Problem]]:
@@ -219,8 +221,9 @@ class _Scorer:
 
     def _mask(self, method: str, path: Path, problems: list[Problem]) -> Raw | None:
         """A predicted mask; None where it can't be used."""
+        decode = decode_objects if self.protocol.objects else decode_mask if self.threshold is None else decode_map
         try:
-            raw = decode_objects(path) if self.protocol.objects else decode_mask(path)
+            raw = decode(path)
         except (OSError, ValueError, SyntaxError) as error:
             problems.append(Problem(UNREADABLE, f"{method}: {path}: {error}"))
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -30,10 +30,12 @@ _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"
 
 @dataclass(frozen=True)
 class Scored:
-    """The scores of all methods, one row a method and frame (and object), and the tables that follow from them."""
+    """The scores of all methods, one row a method and frame (and object), and the tables that follow from them.
+    `missing`: how many masks of a method were missing and counted as empty, of those methods that miss any."""
 
     protocol: Protocol
     per_frame: pd.DataFrame
+    missing: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def per_sequence(self) -> pd.DataFrame:
@@ -47,7 +49,12 @@ class Scored:
 
     def lines(self) -> list[str]:
         """The overall figures as text, in per cent."""
-        return [f"{self.protocol.name}: {self.count}, per cent", *aligned(cells(self.overall), range(2, 9))]
+        table = aligned(cells(self.overall), range(2, 9))
+        return [f"{self.protocol.name}: {self.count}, per cent", *table, *self.notes()]
+
+    def notes(self) -> list[str]:
+        """What a reader of the figures must know."""
+        return [f"{method}: {count} missing masks counted as empty" for method, count in self.missing.items()]
 
     @property
     def count(self) -> str:
@@ -58,11 +65,16 @@ class Scored:
 
 def write_outputs(out: Path, scored: Scored) -> None:
     """Write all files into the folder `out`, whole or not at all. Raises UserError."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out}: not a folder")
+    check_out(out)
     with ExitStack() as stack:  # every file is written under another name before the first takes its own
         for name, data in outputs(scored).items():
             stack.enter_context(atomic_path(out / name)).write_bytes(data)
+
+
+def check_out(out: Path) -> None:
+    """Raises UserError where `out` can't be a folder."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: not a folder")
 
 
 def outputs(scored: Scored) -> dict[str, bytes]:
@@ -142,6 +154,7 @@ def page(scored: Scored) -> str:
         TEMPLATE,
         protocol=scored.protocol,
         count=scored.count,
+        notes=scored.notes(),
         titles=_TITLES,
         overall=scored.overall.to_dict("records"),
         published=published_rows(scored.protocol.name).to_dict("records"),

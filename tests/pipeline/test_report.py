@@ -28,9 +28,11 @@ from report_page import Page
 from fusionseg.pipeline.artifact import ArtifactWriter
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.pages import percent
+from fusionseg.pipeline.protocols import PROTOCOLS
 from fusionseg.pipeline.report import duration, finish
 from fusionseg.pipeline.report_charts import nice_top
 from fusionseg.pipeline.report_pictures import overlay, telling_frames
+from fusionseg.pipeline.report_tables import JOINT, summarise
 
 
 @pytest.fixture
@@ -93,10 +95,10 @@ def test_headline_and_sequence_tables(tiny: TinyRun) -> None:
     tables = [page.tables["sequences-J"], page.tables["sequences-F"]]
     assert [rows[0][0] for rows in tables] == ["Sequence", "Sequence"]
     region = {row[0]: dict(zip(tables[0][0], row, strict=True)) for row in tables[0][1:]}
-    assert set(region) == {"walk", "spin", "mean"}
+    assert set(region) == {"walk", "spin", "mean over 2 sequences"}
     assert region["walk"]["joint"] == "80.0"
     assert region["spin"]["Others (published)"] == "–"
-    assert region["mean"]["motion"] == "45.0"
+    assert region["mean over 2 sequences"]["motion"] == "45.0"
 
 
 def test_published_rows_are_marked_as_published(tiny: TinyRun) -> None:
@@ -356,6 +358,16 @@ def test_a_protocol_with_means_of_its_own_has_them_named(tiny: TinyRun, tmp_path
     assert {row[-1] for row in page.tables["means"][1:]} == {"youtube-objects"}
 
 
+def test_the_headline_is_the_protocols_own_mean() -> None:
+    rows = {"method": JOINT, "sequence": ["cat-1", "cat-2", "dog-1"], "frame": 1, "J": [1.0, 0.5, 0.5], "F": 1.0}
+    scores = summarise(pd.DataFrame(rows), PROTOCOLS["youtube-objects"])
+    assert scores.overall[["mean", "J", "sequences"]].to_numpy().tolist() == [["classes", 0.625, 3]]
+    assert scores.means_over == "2 classes of 3 sequences"
+    plain = summarise(pd.DataFrame(rows), None)
+    assert plain.overall[["mean", "J"]].to_numpy().tolist() == [["sequences", pytest.approx(2 / 3)]]
+    assert plain.means_over == "3 sequences"
+
+
 def test_telling_frames_are_the_best_the_median_and_the_worst() -> None:
     table = pd.DataFrame({"method": "joint", "sequence": "bear", "frame": range(15), "J": [n / 20 for n in range(15)]})
     chosen = telling_frames(table)
@@ -389,7 +401,7 @@ def test_two_data_sets_may_have_a_video_of_one_name(tiny: TinyRun, tmp_path: Pat
     joint = page.tables["headline"][4]
     assert joint[:2] == ["joint", "46.7"]
     sequences = [row[0] for row in page.tables["sequences-J"]]
-    assert sequences == ["Sequence", f"{DATA_SET}/walk", f"{DATA_SET}/spin", "other/walk", "mean"]
+    assert sequences == ["Sequence", f"{DATA_SET}/walk", f"{DATA_SET}/spin", "other/walk", "mean over 3 sequences"]
 
 
 def test_one_scored_sequence_gets_no_interval(tiny: TinyRun) -> None:

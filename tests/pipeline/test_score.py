@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 from builders import moving_square, write_bytes, write_davis2017, write_indexed, write_png, write_segtrack
+from PIL import Image
 
 from fusionseg.cli import main
 from fusionseg.pipeline.errors import UserError
@@ -89,6 +90,19 @@ def test_probabilities_are_cut(
     maps = [(np.where(mask, 0.7, 0.3) * top).astype(kind) for mask in squares()]
     masks = {"soft": write_tree(tmp_path / "soft", ["bear", "surf"], maps)}
     assert score(replace(request_, masks=masks, threshold=threshold)).overall.loc[0, "J"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("threshold", "expected"), [(0.2, 1.0), (0.5, 0.0)])
+def test_probabilities_in_a_jpeg_are_cut_at_the_threshold(
+    request_: ScoreRequest, tmp_path: Path, threshold: float, expected: float
+) -> None:
+    maps = [np.where(mask, 100, 0).astype(np.uint8) for mask in squares()]
+    for video in ("bear", "surf"):
+        for index, values in enumerate(maps):
+            (tmp_path / "soft" / video).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(tmp_path / f"soft/{video}/{index:05}.jpg", quality=100)
+    found = score(replace(request_, masks={"soft": tmp_path / "soft"}, threshold=threshold))
+    assert found.overall.loc[0, "J"] == pytest.approx(expected)
 
 
 def test_probabilities_without_a_threshold_are_told(request_: ScoreRequest, tmp_path: Path) -> None:
@@ -219,7 +233,10 @@ def test_no_more_than_twenty_of_a_kind_are_shown(tmp_path: Path) -> None:
 def test_a_whole_sequence_that_is_missing_is_one_line(request_: ScoreRequest, tmp_path: Path) -> None:
     masks = {"half": write_tree(tmp_path / "half", ["bear"], squares())}
     assert problems(replace(request_, masks=masks))[-1] == "  half: surf, all 3 masks"
-    table = score(replace(request_, masks=masks, zero=True)).per_sequence.set_index("sequence")
+    found = score(replace(request_, masks=masks, zero=True))
+    assert found.lines()[-1] == "half: 3 missing masks counted as empty"
+    assert "half: 3 missing masks counted as empty" in outputs(found)["comparison.html"].decode()
+    table = found.per_sequence.set_index("sequence")
     assert table.loc["bear", "J"] == 1 and table.loc["surf", "J"] == table.loc["surf", "F"] == 0
 
 
@@ -335,6 +352,8 @@ def test_command(request_: ScoreRequest, tmp_path: Path, capsys: pytest.CaptureF
     assert error.startswith("fusionseg: error: the masks can't be scored: 1 missing; nothing was written")
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
     assert main(["score", *options, *out, "--missing", "zero"]) == 0
+    assert main(["score", *options, "--protocol", "nothing", "--out", str(write_bytes(tmp_path / "file"))]) == 2
+    assert "--out" in capsys.readouterr().err, "told before anything is read"
 
 
 @pytest.mark.real
