@@ -17,7 +17,8 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from fusionseg.pipeline.report import headline, is_own, percent, report_path, scored_splits
+from fusionseg.pipeline.pages import percent
+from fusionseg.pipeline.report import headline, is_own, report_path, scored_splits
 from fusionseg.pipeline.report_pictures import contact_sheet
 from fusionseg.pipeline.report_tables import (
     Scores,

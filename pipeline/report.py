@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import write_atomically
 from fusionseg.pipeline.flow_filter import ACCEPTED, GENERATED, NO_OBJECT, OCCLUDED, SMALL_CONTRAST
+from fusionseg.pipeline.pages import render
 from fusionseg.pipeline.report_charts import histogram
 from fusionseg.pipeline.report_curves import OVER_TIME, histories, over_time, sequence_bars, trainings
 from fusionseg.pipeline.report_pictures import strips
@@ -127,6 +127,7 @@ def html(root: Path, run: Mapping[str, Any], scores: Scores, found: Found) -> st
     published = tables["published"].to_dict("records")
     return render(
         TEMPLATE,
+        {"duration": duration, "memory": memory},
         run=run,
         splits=scored_splits(run),
         no_scores=NO_SCORES,
@@ -155,19 +156,6 @@ def html(root: Path, run: Mapping[str, Any], scores: Scores, found: Found) -> st
         table_names=list(tables),
         profile=json.dumps(run["profile"], indent=1),
     )
-
-
-def render(template: str, filters: Mapping[str, Callable[..., str]] | None = None, **values: Any) -> str:
-    """A page of one of our templates; `filters`: its own, beside those of all."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "duration": duration, "memory": memory, **(filters or {})}
-    return environment.get_template(template).render(**values)
 
 
 def headline(tables: Mapping[str, pd.DataFrame]) -> list[dict[Any, Any]]:
@@ -252,11 +240,6 @@ def measurement_charts(run: Mapping[str, Any], verdicts: pd.DataFrame) -> list[M
         histogram("box test: overlap", overlap, 1.0, settings["min_overlap"], "IoU"),
         histogram("flow test: contrast", contrast, float(end), settings["min_contrast"], "grey levels"),
     ]
-
-
-def percent(value: float | None) -> str:
-    """A share as per cent, one decimal; a dash for None and nan."""
-    return "–" if value is None or np.isnan(value) else f"{round(100 * value, 1) + 0.0:.1f}"  # + 0.0: no "-0.0"
 
 
 def memory(size: float | None) -> str:

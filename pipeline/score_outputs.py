@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -11,23 +10,22 @@ from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import atomic_path
 from fusionseg.pipeline.metrics import SCORE_COLUMNS, per_sequence_table
+from fusionseg.pipeline.pages import DASH, percent, render
 from fusionseg.pipeline.protocols import Protocol, overall_means, per_class_table
 from fusionseg.pipeline.published import published_rows
 from fusionseg.pipeline.tables import aligned
 
-TEMPLATE = "comparison.html.j2"
+TEMPLATE = "scores.html.j2"
 _TITLES = {
     "J": "J mean", "J_recall": "J recall", "J_decay": "J decay", "F": "F mean", "F_recall": "F recall",
     "F_decay": "F decay", "JF": "J&F",
 }  # fmt: skip
-_DASH = "–"
 _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
-          "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", _DASH: "--"}  # fmt: skip
+          "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", DASH: "--"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -114,15 +112,6 @@ def cells(table: pd.DataFrame) -> list[list[str]]:
     return [head, *rows]
 
 
-def percent(value: float) -> str:
-    """A share as per cent, one decimal; a dash for nan.
-
-    >>> percent(0.7221), percent(-0.0001), percent(float("nan"))
-    ('72.2', '0.0', '–')
-    """
-    return _DASH if math.isnan(value) else f"{round(100 * value, 1) + 0.0:.1f}"  # + 0.0: no "-0.0"
-
-
 def markdown(rows: Sequence[Sequence[str]]) -> str:
     """Rows of cells, the head first, as a table.
 
@@ -161,15 +150,8 @@ def _numeric(rows: Sequence[Sequence[str]]) -> list[bool]:
 
 def page(scored: Scored) -> str:
     """The comparison of all methods, with the published figures, as one HTML file that needs nothing else."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent}
-    return environment.get_template(TEMPLATE).render(
+    return render(
+        TEMPLATE,
         protocol=scored.protocol,
         count=scored.count,
         notes=scored.notes(),

@@ -4,8 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import fusionseg  # noqa: F401  (before torch: sets how its threads wait)
+
+# No test is timed, and all see the same examples: what fails fails for everybody. `--hypothesis-profile=explore` looks
+# for new ones.
+settings.register_profile("same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", settings.get_profile("same"), derandomize=False, max_examples=1000)
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")

@@ -131,7 +131,7 @@ def test_negative_values_too_small_for_the_table_keep_their_hue() -> None:
 def test_equals_torchvision_whatever_the_flow(flow: np.ndarray) -> None:
     flow = flow + 0.0  # torchvision tells zero from negative zero, which is no direction
     largest = np.sqrt((flow.astype(np.float64) ** 2).sum(-1).max())
-    assume(largest == 0 or largest > 1e-30)  # below, its float32 squares are 0
+    assume(largest == 0 or largest > 1e-2)  # torchvision divides by a millionth of a pixel more than the largest
     assert np.abs(colour(flow).astype(int) - reference(flow)).max() <= 1
 
 

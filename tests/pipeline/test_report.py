@@ -27,8 +27,9 @@ from report_page import Page
 
 from fusionseg.pipeline.artifact import ArtifactWriter
 from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.pages import percent
 from fusionseg.pipeline.protocols import PROTOCOLS
-from fusionseg.pipeline.report import duration, finish, percent
+from fusionseg.pipeline.report import duration, finish
 from fusionseg.pipeline.report_charts import nice_top
 from fusionseg.pipeline.report_pictures import overlay, telling_frames
 from fusionseg.pipeline.report_tables import JOINT, one_protocol, summarise
