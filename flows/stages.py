@@ -23,11 +23,12 @@ from prefect.exceptions import MissingContextError
 from prefect.states import Completed
 from tqdm import tqdm
 
+from fusionseg.flows.headline import Progress, publish
 from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.graph import STAGES, Stage
 from fusionseg.pipeline.job import Context, Job
 from fusionseg.pipeline.runner import check, forget_run, run_chain, run_job
-from fusionseg.pipeline.session import Request, Session
+from fusionseg.pipeline.session import Request, Session, place
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="{name}")
@@ -141,6 +142,7 @@ def fusionseg_flow(
     names = check(request, only, refresh or (), say)
     if only is None:
         forget_run(request)
+    progress = Progress(place(request)[1], names) if only is None else None
     sessions: dict[Request, Session] = {}
 
     def run_stage(request: Request, name: str, again: bool) -> None:
@@ -151,5 +153,10 @@ def fusionseg_flow(
             session.run_stage(name, execute, again, show_cached)
         else:
             run_stage_flow(request, name, again)
+        if progress:
+            progress.done(name)
 
-    return str(run_chain(request, run_stage, names, refresh or (), say, report=only is None) or "")
+    report = run_chain(request, run_stage, names, refresh or (), say, report=only is None)
+    if report:
+        publish(*place(request))
+    return str(report or "")

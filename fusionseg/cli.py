@@ -94,11 +94,49 @@ def make_parser() -> argparse.ArgumentParser:
     export.add_argument("--method", default="joint", help="appearance, motion, average, joint or a baseline [joint]")
     add_out(export)
 
+    compare = add(
+        commands, "compare", "what differs between two runs: settings, scores, masks",
+        "fusionseg compare davis longer", compare_runs,
+    )  # fmt: skip
+    compare.add_argument("run_a", metavar="RUN_A", help="name of a run")
+    compare.add_argument("run_b", metavar="RUN_B", help="name of another; differences are RUN_B less RUN_A")
+    add_out(compare)
+
+    scores = add(
+        commands, "score", "score masks of any methods against the truth, as a benchmark does",
+        "fusionseg score --protocol davis2016 --truth DAVIS --masks ours=masks --out scores", score_masks,
+    )  # fmt: skip
+    add_score_options(scores)
+
     title = "check a data set, or convert it"
     example = "example: fusionseg data check davis2016 --data ../davis"
     data = commands.add_parser("data", help=title, description=title, epilog=example)
     add_data_commands(data.add_subparsers(title="commands", required=True, metavar="COMMAND"))
     return parser
+
+
+def add_score_options(parser: argparse.ArgumentParser) -> None:
+    """The options of `score`."""
+    parser.add_argument(
+        "--protocol", required=True, metavar="NAME",
+        help="davis2016, davis2017-unsupervised, youtube-objects, segtrack-v2 or fbms",
+    )  # fmt: skip
+    parser.add_argument("--truth", type=Path, required=True, metavar="DIR", help="DIR/SEQUENCE/FRAME.png, or DAVIS's")
+    parser.add_argument(
+        "--masks", action="append", required=True, metavar="NAME=DIR",
+        help="a method's masks, named like the truth's; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where tables and page go")
+    parser.add_argument(
+        "--missing", choices=("fail", "zero"), default="fail", help="zero: missing masks count as empty [fail]"
+    )
+    parser.add_argument(
+        "--threshold", type=float, metavar="T", help="masks are probabilities: object above T times the largest value"
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--sequences", metavar="A,B", help="only these")
+    which.add_argument("--list", type=Path, metavar="FILE", help="only those in this list, one a line")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes [as many as there are cores]")
 
 
 def add_data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -236,6 +274,29 @@ def export_run(parsed: argparse.Namespace) -> None:
         return
     count = export_masks(parsed.out, parsed.run, parsed.method, parsed.masks)
     say(f"{count} masks written to {parsed.masks}")
+
+
+def compare_runs(parsed: argparse.Namespace) -> None:
+    from fusionseg.pipeline.compare import finish_comparison
+
+    finish_comparison(parsed.out.expanduser().resolve(), parsed.run_a, parsed.run_b, say)
+
+
+def score_masks(parsed: argparse.Namespace) -> None:
+    from fusionseg.pipeline.score import ScoreRequest, listed, named_folders, run_score
+
+    sequences = listed(parsed.list) if parsed.list else parsed.sequences.split(",") if parsed.sequences else []
+    workers = os.cpu_count() or 1 if parsed.workers is None else parsed.workers
+    request = ScoreRequest(
+        parsed.protocol,
+        parsed.truth,
+        named_folders(parsed.masks),
+        parsed.missing == "zero",
+        parsed.threshold,
+        tuple(sequences),
+        workers,
+    )
+    run_score(request, parsed.out, say)
 
 
 def check_data(parsed: argparse.Namespace) -> int:

@@ -157,7 +157,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "scoring",
         "region similarity J and contour accuracy F of every mask",
-        1,
+        2,
         "video",
         scoring.compute,
         data={"scored": (MASKS, OTHERS)},

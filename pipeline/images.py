@@ -16,7 +16,7 @@ from fusionseg.pipeline.boxes import FrameBoxes, frame_boxes, parse_vid_xml, par
 from fusionseg.pipeline.errors import UNREADABLE, BadFile
 from fusionseg.pipeline.instances import instances_mask, instances_size
 from fusionseg.pipeline.manifest import Item, MaskFiles
-from fusionseg.pipeline.mask_files import decode_mask, decode_sbd, mask_label, region_label
+from fusionseg.pipeline.mask_files import Raw, decode_mask, decode_objects, decode_sbd, mask_label, region_label
 
 UInt8 = npt.NDArray[np.uint8]
 # Not turned by EXIF: masks and boxes belong to the picture as it is stored.
@@ -137,12 +137,27 @@ def _of(mask: UInt8) -> str:
 def read_mask_sized(item: Item, index: int, size: tuple[int, int], files: MaskFiles | None = None) -> UInt8:
     """`read_mask` at `size` (height, width): resized where the manifest allows it. Raises BadFile."""
     files = files or item.masks[index]
-    mask = read_mask(item, index, files)
+    return np.asarray(_sized(item, index, size, files, read_mask(item, index, files)), np.uint8)
+
+
+def read_objects_sized(item: Item, index: int, size: tuple[int, int], files: MaskFiles | None = None) -> Raw:
+    """The objects of frame `index` (or another mask of it, in `files`) at `size` (height, width), told apart by the
+    file's own values: (H, W) integers, 0 background. Raises BadFile."""
+    files = files or item.masks[index]
+    path = files.paths[0]
+    try:
+        return _sized(item, index, size, files, decode_objects(path))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise bad_file(item, index, path, f"mask can't be decoded ({error})") from None
+
+
+def _sized(item: Item, index: int, size: tuple[int, int], files: MaskFiles, mask: Raw) -> Raw:
+    """`mask` at `size` (height, width)."""
     if mask.shape == size:
         return mask
     if not item.allow_mask_resize:
         raise bad_file(item, index, files.paths[0], size_text(mask.shape[1::-1], size[::-1]))
-    return np.asarray(cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
+    return np.asarray(cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST))
 
 
 def size_text(found: tuple[int, ...], expected: tuple[int, ...]) -> str:

@@ -19,7 +19,7 @@ from fusionseg.pipeline.errors import MISSING, UNCLEAR, UNREADABLE, BadFile, Use
 from fusionseg.pipeline.folder import OwnVideo, own_videos
 from fusionseg.pipeline.instances import is_instances, read_instances
 from fusionseg.pipeline.layout import FRAME, Folders, Matches, check_pattern, filled, natural
-from fusionseg.pipeline.methods import BASELINES, MODELS
+from fusionseg.pipeline.methods import BASELINES, MODELS, OBJECT_PROTOCOLS, SPARSE_PROTOCOL, ProtocolName
 from fusionseg.pipeline.splits import SPLIT_KINDS, Split, names_of
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class DataManifest(BaseModel):
     allow_mask_resize: bool = Field(
         False, description="masks of another size than their frame are resized, not refused"
     )
-    protocol: Literal["davis2016"] | None = None
+    protocol: ProtocolName | None = Field(None, description="how predicted masks are scored, see protocols.py")
     splits: dict[str, Split]
     expected: dict[str, Expected] = Field({}, description="by split: the counts that the owners publish")
     others: dict[str, Pattern] = Field(
@@ -120,6 +120,8 @@ class DataManifest(BaseModel):
             raise ValueError(f"expected names {', '.join(unknown)}, which is no split")
         if self.boxes == BOXES_FROM_MASKS and not self.masks:
             raise ValueError("boxes: from-masks, but the manifest names no masks")
+        if self.protocol in OBJECT_PROTOCOLS and (self.regions or any("{object}" in pattern for pattern in self.masks)):
+            raise ValueError(f"protocol {self.protocol}: needs one mask a frame, in which objects are numbered")
         return self
 
     @field_validator("others")
@@ -416,7 +418,7 @@ class _Finder:
         return {key: paths[0] for key, paths in zip(keys, found, strict=True)}
 
     def own(self, video: OwnVideo, extract: Extract | None) -> Item:
-        """A video of the layout `folder`; scored only where every frame has a mask."""
+        """A video of the layout `folder`; where not every frame has a mask, those that have are scored."""
         frames = self._extracted(video, extract) if video.file else self._frames(video.frames, video.name)
         paths = tuple(frames.values())
         item = self._item(video.name, paths[:: self.stride], paths)
@@ -424,7 +426,7 @@ class _Finder:
         if not any(found):
             return replace(item, protocol=None)
         masks = tuple(MaskFiles(paths) for paths in found[:: self.stride])
-        return replace(item, masks=masks, protocol=item.protocol if all(found) else None)
+        return replace(item, masks=masks, protocol=item.protocol if all(found) else SPARSE_PROTOCOL)
 
     def _extracted(self, video: OwnVideo, extract: Extract | None) -> dict[str, Path]:
         """Frames of a video file by key; none where it is bad."""

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import io
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from fusionseg.models.labels import VOID
 from fusionseg.pipeline.boxes import read_mat
+from fusionseg.pipeline.png import decode_plain_png
 
 UInt8 = npt.NDArray[np.uint8]
 Raw = npt.NDArray[Any]  # bool or any integers
 # JPEG rings around edges, so a mask stored as one is cut in the middle (YouTube-Objects' masks are).
 _JPEG_CUT = 128
 _BYTE = 256
+_BITS_AT = 24  # where a PNG's header says how many bits a channel has
+_COLOURS_AT, _INDEXED = 25, 3  # and of what kind its colours are
+_GREY_MODES = ("1", "L", "P", "I", "I;16", "I;16B")
 
 
 def decode_mask(path: Path) -> Raw:
@@ -28,17 +34,76 @@ def decode_mask(path: Path) -> Raw:
     """
     if path.suffix.lower() == ".mat":
         return decode_sbd(path.read_bytes())
-    with Image.open(path) as image:
-        raw = _values(image)
-        lossy = image.format == "JPEG"
-    raw = raw.max(2) if raw.ndim == 3 else raw
-    return raw >= _JPEG_CUT if lossy else raw
+    raw, image_format = _decoded(path.read_bytes())
+    return raw >= _JPEG_CUT if image_format == "JPEG" else raw
+
+
+def decode_map(path: Path) -> Raw:
+    """File of a map of probabilities -> (H, W) raw values, as `decode_mask`, but a JPEG's are not cut.
+
+    Raises OSError, SyntaxError, ValueError; the last also for indexed PNGs, whose indices are no shares of anything.
+    """
+    data = path.read_bytes()
+    raw, image_format = _decoded(data)
+    if image_format == "PNG" and data[_COLOURS_AT] == _INDEXED:
+        raise ValueError("holds palette indices, which are no probabilities; score it without --threshold")
+    return raw
+
+
+def _decoded(data: bytes) -> tuple[Raw, str | None]:
+    """Raw values of a picture (H, W), and its format; ours for plain PNGs is faster than a library's."""
+    plain = decode_plain_png(data)
+    if plain is not None:
+        return plain, "PNG"
+    with _opened(data) as image:
+        raw = _deep_colours(data) if _is_deep(image, data) else _values(image)
+        return (raw.max(2) if raw.ndim == 3 else raw), image.format
+
+
+def decode_objects(path: Path) -> Raw:
+    """Mask file -> (H, W) integers that number its objects, 0 background.
+
+    Raises OSError, SyntaxError, ValueError; the last also for colours, which give objects no numbers.
+    """
+    data = path.read_bytes()
+    plain = decode_plain_png(data)
+    if plain is None:
+        with _opened(data) as image:
+            plain = _values(image)
+    if plain.ndim == 3:
+        if (plain != plain[..., :1]).any():
+            raise ValueError("holds colours, expected palette indices or grey levels that number the objects")
+        plain = plain[..., 0]
+    return plain.astype(np.uint8) if plain.dtype == np.bool_ else plain
+
+
+def _opened(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        raise ValueError(f"not a picture ({len(data)} bytes)") from None
+
+
+def _is_deep(image: Image.Image, data: bytes) -> bool:
+    """Whether it is a PNG of 16 bits a channel: Pillow drops the lower 8, and with them small values."""
+    return image.format == "PNG" and data[_BITS_AT] == 16 and image.mode not in _GREY_MODES
+
+
+def _deep_colours(data: bytes) -> Raw:
+    """(H, W, 3) uint16."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise ValueError(f"can't be decoded ({len(data)} bytes)")
+    return np.asarray(image)[..., :3]
 
 
 def _values(image: Image.Image) -> Raw:
     """(H, W), or (H, W, 3) of colours."""
-    plain = image.mode in ("1", "L", "P", "I", "I;16", "I;16B")
-    return np.asarray(image if plain else image.convert("RGB"))
+    if image.mode == "1":  # a third of the time of converting it to an array at once
+        return np.asarray(image.convert("L")) > 0
+    if image.mode == "F":
+        raise ValueError("holds floating-point numbers; save it as a PNG of 8 or 16 bits")
+    return np.asarray(image if image.mode in _GREY_MODES else image.convert("RGB"))
 
 
 def decode_sbd(data: bytes) -> UInt8:

@@ -1,4 +1,4 @@
-"""The report of a run: a table on the terminal, a self-contained HTML page, and the scores as CSV.
+"""The report of a run: a table on the terminal, a self-contained HTML page, and the tables that it is made from.
 
 A view over the run's artifacts: nothing reads it, and it computes no masks.
 """
@@ -11,58 +11,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import write_atomically
-from fusionseg.pipeline.graph import STAGES, required
-from fusionseg.pipeline.manifest import read_manifest
-from fusionseg.pipeline.recorded import records_by_unit, scored_names
-from fusionseg.pipeline.report_curves import trainings
+from fusionseg.pipeline.flow_filter import ACCEPTED, GENERATED, NO_OBJECT, OCCLUDED, SMALL_CONTRAST
+from fusionseg.pipeline.pages import render
+from fusionseg.pipeline.report_charts import histogram
+from fusionseg.pipeline.report_curves import OVER_TIME, histories, over_time, sequence_bars, trainings
 from fusionseg.pipeline.report_pictures import strips
+from fusionseg.pipeline.report_provenance import data_table, digests, notes, roles, stages_table, state_of
 from fusionseg.pipeline.report_tables import (
-    FUNNEL,
     JOINT,
+    VERDICT_COLUMNS,
     Scores,
     comparison_line,
     comparisons,
-    funnel,
+    differences_table,
     funnel_line,
+    funnel_table,
     kind_of,
     load_scores,
-    reasons,
+    means_table,
+    published_table,
+    tables_folder,
     text_table,
+    verdicts_table,
+    write_tables,
 )
-from fusionseg.pipeline.store import read_run, run_records
+from fusionseg.pipeline.store import read_run
 
 TEMPLATE = "report.html.j2"
 NO_SCORES = "no video has masks and a protocol and is long enough for it"
-_ROLES = {
-    "stills": "train the appearance stream",
-    "boxed": "boxes only: weak labels for the motion stream",
-    "fusion": "train the fusion",
-    "validation": "choose checkpoints",
-    "scored": "scored, and nothing else",
-}
-# What a step of the weak labels' funnel is a share of.
-_WHOLE = {
-    "frames_with_boxes": "frames",
-    "labelled_frames": "frames",
-    "passed_box_test": "boxes",
-    "passed_both_tests": "boxes",
-}
-# By the count of `scoring` that says why a video has no scores.
-_UNSCORED = {
-    "no_truth": "Without masks, so predicted and not scored",
-    "no_protocol": "Without a protocol to score by, so predicted and not scored",
-    "unscored": "Too short for the protocol, so not scored",
-}
-_SHOWN_DIGITS = 12  # of a content digest
+_CONTRAST_STEP = 50  # grey levels: where the histogram's axis may end
 
 
 def finish(root: Path, name: str, say: Callable[[str], None]) -> Path:
-    """Print the results of run `name` and write `reports/NAME.html` with its tables as CSV; the report's path.
+    """Print the results of run `name`, write `reports/NAME.html` and its tables beside it; the report's path.
 
     Raises UserError where the run has no scores, or their artifacts are gone.
     """
@@ -70,20 +57,24 @@ def finish(root: Path, name: str, say: Callable[[str], None]) -> Path:
     scores = load_scores(root, run)
     for line in summary(run, scores):
         say(line)
-    folder = root / "reports"
-    write_csv(folder / f"{name}-per_frame.csv", scores.per_frame)
-    write_csv(folder / f"{name}-overall.csv", scores.overall)
-    path = folder / f"{name}.html"
-    write_atomically(path, html(root, run, scores).encode())
+    found = collect(root, run, scores)
+    write_tables(tables_folder(root, name), found.tables)
+    path = report_path(root, name)
+    write_atomically(path, html(root, run, scores, found).encode())
     say(f"report: {path}")
     return path
+
+
+def report_path(root: Path, name: str) -> Path:
+    """Where the report of run `name` lies."""
+    return root / "reports" / f"{name}.html"
 
 
 def summary(run: Mapping[str, Any], scores: Scores) -> list[str]:
     """The results as lines of text."""
     if not scores.methods:
         return [f"no scores: {NO_SCORES}", funnel_line(run)]
-    count = f"{len(scores.sequences)} sequences, {scores.scored_frames} frames"
+    count = f"{scores.means_over}, {scores.scored_frames} frames"
     title = f"{', '.join(scored_splits(run))}: {count}, per cent"
     found = comparisons(scores)
     return ["", title, *text_table(scores), *([comparison_line(found)] if found else []), funnel_line(run), ""]
@@ -94,47 +85,107 @@ def scored_splits(run: Mapping[str, Any]) -> list[str]:
     return [f"{ref['manifest']}/{ref['split']}" for ref in run["profile"]["data"]["scored"]]
 
 
-def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write a table, whole or not at all."""
-    write_atomically(path, table.to_csv(index=False, float_format="%.6f").encode())
+@dataclass(frozen=True)
+class Found:
+    """The report's tables by name, and in words what couldn't be read: trainings without a history, verdicts ("" if
+    they could), and how many artifacts are gone."""
+
+    tables: Mapping[str, pd.DataFrame]
+    untrained: Mapping[str, str]
+    no_verdicts: str
+    gone: int
 
 
-def html(root: Path, run: Mapping[str, Any], scores: Scores) -> str:
+def collect(root: Path, run: Mapping[str, Any], scores: Scores) -> Found:
+    """Everything that the page shows in figures, as tables."""
+    history, untrained = histories(root, run)
+    data, gone = data_table(root, run)
+    try:
+        verdicts, problem = verdicts_table(root, run), ""
+    except UserError as error:
+        verdicts, problem = pd.DataFrame(columns=VERDICT_COLUMNS), f"Verdicts can't be read: {error.args[0]}"
+    tables = {
+        "per_frame": scores.per_frame,
+        "per_sequence": scores.per_sequence,
+        "overall": scores.overall,
+        "means": means_table(run, scores),
+        "differences": differences_table(scores),
+        "published": published_table(run),
+        "funnel": funnel_table(run),
+        "verdicts": verdicts,
+        "history": history,
+        "stages": stages_table(run),
+        "data": data,
+    }
+    return Found(tables, untrained, problem, gone)
+
+
+def html(root: Path, run: Mapping[str, Any], scores: Scores, found: Found) -> str:
     """The whole page."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "duration": duration}
-    pictures, missing = strips(root, run, scores.per_frame)
-    return environment.get_template(TEMPLATE).render(
+    tables = found.tables
+    pictures, missing = strips(root, run, scores.by_frame)
+    published = tables["published"].to_dict("records")
+    return render(
+        TEMPLATE,
+        {"duration": duration, "memory": memory},
         run=run,
         splits=scored_splits(run),
         no_scores=NO_SCORES,
         scores=scores,
-        headline=scores.overall.to_dict("records"),
+        headline=headline(tables),
+        own_published=[row for row in published if is_own(row)],
+        means=tables["means"].to_dict("records"),
+        published=published,
         joint=JOINT,
-        kinds={method: kind_of(method) for method in scores.methods},
+        bars=sequence_bars(scores.by_sequence, scores.methods),
+        over_time=over_time(scores.by_frame),
+        over_time_methods=OVER_TIME,
         sequence_tables=sequence_tables(scores),
         comparisons=comparisons(scores),
         strips=pictures,
         missing_pictures=missing,
-        labels=weak_labels(root, run),
-        trainings=trainings(root, run),
-        stages=stage_rows(run),
+        labels=weak_labels(run, tables["funnel"], tables["verdicts"], found.no_verdicts),
+        trainings=trainings(run, tables["history"], found.untrained),
+        stages=tables["stages"].astype(object).where(tables["stages"].notna(), None).to_dict("records"),
+        gpu=bool(tables["stages"]["peak_gpu_memory"].notna().any()),
         roles=roles(run),
+        digests=digests(tables["data"]),
+        unasked=found.gone,
         notes=notes(run),
+        tables_folder=tables_folder(root, run["name"]).name,
+        table_names=list(tables),
         profile=json.dumps(run["profile"], indent=1),
     )
+
+
+def headline(tables: Mapping[str, pd.DataFrame]) -> list[dict[Any, Any]]:
+    """The rows of `overall`, each with its kind and how much better the joint model is: `points` (of J, or "") and
+    `difference` in words."""
+    rows = []
+    found = {str(row["second"]): row for row in tables["differences"].to_dict("records")}
+    for row in tables["overall"].to_dict("records"):
+        gain = found.get(str(row["method"]))
+        points = f"{100 * gain['J']:.4f}" if gain else ""
+        text = _interval(gain) if gain else "–"
+        rows.append({**row, "kind": kind_of(str(row["method"])), "points": points, "difference": text})
+    return rows
+
+
+def _interval(gain: Mapping[Any, Any]) -> str:
+    mean, low, high = (f"{round(100 * gain[name], 1) + 0.0:+.1f}" for name in ("J", "low", "high"))
+    return mean if gain["sequences"] == 1 else f"{mean} [{low}, {high}]"
+
+
+def is_own(row: Mapping[Any, Any]) -> bool:
+    """Whether a published row is FusionSeg's, over a whole split."""
+    return str(row["method"]).startswith("FSEG") and not str(row["split"]).startswith("class ")
 
 
 @dataclass(frozen=True)
 class SequenceTable:
     """One score of every method (columns) on every sequence (rows), and its mean; None where there is none."""
 
+    score: str
     title: str
     rows: Sequence[tuple[str, Sequence[float | None]]]
     mean: Sequence[float]
@@ -144,136 +195,62 @@ def sequence_tables(scores: Scores) -> list[SequenceTable]:
     """J and F by sequence."""
     found = []
     for column, title in (("J", "Region similarity J"), ("F", "Contour accuracy F")):
-        cells = {(r["method"], r["sequence"]): r[column] for r in scores.per_sequence.to_dict("records")}
+        cells = {(r["method"], r["sequence"]): r[column] for r in scores.by_sequence.to_dict("records")}
         rows = [(name, [cells.get((method, name)) for method in scores.methods]) for name in scores.sequences]
-        found.append(SequenceTable(title, rows, [float(value) for value in scores.overall[column]]))
+        found.append(SequenceTable(column, title, rows, [float(value) for value in scores.overall[column]]))
     return found
 
 
 @dataclass(frozen=True)
 class WeakLabels:
-    """The funnel (what, how many, share of the boxes or frames it starts from), verdicts, and what must be said."""
+    """The funnel (step, count, share of the boxes or frames it starts from), verdicts, histograms of what the tests
+    measured, and what must be said."""
 
-    steps: Sequence[tuple[str, int, float | None]] = ()
+    steps: Sequence[Mapping[Any, Any]] = ()
     verdicts: Mapping[str, int] | None = None
+    charts: Sequence[Markup] = ()
     skipped: int = 0
     note: str = ""
 
 
-def weak_labels(root: Path, run: Mapping[str, Any]) -> WeakLabels:
-    """The yield of the weak labels, or why there is none."""
-    figures = funnel(run)
-    if figures is None:
+def weak_labels(run: Mapping[str, Any], funnel: pd.DataFrame, verdicts: pd.DataFrame, problem: str) -> WeakLabels:
+    """The yield of the weak labels, or why there is none; `problem`: why there are no verdicts."""
+    if funnel.empty:
         given = state_of(run, "motion-training") == "given"
         return WeakLabels(note="None made: " + ("the motion stream's weights were given." if given else "not run."))
-    steps = []
-    for name, title in FUNNEL:
-        whole = figures[_WHOLE[name]] if name in _WHOLE else 0
-        steps.append((title, figures[name], figures[name] / whole if whole else None))
-    skipped = figures["frames"] - figures["frames_with_boxes"]
-    try:
-        return WeakLabels(steps, reasons(root, run), skipped)
-    except UserError as error:
-        return WeakLabels(steps, None, skipped, f"Verdicts can't be read: {error.args[0]}")
+    counts = dict(zip(funnel["step"], funnel["count"], strict=True))
+    return WeakLabels(
+        steps=funnel.to_dict("records"),
+        verdicts={str(reason): int(count) for reason, count in verdicts["reason"].value_counts().items()},
+        charts=measurement_charts(run, verdicts) if len(verdicts) else (),
+        skipped=int(counts["frames"] - counts["frames with boxes"]),
+        note=problem,
+    )
 
 
-def state_of(run: Mapping[str, Any], stage: str) -> str | None:
-    """ "given", "computed" or "cached"; None where the stage isn't in the run."""
-    state: str | None = run["stages"].get(stage, {}).get("state")
-    return state
+def measurement_charts(run: Mapping[str, Any], verdicts: pd.DataFrame) -> list[Markup]:
+    """Histograms of what both tests measured, of the boxes that came to them, with the run's thresholds."""
+    settings = run["profile"]["flow-filter"]
+    boxes = verdicts[~verdicts["reason"].isin([OCCLUDED, GENERATED, NO_OBJECT])]
+    passed = verdicts[verdicts["reason"].isin([ACCEPTED, SMALL_CONTRAST])]
+    contrast = passed["contrast"].to_numpy(dtype=np.float64)
+    end = _CONTRAST_STEP * np.ceil(max(contrast.max(initial=0), settings["min_contrast"], 1) / _CONTRAST_STEP)
+    overlap = boxes["overlap"].to_numpy(dtype=np.float64)
+    return [
+        histogram("box test: overlap", overlap, 1.0, settings["min_overlap"], "IoU"),
+        histogram("flow test: contrast", contrast, float(end), settings["min_contrast"], "grey levels"),
+    ]
 
 
-@dataclass(frozen=True)
-class StageRow:
-    """What became of one stage."""
+def memory(size: float | None) -> str:
+    """Bytes for people; a dash for None.
 
-    name: str
-    title: str
-    state: str
-    seconds: float | None = None
-    results: int = 0
-    made: str = ""
-
-
-def stage_rows(run: Mapping[str, Any]) -> list[StageRow]:
-    """All stages of the graph, in order."""
-    given = frozenset(stage.name for stage in STAGES if state_of(run, stage.name) == "given")
-    needed = {stage.name for stage in required(given, run["profile"]["flow-images"]["store"])}
-    return [_stage_row(run, stage.name, stage.title, stage.name in needed) for stage in STAGES]
-
-
-def _stage_row(run: Mapping[str, Any], name: str, title: str, needed: bool) -> StageRow:
-    state = state_of(run, name)
-    if state is None:
-        return StageRow(name, title, "not run" if needed else "not needed")
-    records = run_records(run, name)
-    if state == "given":
-        digest = records[0].content[:_SHOWN_DIGITS]
-        return StageRow(name, title, f"given: {Path(records[0].path).name}, content {digest}", results=1)
-    new = sum(not record.cached for record in records)
-    if 0 < new < len(records):
-        state = f"{new} computed, {len(records) - new} cached"
-    made = max((record.made for record in records), default="")
-    return StageRow(name, title, state, run["stages"][name]["seconds"], len(records), made)
-
-
-@dataclass(frozen=True)
-class RoleRow:
-    """What data played one role."""
-
-    role: str
-    purpose: str
-    split: str
-    videos: str
-    title: str
-    licence: str
-    home: str
-
-
-def roles(run: Mapping[str, Any]) -> list[RoleRow]:
-    """Which split of which data set plays which role."""
-    found = []
-    for role, purpose in _ROLES.items():
-        refs = run["profile"]["data"][role]
-        for ref in refs if isinstance(refs, list) else [refs] if refs else []:
-            found.append(_role_row(run, role, purpose, ref))
-    return found
-
-
-def _role_row(run: Mapping[str, Any], role: str, purpose: str, ref: Mapping[str, str]) -> RoleRow:
-    split = f"{ref['manifest']}/{ref['split']}"
-    try:
-        manifest = read_manifest(ref["manifest"])
-    except UserError:
-        return RoleRow(role, purpose, split, "", "its manifest is not there any more", "unknown", "")
-    names = [name.partition("/")[2] for name in run["videos"].get(role, []) if name.partition("/")[0] == manifest.name]
-    videos = "stills" if manifest.kind == "stills" else f"{len(names)} videos: {', '.join(names)}"
-    home = manifest.home if manifest.home.startswith(("https://", "http://")) else ""
-    return RoleRow(role, purpose, split, videos, manifest.title, manifest.licence, home)
-
-
-def notes(run: Mapping[str, Any]) -> list[str]:
-    """What a reader must know of the data: what was left out, segmented by appearance alone, or not scored."""
-    left_out = run["left_out"]
-    found = [f"Left out, because a file can't be used: {', '.join(left_out)}." if left_out else "No file was left out."]
-    alone = _names(run, "prediction", "appearance_only")
-    if alone:
-        found.append(f"Videos of one frame have no flow and are segmented by appearance alone: {', '.join(alone)}.")
-    for count, why in _UNSCORED.items():
-        if names := _names(run, "scoring", count):
-            found.append(f"{why}: {', '.join(names)}.")
-    return found
-
-
-def _names(run: Mapping[str, Any], stage: str, count: str) -> list[str]:
-    names = scored_names(run)
-    records = records_by_unit(run, stage)
-    return [names.get(unit, unit[1]) for unit, record in records.items() if record.counts.get(count)]
-
-
-def percent(value: float | None) -> str:
-    """A share as per cent, one decimal; a dash for None."""
-    return "–" if value is None else f"{round(100 * value, 1) + 0.0:.1f}"  # + 0.0: no "-0.0"
+    >>> memory(412_000_000), memory(3_440_000_000), memory(None)
+    ('412 MB', '3.4 GB', '–')
+    """
+    if size is None:
+        return "–"
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 def duration(seconds: float | None) -> str:

@@ -1,4 +1,4 @@
-"""The report's training curves, as small inline SVG."""
+"""The report's curves: trainings, and scores by sequence and over time."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 from markupsafe import Markup
 
 from fusionseg.models.weights import WeightsError, read_header
 from fusionseg.pipeline.graph import STAGES
+from fusionseg.pipeline.methods import MODELS
+from fusionseg.pipeline.report_charts import Bar, Line, Point, bar_chart, line_chart, nice_top
 from fusionseg.pipeline.store import run_records
 
-Point = tuple[float, float]
-
-_WIDTH, _HEIGHT = 300, 150
-_LEFT, _RIGHT, _TOP, _BOTTOM = 38, 10, 26, 24  # room for labels around the plot, px
+HISTORY_COLUMNS = ["stage", "step", "loss", "J"]
+OVER_TIME = ("appearance", "motion", "joint")
+_MOST_POINTS = 250  # of a line: one a pixel of its chart
 
 
 @dataclass(frozen=True)
@@ -28,22 +31,21 @@ class Training:
     charts: tuple[Markup, ...] = ()
 
 
-def trainings(root: Path, run: Mapping[str, Any]) -> list[Training]:
-    """The trainings of a run, in order, on common scales: losses from 0, validation J in per cent."""
-    headers = {stage.name: _header(root, run, stage.name) for stage in STAGES if stage.trained}
-    histories = {name: h.get("history") or [] for name, h in headers.items() if not isinstance(h, str)}
-    rows = [row for history in histories.values() for row in history]
-    top_loss = max([row["loss"] for row in rows], default=1.0)
-    top_j = nice_top(100 * max([row["J"] for row in rows if "J" in row], default=1.0))
-    found = []
-    for name, header in headers.items():
+def histories(root: Path, run: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Histories of the run's trainings as a table (stage, step, loss, J in 0..1 or nan), and in words why others have
+    none."""
+    rows: list[dict[str, Any]] = []
+    reasons = {}
+    for stage in (stage.name for stage in STAGES if stage.trained):
+        header = _header(root, run, stage)
         if isinstance(header, str):
-            found.append(Training(name, header))
-        elif not histories[name]:
-            found.append(Training(name, "nothing to learn: no parameters, or weights without a history"))
+            reasons[stage] = header
+        elif not header.get("history"):
+            reasons[stage] = "nothing to learn: no parameters, or weights without a history"
         else:
-            found.append(_training(name, run, histories[name], top_loss, top_j))
-    return found
+            rows += [{"stage": stage, **row} for row in header["history"]]
+    table = pd.DataFrame(rows).reindex(columns=HISTORY_COLUMNS)
+    return table.astype({"loss": float, "J": float}), reasons
 
 
 def _header(root: Path, run: Mapping[str, Any], stage: str) -> dict[str, Any] | str:
@@ -57,83 +59,84 @@ def _header(root: Path, run: Mapping[str, Any], stage: str) -> dict[str, Any] | 
         return f"no history: {error}"
 
 
-def _training(
-    stage: str, run: Mapping[str, Any], history: Sequence[Mapping[str, float]], top_loss: float, top_j: float
-) -> Training:
-    losses = [(row["step"], row["loss"]) for row in history]
-    scores = [(row["step"], 100 * row["J"]) for row in history if "J" in row]
-    given = "given weights, whose own history says: " if run["stages"][stage]["state"] == "given" else ""
-    text = f"{given}{int(losses[-1][0])} steps; final loss {losses[-1][1]:.3f}"
-    charts = [chart(f"{stage}: loss", "loss", losses, top_loss, digits=2)]
-    if scores:
-        best = max(scores, key=lambda point: point[1])
-        text += f"; best validation J {best[1]:.1f} at step {int(best[0])} (kept)"
-        title = f"{stage}: validation J, per cent"
-        charts.append(chart(title, "validation J", scores, top_j, digits=0, kept=best))
-    else:
-        text += "; no validation, the last state was kept"
+def trainings(run: Mapping[str, Any], history: pd.DataFrame, reasons: Mapping[str, str]) -> list[Training]:
+    """The trainings of a run, in order, on common scales: losses from 0, validation J in per cent."""
+    top_loss = float(history["loss"].max()) if len(history) else 1.0
+    top_j = nice_top(100 * float(history["J"].max())) if history["J"].notna().any() else 100.0
+    found = []
+    for stage in (stage.name for stage in STAGES if stage.trained):
+        if stage in reasons:
+            found.append(Training(stage, reasons[stage]))
+        else:
+            given = run["stages"][stage]["state"] == "given"
+            found.append(_training(stage, given, history[history["stage"] == stage], top_loss, top_j))
+    return found
+
+
+def _training(stage: str, given: bool, history: pd.DataFrame, top_loss: float, top_j: float) -> Training:
+    losses = points(history["step"], history["loss"])
+    validated = history.dropna(subset=["J"])
+    scores = points(validated["step"], 100 * validated["J"])
+    ends = (0.0, losses[-1][0])
+    text = "given weights, whose own history says: " if given else ""
+    text += f"{int(losses[-1][0])} steps; final loss {losses[-1][1]:.3f}"
+    words = f"from {losses[0][1]:.3f} to {losses[-1][1]:.3f} in {int(losses[-1][0])} steps"
+    charts = [line_chart(f"{stage}: loss", words, [Line("joint", losses, dots=True)], top_loss, ends, "step", 2)]
+    if not scores:
+        return Training(stage, f"{text}; no validation, the last state was kept", tuple(charts))
+    best = max(scores, key=lambda point: point[1])
+    text += f"; best validation J {best[1]:.1f} at step {int(best[0])} (kept)"
+    title, words = f"{stage}: validation J, per cent", f"best {best[1]:.1f} at step {int(best[0])}"
+    line = [Line("joint", scores, dots=True)]
+    charts.append(line_chart(title, words, line, top_j, ends, "step", kept=best))
     return Training(stage, text, tuple(charts))
 
 
-def nice_top(value: float) -> float:
-    """The end of an axis in per cent: the next ten.
+def points(steps: pd.Series[Any], values: pd.Series[Any]) -> list[Point]:
+    """Two columns as points."""
+    return list(zip(steps.astype(float), values.astype(float), strict=True))
 
-    >>> nice_top(61.2), nice_top(0.0)
-    (70, 10)
+
+def sequence_bars(per_sequence: pd.DataFrame, methods: Sequence[str]) -> list[Markup]:
+    """A chart a sequence: J of every method, in per cent."""
+    found = []
+    for name, rows in per_sequence.groupby("sequence", sort=False):
+        values = dict(zip(rows["method"], rows["J"], strict=True))
+        bars = [Bar(method, 100 * values[method], style_of(method)) for method in methods if method in values]
+        found.append(bar_chart(str(name), bars))
+    return found
+
+
+def style_of(method: str) -> str:
+    """The class of a method's bars and lines in the style sheet."""
+    return method if method in MODELS else "other"
+
+
+def over_time(per_frame: pd.DataFrame) -> list[Markup]:
+    """A chart a sequence: J of both streams and of the joint model on every scored frame, in per cent."""
+    found = []
+    shown = per_frame[per_frame["method"].isin(OVER_TIME)]
+    for name, rows in shown.groupby("sequence", sort=False):
+        by_method = {method: rows[rows["method"] == method].sort_values("frame") for method in OVER_TIME}
+        present = {method: table for method, table in by_method.items() if len(table)}
+        lines = [Line(style_of(m), thinned(points(t["frame"], 100 * t["J"]))) for m, t in present.items()]
+        words = "; ".join(_in_words(method, table) for method, table in present.items())
+        ends = (float(rows["frame"].min()), float(rows["frame"].max()))
+        found.append(line_chart(str(name), words, lines, 100.0, ends, "frame"))
+    return found
+
+
+def _in_words(method: str, table: pd.DataFrame) -> str:
+    lowest = table.iloc[int(table["J"].to_numpy().argmin())]
+    return f"{method} mean {100 * table['J'].mean():.1f}, lowest {100 * lowest['J']:.1f} at frame {lowest['frame']:.0f}"
+
+
+def thinned(line: Sequence[Point], most: int = _MOST_POINTS) -> list[Point]:
+    """At most `most` points: means of neighbours, where a line has more points than its chart has pixels.
+
+    >>> thinned([(0, 1.0), (1, 2.0), (2, 5.0)], most=2)
+    [(0.5, 1.5), (2.0, 5.0)]
     """
-    return min(100, 10 * (int(value // 10) + 1))
-
-
-def chart(
-    title: str, label: str, points: Sequence[Point], top: float, digits: int, kept: Point | None = None
-) -> Markup:
-    """A line from step 0 and value 0 to `top`, with a dot a value and a ring around the one that was kept."""
-    last = max(step for step, _ in points)
-    places = [_place(point, last, top) for point in points]
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    dots = Markup("").join(Markup('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="2"/>').format(*p) for p in places)
-    ring = Markup("")
-    if kept is not None:
-        ring = Markup('<circle class="ring" cx="{:.1f}" cy="{:.1f}" r="5"/>').format(*_place(kept, last, top))
-    return Markup(
-        '<svg class="chart" viewBox="0 0 {w} {h}" role="img" aria-label="{title}"><title>{title}</title>'
-        '<text x="{left}" y="13">{label}</text>{grid}<polyline class="line" points="{line}"/>{dots}{ring}</svg>'
-    ).format(
-        w=_WIDTH,
-        h=_HEIGHT,
-        title=title,
-        left=_LEFT,
-        label=label,
-        grid=_grid(last, top, digits),
-        line=line,
-        dots=dots,
-        ring=ring,
-    )
-
-
-def _place(point: Point, last: float, top: float) -> Point:
-    step, value = point
-    x = _LEFT + (_WIDTH - _LEFT - _RIGHT) * step / max(last, 1)
-    y = _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * value / (top or 1)
-    return x, y
-
-
-def _grid(last: float, top: float, digits: int) -> Markup:
-    """Lines and labels at nothing, half and all of the value, and at the first and last step."""
-    lines = []
-    for value in (0.0, top / 2, top):
-        x, y = _place((0, value), last, top)
-        lines.append(
-            Markup(
-                '<line class="grid" x1="{x}" y1="{y:.1f}" x2="{end}" y2="{y:.1f}"/>'
-                '<text x="{label}" y="{base:.1f}" text-anchor="end">{value}</text>'
-            ).format(x=_LEFT, y=y, end=_WIDTH - _RIGHT, label=_LEFT - 5, base=y + 4, value=f"{value:.{digits}f}")
-        )
-    for step, anchor in ((0, "start"), (last, "end")):
-        x, _ = _place((step, 0), last, top)
-        lines.append(
-            Markup('<text x="{x:.1f}" y="{y}" text-anchor="{anchor}">{text}</text>').format(
-                x=x, y=_HEIGHT - 6, anchor=anchor, text=f"step {int(step)}" if step else "0"
-            )
-        )
-    return Markup("").join(lines)
+    if len(line) <= most:
+        return list(line)
+    return [(float(part[:, 0].mean()), float(part[:, 1].mean())) for part in np.array_split(np.array(line), most)]

@@ -1,11 +1,14 @@
-"""The report's pictures: for each scored video its middle frame, beside its flow image and the masks drawn on it."""
+"""The report's pictures: frames, each beside its flow image and the masks drawn on it.
+
+Which frames: those of best, median and worst joint J, and of every other video the middle one.
+"""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,57 +30,126 @@ UInt8 = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 SHOWN = ("appearance", "motion", "joint")
+# Wide enough to see a mask, small enough for the page to stay a file that can be mailed: at this width and quality a
+# strip of six pictures takes some 60 kB, so a report with the most strips about 2 MB.
 WIDTH = 220  # px
 _JPEG_QUALITY = 80
-_MAX_STRIPS = 60  # some 60 kB each
+WORST = 10
+_MAX_MIDDLES = 24
 _OPACITY = 0.5
+_GAP, _PAPER = 6, 255  # between the pictures of a contact sheet: px, grey level
 _PREDICTED, _TRUE = (50, 60, 255), (255, 200, 0)  # BGR: red and blue, told apart by everybody
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One cell of a strip; `source` is a data URI, None where there is nothing to show."""
+    """One cell of a strip; `source` is a data URI, None where there is nothing to show; `note`: its figures."""
 
     title: str
     alt: str
     source: str | None = None
     width: int = 0
     height: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Strip:
-    """The pictures of one video."""
+    """The pictures of one frame; `role`: why it is shown."""
 
+    role: str
     title: str
     note: str
     pictures: tuple[Picture, ...]
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """A frame to show, and why."""
+
+    role: str
+    sequence: str
+    frame: int
+
+
+Scored = Mapping[tuple[str, int, str], tuple[float, float]]  # J and F by sequence, frame, method
+
+
+def telling_frames(per_frame: pd.DataFrame, method: str = "joint") -> list[Chosen]:
+    """The frames of best and median J of `method`, and the ten worst, worst first; none twice. Of equal ones the
+    earlier row."""
+    rows = per_frame[per_frame["method"] == method].sort_values("J", kind="stable")
+    found = [(str(row["sequence"]), int(row["frame"])) for row in rows.to_dict("records")]
+    if not found:
+        return []
+    best, median = found[-1], found[len(found) // 2]
+    worst = [frame for frame in found if frame not in (best, median)][:WORST]
+    chosen = [Chosen("best", *best), *([Chosen("median", *median)] if median != best else [])]
+    return chosen + [Chosen(f"worst {rank}", *frame) for rank, frame in enumerate(worst, 1)]
+
+
 def strips(root: Path, run: Mapping[str, Any], per_frame: pd.DataFrame) -> tuple[list[Strip], list[str]]:
-    """A strip a scored video, and in words what can't be shown. `per_frame`: scores, for the titles."""
+    """The strips to show, and in words what can't be shown. `per_frame`: scores, for the choice and the figures."""
+    return strips_of(root, run, per_frame, telling_frames(per_frame), _MAX_MIDDLES)
+
+
+def strips_of(
+    root: Path, run: Mapping[str, Any], per_frame: pd.DataFrame, telling: Sequence[Chosen], middles: int = 0
+) -> tuple[list[Strip], list[str]]:
+    """Strips of the frames `telling`, and of the middle frame of up to `middles` videos that have none there."""
     items, problems = scored_items(root, run)
-    names = scored_names(run)
-    scores = {(row["sequence"], row["frame"], row["method"]): row["J"] for row in per_frame.to_dict("records")}
-    found = []
-    units = [unit for unit in names if unit in items]
-    for unit in (units[index] for index in evenly(len(units), _MAX_STRIPS)):
+    units = {name: unit for unit, name in scored_names(run).items() if unit in items}
+    scores = {(r["sequence"], r["frame"], r["method"]): (r["J"], r["F"]) for r in per_frame.to_dict("records")}
+    others = [name for name in units if name not in {chosen.sequence for chosen in telling}]
+    shown = [others[index] for index in evenly(len(others), middles)] if middles else []
+    if 0 < len(shown) < len(others):
+        problems.append(f"of {len(others)} other videos {len(shown)} are shown, evenly chosen")
+    chosen = [one for one in telling if one.sequence in units]
+    chosen += [Chosen("middle", name, middle_frame(items[units[name]])) for name in shown]
+    found, failed = [], dict[str, str]()  # what is wrong with a video is said once
+    for one in chosen:
         try:
-            found.append(strip(root, run, items[unit], names[unit], scores))
+            found.append(strip(root, run, items[units[one.sequence]], one, scores))
         except UserError as error:
-            problems.append(f"{names[unit]}: {error.args[0]}")
-    if len(found) < len(units):
-        problems.append(f"{len(found)} of {len(units)} videos are shown")
-    return found, problems
+            failed[one.sequence] = f"{one.sequence}: {error.args[0]}"
+    return found, [*problems, *failed.values()]
 
 
-def strip(
-    root: Path, run: Mapping[str, Any], item: Item, name: str, scores: Mapping[tuple[str, int, str], float]
-) -> Strip:
-    """The strip of one video's middle frame, of those with a true mask if there are any. Raises UserError where an
-    artifact or file can't be read."""
+def contact_sheet(root: Path, run: Mapping[str, Any], per_frame: pd.DataFrame) -> str | None:
+    """The strips of best, median and worst joint J below each other as one picture, a data URI; None where none of
+    them can be shown."""
+    rows = strips_of(root, run, per_frame, telling_frames(per_frame)[:3])[0]
+    cells = [[decoded(picture) for picture in row.pictures] for row in rows]
+    present = [cell for row in cells for cell in row if cell is not None]
+    if not present:
+        return None
+    height, width = (max(cell.shape[axis] for cell in present) for axis in (0, 1))
+    sheet = np.full((len(cells) * (height + _GAP), len(cells[0]) * (width + _GAP), 3), _PAPER, np.uint8)
+    for y, row in enumerate(cells):
+        for x, cell in enumerate(row):
+            if cell is not None:
+                top, left = y * (height + _GAP), x * (width + _GAP)
+                sheet[top : top + cell.shape[0], left : left + cell.shape[1]] = cell
+    return picture("", "contact sheet", sheet).source
+
+
+def decoded(picture: Picture) -> UInt8 | None:
+    """(H, W, 3) uint8 BGR of a cell; None where it shows nothing."""
+    if picture.source is None:
+        return None
+    data = np.frombuffer(base64.b64decode(picture.source.partition(",")[2]), np.uint8)
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+
+
+def middle_frame(item: Item) -> int:
+    """The middle frame, of those with a true mask if there are any."""
     shown = item.annotated or range(len(item.frames))
-    index = shown[len(shown) // 2]
+    return shown[len(shown) // 2]
+
+
+def strip(root: Path, run: Mapping[str, Any], item: Item, chosen: Chosen, scores: Scored) -> Strip:
+    """The strip of one frame. Raises UserError where an artifact or file can't be read."""
+    name, index = chosen.sequence, chosen.frame
     unit: Unit = (item.dataset, item.name)
     with ExitStack() as stack:
         masks = stack.enter_context(open_recorded(root, recorded(run, unit, "prediction")))
@@ -91,7 +163,7 @@ def strip(
             score = scores.get((name, index, method))
             pictures.append(method_picture(masks, method, index, small, where, score))
         pictures.append(truth_picture(item, index, frame, small, where))
-    return Strip(name, f"frame {index} of 0 to {len(item.frames) - 1}", tuple(pictures))
+    return Strip(chosen.role, name, f"frame {index} of 0 to {len(item.frames) - 1}", tuple(pictures))
 
 
 def recorded(run: Mapping[str, Any], unit: Unit, *stages: str) -> Record:
@@ -122,14 +194,22 @@ def flow_picture(images: FlowPictures, index: int, where: str) -> Picture:
     return picture("flow image", f"{where}: optical flow as colours", small)
 
 
-def method_picture(masks: Artifact, method: str, index: int, small: UInt8, where: str, score: float | None) -> Picture:
-    """A model's mask on the frame; nothing where the model has none."""
+def method_picture(
+    masks: Artifact,
+    method: str,
+    index: int,
+    small: UInt8,
+    where: str,
+    score: tuple[float, float] | None,
+    title: str | None = None,
+) -> Picture:
+    """A model's mask on the frame, with J and F; nothing where the model has none. `title`: instead of its name."""
     if method not in masks:
-        return Picture(method, f"{where}: no {method} mask")
+        return Picture(title or method, f"{where}: no {method} mask")
     mask = masks.frame(method, index) > 0
-    title = method if score is None else f"{method} · J {100 * score:.1f}"
     alt = f"{where}: {method} mask, {100 * mask.mean():.1f} % of the frame"
-    return mask_picture(title, alt, small, mask, _PREDICTED)
+    found = mask_picture(title or method, alt, small, mask, _PREDICTED)
+    return found if score is None else replace(found, note=f"J {100 * score[0]:.1f} · F {100 * score[1]:.1f}")
 
 
 def truth_picture(item: Item, index: int, frame: UInt8, small: UInt8, where: str) -> Picture:

@@ -1,7 +1,11 @@
-"""The report's figures: scores by frame, sequence and method, paired differences, the yield of the weak labels."""
+"""The report's figures: scores by frame, sequence and method, paired differences, the yield of the weak labels.
+
+Whatever number the page shows stands in one of these tables, which lie beside it as Parquet and CSV.
+"""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +14,9 @@ from typing import Any
 import pandas as pd
 
 from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.files import write_atomically
+from fusionseg.pipeline.frame_scores import COLUMNS
+from fusionseg.pipeline.manifest import read_manifest
 from fusionseg.pipeline.methods import BASELINES, MODELS, STREAMS
 from fusionseg.pipeline.metrics import (
     SCORE_COLUMNS,
@@ -18,11 +25,13 @@ from fusionseg.pipeline.metrics import (
     paired_difference,
     per_sequence_table,
 )
+from fusionseg.pipeline.protocols import PROTOCOLS, Protocol, class_of, overall_means
+from fusionseg.pipeline.published import published_rows
 from fusionseg.pipeline.recorded import open_recorded, records_by_unit, scored_names
-from fusionseg.pipeline.scoring import COLUMNS
 from fusionseg.pipeline.store import run_records
 
 JOINT = "joint"
+OBJECT = "object"
 FUNNEL = (
     ("frames", "frames"),
     ("frames_with_boxes", "frames with boxes"),
@@ -31,16 +40,55 @@ FUNNEL = (
     ("passed_both_tests", "passed both tests"),
     ("labelled_frames", "labelled frames"),
 )
+# What a step of the weak labels' funnel is a share of.
+_WHOLE = {
+    "frames_with_boxes": "frames",
+    "labelled_frames": "frames",
+    "passed_box_test": "boxes",
+    "passed_both_tests": "boxes",
+}
+DIFFERENCE_COLUMNS = ["first", "second", "sequences", "J", "low", "high"]
+PUBLISHED_COLUMNS = ["protocol", "method", "split", *SCORE_COLUMNS, "source"]
+VERDICT_COLUMNS = ["dataset", "video", "frame", "box", "area", "overlap", "contrast", "accepted", "reason"]
 
 
 @dataclass(frozen=True)
 class Scores:
-    """`per_frame`: one row a method and frame; `per_sequence` and `overall` as in `metrics`, the latter with the
-    number of sequences. All empty where no video is long enough to be scored."""
+    """`per_frame`: one row a method and frame; `per_sequence` as in `metrics`; `overall`: the figure of the protocol,
+    the first of `protocols.overall_means`, with the number of sequences. All empty where no video is long enough to be
+    scored. Where a protocol tells objects apart, one row an object; object 0 is all of them, where another protocol
+    merges them."""
 
     per_frame: pd.DataFrame
     per_sequence: pd.DataFrame
     overall: pd.DataFrame
+
+    @property
+    def by_frame(self) -> pd.DataFrame:
+        """`per_frame` with means over objects."""
+        return over_objects(self.per_frame, ["method", "sequence", "frame"], ["J", "F"])
+
+    @property
+    def by_sequence(self) -> pd.DataFrame:
+        """`per_sequence` with means over objects."""
+        return over_objects(self.per_sequence, ["method", "sequence"], list(SCORE_COLUMNS))
+
+    @property
+    def means_over(self) -> str:
+        """In words what the figures of `overall` are means over."""
+        sequences = f"{len(self.sequences)} sequences"
+        if self.objects:
+            return f"{self.objects} objects of {sequences}"
+        if "classes" in set(self.overall["mean"]):
+            return f"{len({class_of(name) for name in self.sequences})} classes of {sequences}"
+        return sequences
+
+    @property
+    def objects(self) -> int:
+        """Number of objects scored; 0 where no protocol tells them apart."""
+        if OBJECT not in self.per_frame:
+            return 0
+        return len(self.per_frame[["sequence", OBJECT]].drop_duplicates())
 
     @property
     def methods(self) -> list[str]:
@@ -56,6 +104,13 @@ class Scores:
     def scored_frames(self) -> int:
         """Number of frames scored."""
         return len(self.per_frame[["sequence", "frame"]].drop_duplicates())
+
+
+def over_objects(table: pd.DataFrame, keys: Sequence[str], scores: Sequence[str]) -> pd.DataFrame:
+    """Means over the objects of a sequence; the table as it is where there are none."""
+    if OBJECT not in table:
+        return table
+    return table.groupby(list(keys), sort=False)[list(scores)].mean().reset_index()
 
 
 @dataclass(frozen=True)
@@ -93,22 +148,36 @@ def load_scores(root: Path, run: Mapping[str, Any]) -> Scores:
             table = artifact.table("per_frame")
         tables.append(table.assign(sequence=names.get(unit, record.video)))
     frames = [table for table in tables if len(table)]
-    return summarise(pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS))
+    per_frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)
+    return summarise(per_frame, one_protocol(run))
 
 
-def summarise(per_frame: pd.DataFrame) -> Scores:
-    """Scores by sequence and method: our models first, then baselines, then others."""
+def summarise(per_frame: pd.DataFrame, protocol: Protocol | None) -> Scores:
+    """Scores by sequence and method: our models first, then baselines, then others. Without a protocol plain means."""
     if per_frame.empty:
-        empty = pd.DataFrame(columns=["method", *SCORE_COLUMNS, "sequence", "sequences"])
+        empty = pd.DataFrame(columns=["method", "mean", *SCORE_COLUMNS, "sequence", "sequences"])
         return Scores(per_frame, empty, empty)
+    if OBJECT in per_frame:
+        per_frame = per_frame.assign(object=per_frame[OBJECT].fillna(0).astype(int))
     found = [str(method) for method in per_frame["method"].unique()]
     known = [method for method in (*MODELS, *BASELINES) if method in found]
     order = {method: n for n, method in enumerate([*known, *(m for m in found if m not in known)])}
     per_frame = per_frame.sort_values("method", key=lambda column: column.map(order), kind="stable", ignore_index=True)
     per_sequence = per_sequence_table(per_frame)
-    overall = overall_table(per_sequence)
+    overall = _own_means(per_frame, protocol) if protocol else _plain_means(per_sequence)
     overall["sequences"] = overall["method"].map(per_sequence.groupby("method")["sequence"].nunique())
     return Scores(per_frame, per_sequence, overall)
+
+
+def _plain_means(per_sequence: pd.DataFrame) -> pd.DataFrame:
+    """Over sequences, or objects where any are told apart."""
+    return overall_table(per_sequence).assign(mean="objects" if OBJECT in per_sequence else "sequences")
+
+
+def _own_means(per_frame: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
+    """The first of the protocol's means."""
+    means = overall_means(per_frame, protocol)
+    return means[means["mean"] == protocol.means[0]].reset_index(drop=True)
 
 
 def comparisons(scores: Scores) -> list[Comparison]:
@@ -146,14 +215,85 @@ def funnel(run: Mapping[str, Any]) -> dict[str, int] | None:
     return {name: sum(int(record.counts.get(name, 0)) for record in records) for name, _ in FUNNEL}
 
 
-def reasons(root: Path, run: Mapping[str, Any]) -> dict[str, int]:
-    """How many boxes got each verdict, most frequent first. Raises UserError where an artifact is gone."""
+def funnel_table(run: Mapping[str, Any]) -> pd.DataFrame:
+    """The weak labels' figures: step, count, share (of all frames, or of all boxes; nan for the first steps)."""
+    figures = funnel(run) or {}
+    rows = []
+    for name, title in FUNNEL if figures else ():
+        whole = figures[_WHOLE[name]] if name in _WHOLE else 0
+        rows.append((title, figures[name], figures[name] / whole if whole else float("nan")))
+    return pd.DataFrame(rows, columns=["step", "count", "share"])
+
+
+def verdicts_table(root: Path, run: Mapping[str, Any]) -> pd.DataFrame:
+    """What was measured of every box, and its verdict. Raises UserError where an artifact is gone."""
     tables = []
     for record in run_records(run, "flow-filter"):
         with open_recorded(root, record) as artifact:
-            tables.append(artifact.table("verdicts")["reason"])
-    counts = pd.concat(tables).value_counts() if tables else pd.Series(dtype=int)
-    return {str(reason): int(count) for reason, count in counts.items()}
+            table = artifact.table("verdicts").assign(dataset=record.dataset, video=record.video)
+            tables.append(table[VERDICT_COLUMNS])
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=VERDICT_COLUMNS)
+
+
+def differences_table(scores: Scores) -> pd.DataFrame:
+    """J of the joint model less that of every other method, over the sequences that both have: first, second,
+    sequences, J (the mean difference), low and high (limits of the 95 % interval of a bootstrap over sequences)."""
+    rows = []
+    for method in scores.methods if JOINT in scores.methods else []:
+        found = compare(scores.per_sequence, JOINT, method, "") if method != JOINT else None
+        if found is not None:
+            rows.append((JOINT, method, found.sequences, *(value / 100 for value in found.points)))
+    return pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS)
+
+
+def published_table(run: Mapping[str, Any]) -> pd.DataFrame:
+    """Figures that others published under the protocols of what was scored."""
+    tables = [published_rows(protocol).assign(protocol=protocol) for protocol in protocols(run)]
+    return (
+        pd.concat(tables, ignore_index=True)[PUBLISHED_COLUMNS] if tables else pd.DataFrame(columns=PUBLISHED_COLUMNS)
+    )
+
+
+def means_table(run: Mapping[str, Any], scores: Scores) -> pd.DataFrame:
+    """All means that the protocol takes: columns of `protocols.overall_means` and protocol. No rows where there is but
+    one, which `overall` has, or where `one_protocol` finds none."""
+    protocol = one_protocol(run)
+    if protocol is None or len(protocol.means) == 1 or scores.per_frame.empty:
+        return pd.DataFrame(columns=["method", "mean", *SCORE_COLUMNS, "protocol"])
+    return overall_means(scores.per_frame, protocol).assign(protocol=protocol.name)
+
+
+def one_protocol(run: Mapping[str, Any]) -> Protocol | None:
+    """The protocol whose means stand for the run; None where several data sets are scored: together they are no
+    benchmark, and a sequence's name, from which its class is told, begins with its data set's."""
+    found = protocols(run)
+    datasets = {video.partition("/")[0] for video in run["videos"]["scored"]}
+    return PROTOCOLS[found[0]] if len(found) == len(datasets) == 1 else None
+
+
+def protocols(run: Mapping[str, Any]) -> list[str]:
+    """The protocols of the scored data sets whose manifests are still there, each once."""
+    found = []
+    for ref in run["profile"]["data"]["scored"]:
+        try:
+            found.append(read_manifest(ref["manifest"]).protocol)
+        except UserError:
+            continue
+    return [protocol for protocol in dict.fromkeys(found) if protocol is not None]
+
+
+def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Write every table as NAME.parquet, with its types, and NAME.csv, for every tool; each whole or not at all."""
+    for name, table in tables.items():
+        buffer = io.BytesIO()
+        table.to_parquet(buffer, index=False)
+        write_atomically(folder / f"{name}.parquet", buffer.getvalue())
+        write_atomically(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6f").encode())
+
+
+def tables_folder(root: Path, name: str) -> Path:
+    """Where the tables of the report of run `name` lie."""
+    return root / "reports" / f"{name}-tables"
 
 
 def text_table(scores: Scores) -> list[str]:

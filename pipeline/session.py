@@ -14,11 +14,13 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import write_json
 from fusionseg.pipeline.flow_pairs import with_partners
 from fusionseg.pipeline.flow_source import find_flow
-from fusionseg.pipeline.graph import STAGES, Stage, required, stages_for
+from fusionseg.pipeline.graph import FINAL, STAGES, Stage, required, stages_for
 from fusionseg.pipeline.images import read_boxes
 from fusionseg.pipeline.job import Context, Job, resolve_device, shown
 from fusionseg.pipeline.ledger import LEDGER, Ledger
 from fusionseg.pipeline.manifest import Item, load_items, read_manifest
+from fusionseg.pipeline.memory import peak_memory, start_measuring
+from fusionseg.pipeline.methods import PROTOCOL_INPUT
 from fusionseg.pipeline.profile import OUTSIDE, DataRef, Profile, Render, read_profile
 from fusionseg.pipeline.rendering import RENDER_VERSION, RenderSettings, render
 from fusionseg.pipeline.store import find, read_run, run_path
@@ -160,6 +162,12 @@ class Session:
             for kind in kinds[role]
             if item.files(kind)
         )
+        if stage.name == FINAL:  # how it scores stands in the manifest, not in a file
+            sources += tuple(
+                (role, f"{item.dataset}/{item.name}", PROTOCOL_INPUT, item.protocol or "")
+                for role, group in items.items()
+                for item in group
+            )
         settings = {name: self.profile.section(name) for name in stage.settings}
         paths = {name: section.pop(name) for section in settings.values() for name in OUTSIDE if name in section}
         files = {name: Path(path).expanduser() for name, path in paths.items() if path and name != "weights"}
@@ -239,6 +247,7 @@ class Session:
         `all_cached` is told of a stage with nothing to compute, whose jobs are then not executed one by one.
         """
         stage, begun = self.by_name[name], time.monotonic()
+        start_measuring(self.context.device)
         if name in self.given:
             return self._note(stage, "given", [self.given[name]], begun)
         self.resolve(stage)
@@ -283,6 +292,7 @@ class Session:
         run["stages"][stage.name] = {
             "state": state,
             "seconds": seconds,
+            "peak_memory": peak_memory(self.context.device),
             "records": [r.as_dict() for r in records],
         }
         run["finished"] = _now()

@@ -113,12 +113,19 @@ def verify_artifact(path: Path) -> None:
 
 def _origins(path: Path, header: Mapping[str, Any]) -> list[str]:
     """Stages and kinds of outside data that an artifact was made from, each once."""
+    return list(dict.fromkeys(origin.get("stage") or origin["kind"] for origin in read_inputs(path, header)))
+
+
+def read_inputs(path: Path, header: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What an artifact was made from: artifacts (stage, dataset, video, content) and outside data (role, item, kind,
+    digest). Raises DamagedArtifact."""
+    found: list[dict[str, Any]]
     if path.suffix == WEIGHTS_SUFFIX:
-        inputs = header["inputs"]
+        found = header["inputs"]
     else:
         with Artifact(path) as artifact:
-            inputs = json.loads(artifact.attributes["inputs"])
-    return list(dict.fromkeys(origin.get("stage") or origin["kind"] for origin in inputs))
+            found = json.loads(artifact.attributes["inputs"])
+    return found
 
 
 def run_path(root: Path, name: str) -> Path:

@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from tiny import Said, request, write_profile
@@ -147,6 +148,22 @@ def ask(env: dict[str, str], path: str, query: dict[str, object]) -> list[dict[s
     return found
 
 
+def check_artifacts(artifacts: list[dict[str, object]], out: Path) -> None:
+    """The headline of the chain's run stands in Prefect: table, text, picture, progress."""
+    found = {str(artifact["key"]): artifact for artifact in artifacts if artifact["key"]}
+    assert {key: artifact["type"] for key, artifact in found.items()} == {
+        "fusionseg-tiny-scores": "table", "fusionseg-tiny-report": "markdown", "fusionseg-tiny-frames": "image",
+        "fusionseg-tiny-progress": "progress",
+    }  # fmt: skip
+    assert found["fusionseg-tiny-progress"]["data"] == 100
+    rows = json.loads(str(found["fusionseg-tiny-scores"]["data"]))
+    overall = pd.read_parquet(out / "reports/tiny-tables/overall.parquet").set_index("method")
+    measured = {row["method"]: row["J"] for row in rows if not row["kind"].startswith("published")}
+    assert measured == {method: f"{100 * value:.1f}" for method, value in overall["J"].items()}
+    assert f"{out}/reports/tiny.html" in str(found["fusionseg-tiny-report"]["data"])
+    assert str(found["fusionseg-tiny-frames"]["data"]).startswith("data:image/jpeg;base64,")
+
+
 def test_deployments_of_the_chain_and_of_one_stage(server: dict[str, str], tmp_path: Path) -> None:
     profile = write_profile(tmp_path)
     steps = [
@@ -175,6 +192,7 @@ def test_deployments_of_the_chain_and_of_one_stage(server: dict[str, str], tmp_p
     runs = ask(server, "/flow_runs/filter", {"limit": 100})
     assert {run["state_type"] for run in runs} == {"COMPLETED"}
     assert len(runs) == 1 + len(STAGES) + 1
+    check_artifacts(ask(server, "/artifacts/filter", {"limit": 100}), tmp_path / "out")
     # The single stage found everything there, and Prefect shows it as cached.
     last = max(runs, key=lambda run: str(run["start_time"]))
     tasks = ask(server, "/task_runs/filter", {"flow_runs": {"id": {"any_": [last["id"]]}}})

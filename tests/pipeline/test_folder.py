@@ -65,7 +65,7 @@ def test_masks_lie_beside_the_frames(tmp_path: Path, frames: str, masks: str) ->
     write_masks(root / masks / "file", [0, 1, 2], width=5)
     found = {item.name: item for item in load(root)}
     assert {name: (item.annotated, item.protocol) for name, item in found.items()} == {
-        "whole": ([0, 1, 2], "davis2016"), "file": ([0, 1, 2], "davis2016"), "sparse": ([1], None),
+        "whole": ([0, 1, 2], "davis2016"), "file": ([0, 1, 2], "davis2016"), "sparse": ([1], "fbms"),
         "without": ([], None),
     }  # fmt: skip
     assert list(found["whole"].files("masks")) == whole and found["sparse"].files("masks") == (only,)

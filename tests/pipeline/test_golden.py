@@ -31,7 +31,7 @@ GOLDEN = {
     "box-pruning": (2, "37cc42f65f98b907cd10a385bffb16b31f6c6396"),
     "flow-filter": (2, "d96cb0c228414f70c86a3c2b5821058e711b177e"),
     "prediction": (1, "d164fed1d1800384bf24db2003cee3515dd6bebc"),
-    "scoring": (1, "ec69d84c16b12da64aebab11634131642ea7d255"),
+    "scoring": (2, "ec69d84c16b12da64aebab11634131642ea7d255"),
 }
 
 

@@ -123,7 +123,7 @@ def test_describes_an_artifact(tiny: TinyRun, capsys: pytest.CaptureFixture[str]
     fields = {line.split()[0]: line.split(maxsplit=1)[1] for line in out.splitlines() if len(line.split()) > 1}
     assert fields["stage"] == "flow-filter"
     assert fields["flow-filter"] == '{"number": 3}'
-    assert "role video, item boxed, kind frames, digest d" in out
+    assert "role video, item tiny/boxed, kind frames, digest d" in out
     assert fields["labels"].split("  ") == ["6 x 24 x 40", "uint8", "1 x 24 x 40", "gzip"]
     assert "table verdicts: 5 rows" in out
     assert "overlap too small" in out

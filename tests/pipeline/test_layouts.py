@@ -24,6 +24,17 @@ from fusionseg.pipeline.images import read_boxes, read_frame, read_mask, read_ma
 from fusionseg.pipeline.ledger import Ledger
 from fusionseg.pipeline.manifest import Item, MaskFiles, load_items, read_manifest
 
+PROTOCOLS = {
+    "davis2016": "davis2016", "davis2017-unsupervised": "davis2017-unsupervised", "segtrack-v2": "segtrack-v2",
+    "fbms59": "fbms", "youtube-objects": "youtube-objects", "youtube-objects-boxes": None, "imagenet-vid": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_protocols(name: str) -> None:
+    assert read_manifest(name).protocol == PROTOCOLS[name]
+
+
 SECOND = (slice(18, 22), slice(30, 36))  # where trees of several objects have their second
 
 

@@ -292,6 +292,10 @@ def written(folder: Path, **changes: Any) -> str:
         ({"void": 256}, "void"),
         ({"protocol": "davis"}, "protocol: .*davis2016"),
         (
+            {"protocol": "davis2017-unsupervised", "masks": "{video}/{object}/{frame}.png"},
+            "protocol davis2017-unsupervised: needs one mask a frame, in which objects are numbered",
+        ),
+        (
             {"splits": {"all": {"file": "a.txt", "files": "b"}}},
             r"unknown key 'splits\.all\.file\.files'; known here: file, line",
         ),

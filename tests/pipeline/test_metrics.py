@@ -16,18 +16,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fusionseg.pipeline.metrics import (
-    PROTOCOLS,
     SCORE_COLUMNS,
-    Protocol,
     boundary_map,
     contour_accuracy,
     overall_table,
     paired_difference,
     per_sequence_table,
     region_similarity,
-    scored_frames,
     sequence_statistics,
 )
+from fusionseg.pipeline.protocols import PROTOCOLS, Protocol, scored_frames
 
 Mask = npt.NDArray[np.bool_]
 
@@ -319,7 +317,7 @@ def test_davis2016_needs_three_frames(count: int) -> None:
 
 
 def test_a_protocol_may_keep_all_frames() -> None:
-    every = Protocol("every", skip_first_and_last=False)
+    every = Protocol("fbms", "every frame")
     assert list(scored_frames(every, 2)) == [0, 1]
     with pytest.raises(ValueError, match="at least 1"):
         scored_frames(every, 0)

@@ -57,7 +57,16 @@ def test_second_run_finds_everything(chain: Path) -> None:
 
 def test_report_and_tables_are_written(finished: Path) -> None:
     assert (finished / "out" / "reports" / "tiny.html").stat().st_size > 10_000
+    assert (finished / "out" / "reports" / "tiny-tables" / "per_frame.parquet").exists()
     assert not list((finished / "out").rglob("*.part")) and not list((finished / "out").rglob("*.checkpoint"))
+
+
+def test_peak_memory_of_every_stage_is_in_the_record_alone(finished: Path) -> None:
+    stages = read_run(finished / "out", "tiny")["stages"]
+    peaks = [stages[name]["peak_memory"]["process"] for name in NAMES]
+    assert peaks == sorted(peaks) and peaks[0] > 50_000_000, "bytes, and it never falls"
+    for path in (finished / "out" / "artifacts").rglob("*.h5"):
+        assert b"peak_memory" not in path.read_bytes()
 
 
 def test_every_artifact_verifies(finished: Path) -> None:
@@ -228,8 +237,7 @@ def test_own_videos_with_and_without_masks(chain: Path) -> None:
     said = Said()
     run_plain(request(chain, SCORED.format("folder"), data=[f"folder={own}"]), say=said)
     assert any("without: no masks: predicted, not scored" in line for line in said)
-    assert any("sparse: no protocol to score it by: predicted, not scored" in line for line in said)
-    assert any("folder/all: 1 sequences, 1 frames, per cent" in line for line in said)
+    assert any("folder/all: 2 sequences, 2 frames, per cent" in line for line in said)  # the middle one of each
 
 
 def test_videos_without_masks_train_nothing(chain: Path) -> None:
@@ -270,6 +278,13 @@ def test_the_chain_on_sparse_truth_and_every_other_frame(chain: Path) -> None:
     assert frames["flow-filter"]["frames"] == 3  # of 5
     scored = [r["counts"] for r in records if r["stage"] == "scoring"]
     assert scored and all(counts == {"frames": 5, "scored_frames": 2} for counts in scored)
+
+
+def test_another_protocol_scores_again_and_computes_nothing_else(chain: Path) -> None:
+    shipped = (Path(fusionseg.data_manifests.__file__).parent / "demo-davis.yaml").read_text()
+    (chain / "own.yaml").write_text(shipped.replace("protocol: davis2016", "protocol: fbms"))
+    write_profile(chain, PROFILE.replace('"demo-davis"', f'"{chain / "own.yaml"}"'))
+    assert states_of(chain) == dict.fromkeys(NAMES, "cached") | {"scoring": "computed"}
 
 
 def test_bad_still_is_left_out_alone(chain: Path) -> None:

@@ -8,13 +8,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from builders import make_context, make_item, make_job, write_davis, write_input, write_png
+from builders import (
+    SIZE,
+    make_context,
+    make_item,
+    make_job,
+    write_davis,
+    write_davis2017,
+    write_indexed,
+    write_input,
+    write_png,
+)
 
 from fusionseg.pipeline.artifact import Artifact, Record
 from fusionseg.pipeline.errors import BadFile
-from fusionseg.pipeline.images import read_mask
+from fusionseg.pipeline.images import read_mask, read_objects_sized
 from fusionseg.pipeline.manifest import Item, MaskFiles, load_items, read_manifest
-from fusionseg.pipeline.metrics import contour_accuracy, region_similarity
+from fusionseg.pipeline.metrics import contour_accuracy, per_sequence_table, region_similarity
 from fusionseg.pipeline.scoring import compute, protocol_frames
 
 
@@ -118,6 +128,29 @@ def test_mask_of_another_size_is_refused(tmp_path: Path) -> None:
     write_png(item.files("masks")[1], np.zeros((12, 20), np.uint8))
     with pytest.raises(BadFile, match=r"00001\.png: mask is 20x12, its frame 40x24"):
         run(tmp_path, item, {"joint": masks})
+
+
+def test_objects_are_told_apart_and_our_masks_are_one_proposal(tmp_path: Path) -> None:
+    write_davis2017(tmp_path / "data", {"dogs": 3})
+    (item,) = load_items(read_manifest("davis2017-unsupervised"), "val", tmp_path / "data")
+    paths = tuple(
+        write_indexed(tmp_path / f"others/{n}.png", np.array([0, 2, 1], np.uint8)[label])
+        for n, label in enumerate(objects(item))
+    )
+    square = np.stack([label == 1 for label in objects(item)]).astype(np.uint8)
+    record, table = run(tmp_path, replace(item, others={"swapped": paths}), {"joint": square})
+    assert table.columns.tolist() == ["method", "sequence", "frame", "J", "F", "object"]
+    assert record.counts == {"frames": 3, "scored_frames": 3}
+    by = table.groupby(["method", "object"])[["J", "F"]].mean()
+    assert (by.loc["swapped"] == 1).all(axis=None)
+    assert by.loc[("joint", 1)].tolist() == [1, 1] and by.loc[("joint", 2)].tolist() == [0, 0]
+    assert per_sequence_table(table)["object"].tolist() == [1, 2, 1, 2]
+
+
+def objects(item: Item) -> list[np.ndarray]:
+    """The true objects of each frame, 1 and 2; void, 255, is background here."""
+    labels = [read_objects_sized(item, n, SIZE) for n in range(len(item.frames))]
+    return [np.where(label == 255, 0, label).astype(np.uint8) for label in labels]
 
 
 @pytest.mark.real

@@ -17,6 +17,7 @@ import torch
 from fusionseg.models.weights import pack_weights, read_header
 from fusionseg.pipeline.artifact import ArtifactWriter, artifact_path, create_artifact, read_artifact_header
 from fusionseg.pipeline.images import write_mask
+from fusionseg.pipeline.methods import PROTOCOL_INPUT
 from fusionseg.pipeline.profile import Profile
 from fusionseg.pipeline.store import run_path
 
@@ -35,6 +36,8 @@ SCORES = {
     },
 }  # fmt: skip
 VERDICTS = ["accepted", "accepted", "overlap too small", "flow contrast too small", "no object predicted in the box"]
+OVERLAPS = [0.80, 0.95, 0.30, 0.90, 0.0]
+CONTRASTS = [60.0, 120.0, 10.0, 20.0, float("nan")]
 HISTORY = [
     {"step": 100, "loss": 0.8, "J": 0.31},
     {"step": 200, "loss": 0.5, "J": 0.62},
@@ -105,7 +108,11 @@ def write_artifact(root: Path, stage: str, video: str, fill: Any, dataset: str =
     identity = {
         "stage": stage, "stage_version": 1, "dataset": dataset, "video": video, "key": key,
         "settings": {stage: {"number": 3}},
-        "inputs": [{"role": "video", "item": video, "kind": "frames", "digest": "d"}],
+        "inputs": [
+            {"role": "video", "item": f"{dataset}/{video}", "kind": "frames", "digest": "d"},
+            *([{"role": "scored", "item": f"{dataset}/{video}", "kind": PROTOCOL_INPUT, "digest": "davis2016"}]
+              if stage == "scoring" else []),
+        ],
     }  # fmt: skip
     with create_artifact(root / relative, identity) as writer:
         fill(writer)
@@ -155,7 +162,8 @@ def fill_flow_filter(writer: ArtifactWriter, frames: int) -> None:
     label[:, 10:20], label[:, 20:] = 1, 255
     write_frames(writer, "labels", [label] * (frames + 1))
     accepted = [int(reason == "accepted") for reason in VERDICTS]
-    writer.table("verdicts", pd.DataFrame({"frame": range(frames), "accepted": accepted, "reason": VERDICTS}))
+    table = {"frame": range(frames), "box": 0, "area": 9, "overlap": OVERLAPS, "contrast": CONTRASTS}
+    writer.table("verdicts", pd.DataFrame({**table, "accepted": accepted, "reason": VERDICTS}))
     writer.counts |= {
         "frames": frames + 1, "frames_with_boxes": frames, "boxes": frames, "passed_box_test": 3,
         "passed_both_tests": 2, "labelled_frames": 2,
@@ -166,7 +174,8 @@ def write_weights_file(path: Path, stage: str, history: Sequence[Mapping[str, fl
     """A weights file of six numbers; its record."""
     header = {
         "kind": "stream", "stage": stage, "history": list(history), "counts": {"steps": 300}, "key": "k" * 40,
-        "inputs": [], "settings": {}, "made": "2026-01-02T03:04:05Z", "video": "model",
+        "inputs": [{"role": "stills", "item": f"{DATA_SET}/set", "kind": "masks", "digest": "e"}], "settings": {},
+        "video": "model", "made": "2026-01-02T03:04:05Z",
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(pack_weights({"head": torch.arange(6.0)}, header)[0])
@@ -207,7 +216,10 @@ def make_run(folder: Path, name: str = "tiny") -> TinyRun:
         "profile": profile.model_dump(mode="json", by_alias=True), "left_out": [], "software": {"fusionseg": "0.1.0"},
         "videos": {"boxed": ["demo-vid/boxed"], "scored": [f"{DATA_SET}/{video}" for video in frames]},
         "data": {"(default)": str(data)},
-        "stages": {s: {"state": "computed", "seconds": 2.0, "records": records} for s, records in stages.items()},
+        "stages": {
+            s: {"state": "computed", "seconds": 2.0, "records": records, "peak_memory": {"process": 123_400_000}}
+            for s, records in stages.items()
+        },
     }  # fmt: skip
     run = TinyRun(root, data, record)
     run.save()
