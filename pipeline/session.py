@@ -60,6 +60,8 @@ class Session:
         self.ledger = Ledger(self.context.root / LEDGER)
         self.roots = data_roots(self.profile, request, self.context)
         self.items = self._load_items()
+        # By unit, unrestricted: masks are compared with their frames in size, whatever a stage may see.
+        self._whole = {(i.dataset, i.name): i for group in reversed(self.items.values()) for i in group}
         self.records: dict[str, dict[Unit, Record]] = {name: {_unit(r): r} for name, r in self.given.items()}
 
     def _load_items(self) -> dict[str, list[Item]]:
@@ -156,7 +158,7 @@ class Session:
         inputs: Sequence[Record],
     ) -> Job:
         sources = tuple(
-            (role, f"{item.dataset}/{item.name}", kind, self.ledger.digest(self._whole(item), kind))
+            (role, f"{item.dataset}/{item.name}", kind, self.ledger.digest(self._whole[item.dataset, item.name], kind))
             for role, group in items.items()
             for item in group
             for kind in kinds[role]
@@ -181,12 +183,6 @@ class Session:
             return self.ledger.file_digest(path)
         except OSError as error:
             raise UserError(f"{setting} = {path}: can't be read ({error.strerror})") from None
-
-    def _whole(self, item: Item) -> Item:
-        """The unrestricted item: masks are compared with their frames in size, whatever the stage may see."""
-        return next(
-            i for group in self.items.values() for i in group if (i.dataset, i.name) == (item.dataset, item.name)
-        )
 
     def plan(self, stage: Stage) -> list[Job]:
         """`jobs`, with what was learnt of the data saved."""
