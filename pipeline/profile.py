@@ -140,8 +140,14 @@ class FlowImages(Settings):
 class Network(Settings):
     """Both streams have one structure."""
 
-    backbone: Literal["efficientnet-lite0", "resnet18", "resnet50", "resnet101"] = "efficientnet-lite0"
+    backbone: Literal[
+        "efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2", "resnet18", "resnet50", "resnet101",
+        "convnext-tiny",
+    ] = "efficientnet-lite0"  # fmt: skip
     decoder: Literal["parallel-dilated", "skip"] = "skip"
+    combine: Literal["sum", "max"] = Field(
+        "sum", description="of the parallel-dilated head's branches: their sum (release) or maximum (paper's text)"
+    )
     output_stride: Literal[8, 16, 32] = Field(16, description="of the backbone; 8 in the paper, 16 is 4 times as fast")
     stride_on: Literal["1x1", "3x3"] = Field("3x3", description="ResNet's strided convolution; 1x1 in the release")
     pretrained: bool = Field(True, description="start from ImageNet weights")
@@ -164,7 +170,9 @@ class Training(Settings):
 
     weights: Path | None = Field(None, description="given weights: the training is skipped")
     steps: int = Field(700, ge=1)
-    batch: int = Field(8, ge=1, description="images a step")
+    batch: int = Field(8, ge=1, description="images a step, over all processes")
+    accumulate: int = Field(1, ge=1, description="parts that a step's batch is worked off in: less memory, same step")
+    bf16: bool = Field(False, description="bfloat16 training (autocast); pays for ResNets, not for depthwise networks")
     crop: tuple[int, int] = Field((240, 424), description="px, height and width of training crops")
     scales: tuple[float, float] = Field((0.75, 1.5), description="range of random scales")
     mirror: bool = Field(True, description="mirror half of the samples; flow is mirrored as vectors")
@@ -174,8 +182,14 @@ class Training(Settings):
     weight_decay: float = Field(1e-2, ge=0)
     schedule: Literal["one-cycle", "poly"] = "one-cycle"
     poly_power: float = Field(0.9, gt=0, description="poly only")
-    loss: Literal["cross-entropy", "cross-entropy+dice"] = "cross-entropy+dice"
-    validate_every: int = Field(100, ge=1, description="steps; the best checkpoint by mean J is kept")
+    clip_norm: float = Field(10.0, ge=0, description="gradients' largest norm, far above a healthy step's; 0: any")
+    ema: float = Field(0.0, ge=0, lt=1, description="decay of the running mean of weights that is kept; 0: none")
+    loss: Literal["cross-entropy", "dice", "cross-entropy+dice"] = "cross-entropy+dice"
+    balance: bool = Field(False, description="cross-entropy weighs object and background alike, whatever their areas")
+    validate_every: int = Field(100, ge=1, description="steps")
+    keep: Literal["best", "last"] = Field(
+        "best", description="the weights that go on: those with the best J on the validation videos, or the last ones"
+    )
     validate_frames: int = Field(8, ge=1, description="frames of each validation video, evenly spread")
     seed: int = 0
 
@@ -193,14 +207,27 @@ class StreamTraining(Training):
 
     lr_backbone: float = Field(2e-4, gt=0)
     lr_bias_factor: float = Field(1.0, gt=0, description="times the head's rate, for the head's biases (DeepLab: 2)")
+    batch_norm: Literal["frozen", "trained"] = Field(
+        "frozen", description="of the backbone: ImageNet's statistics (paper), or those of the training's own pictures"
+    )
 
 
 class AppearanceTraining(StreamTraining):
     colour: float = Field(0.3, ge=0, le=1, description="strength of random gain and contrast of frames")
+    blur: float = Field(0.0, ge=0, le=1, description="share of frames that are blurred a little")
+
+
+class MotionTraining(StreamTraining):
+    labels: Literal["weak", "masks"] = Field(
+        "weak", description="the weak labels, or, to measure what those cost, true masks of the same frames"
+    )
+    frames: Literal["accepted", "random"] = Field(
+        "accepted", description='with labels = "masks": frames with a weak label, or as many others drawn at random'
+    )
 
 
 class FusionTraining(Training):
-    fusion: Literal["paper", "release", "average"] = "paper"
+    fusion: Literal["paper", "release", "gated", "average"] = "paper"
     steps: int = Field(300, ge=1)
     lr_head: float = Field(1e-2, gt=0, description="a head of some dozens of parameters")
     weight_decay: float = Field(0.0, ge=0)
@@ -235,6 +262,7 @@ class Run(Settings):
     checkpoint_seconds: float = Field(30.0, ge=0, description="a killed training loses at most this much")
     batch: int = Field(4, ge=1, description="frames a forward pass of inference")
     workers: int = Field(2, ge=1, description="threads that read and prepare data")
+    cache_mb: int = Field(1024, ge=0, description="MB of memory for loaded training samples, so that disks are read once")
 
 
 class Profile(Settings):
@@ -251,7 +279,7 @@ class Profile(Settings):
     flow_images: FlowImages = FlowImages()
     appearance_training: AppearanceTraining = AppearanceTraining()
     flow_filter: FlowFilter = FlowFilter()
-    motion_training: StreamTraining = StreamTraining()
+    motion_training: MotionTraining = MotionTraining()
     fusion_training: FusionTraining = FusionTraining()
     prediction: Prediction = Prediction()
     run: Run = Run()
