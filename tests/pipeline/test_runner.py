@@ -15,8 +15,9 @@ import fusionseg.data_manifests
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import STAGES
 from fusionseg.pipeline.inspection import export_flow, export_masks
-from fusionseg.pipeline.runner import run_plain
-from fusionseg.pipeline.store import list_artifacts, read_run
+from fusionseg.pipeline.runner import run_job, run_plain
+from fusionseg.pipeline.session import Session
+from fusionseg.pipeline.store import list_artifacts, read_any_header, read_inputs, read_run
 
 NAMES = [stage.name for stage in STAGES]
 
@@ -377,3 +378,51 @@ def test_wrong_parts_are_refused(tmp_path: Path, shard: str) -> None:
 def test_only_a_stage_of_videos_has_parts(tmp_path: Path, only: str | None) -> None:
     with pytest.raises(UserError, match=r"--shard works on one stage of videos: add --only with one of optical-flow"):
         run_plain(replace(request(tmp_path), shard="1/2"), only=only, say=Said())
+
+
+MASKED = """
+name: masked
+title: Built-in videos whose boxes are taken from their masks
+kind: videos
+licence: Apache-2.0
+frames: davis/JPEGImages/480p/{video}/{frame}.jpg
+masks: davis/Annotations/480p/{video}/{frame}.png
+boxes: from-masks
+splits:
+  boxed: {file: davis/ImageSets/480p/fusion.txt}
+"""
+
+
+def boxed_masks(folder: Path, *overrides: str) -> tuple[int, set[str]]:
+    """Run motion-training on videos that have masks; gives how many masks its job may see of them, and the kinds of
+    their files that its weights were made from."""
+    session = Session(request(folder, *overrides), Said())
+    stage = session.by_name["motion-training"]
+    session.resolve(stage)
+    (job,) = session.jobs(stage)
+    path = folder / "out" / run_job(stage, job, session.context).path
+    inputs = read_inputs(path, read_any_header(path))
+    return sum(len(item.masks) for item in job.items["boxed"]), {
+        one["kind"] for one in inputs if one.get("role") == "boxed"
+    }
+
+
+def test_masks_of_boxed_videos_are_read_only_where_true_labels_are_asked_for(chain: Path) -> None:
+    (chain / "masked.yaml").write_text(MASKED)
+    data = next((chain / "out" / "rendered").iterdir())
+    write_profile(chain, PROFILE.replace('"demo-vid", split = "train"', f'"{chain / "masked.yaml"}", split = "boxed"'))
+    assert data.exists()
+    run_plain(request(chain), say=Said())
+    assert boxed_masks(chain) == (0, set())
+    weak = contents(chain)
+    true = "motion-training.labels=masks"
+    states = states_of(chain, true)
+    assert states["flow-filter"] == "cached" and states["motion-training"] == "computed"
+    assert boxed_masks(chain, true) == (10, {"masks"})
+    assert states_of(chain, true, "motion-training.frames=random")["motion-training"] == "computed"
+    assert states_of(chain)["motion-training"] == "cached" and contents(chain) == weak
+
+
+def test_true_labels_need_videos_with_masks(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r'data\.boxed: demo-vid has no masks; .* or motion-training\.labels = "weak"'):
+        run_plain(request(tmp_path, "motion-training.labels=masks"), say=Said())
