@@ -92,6 +92,15 @@ def test_run_settings_are_in_no_key(chain: Path) -> None:
     assert set(states_of(chain, "run.batch=2", "run.workers=1", "run.checkpoint_seconds=1").values()) == {"cached"}
 
 
+def test_trainings_are_the_same_whether_samples_are_kept_in_memory_or_not(chain: Path) -> None:
+    trainings = [stage.name for stage in STAGES if stage.trained]
+    before = contents(chain)
+    said = Said()
+    run_plain(request(chain, "run.cache_mb=0"), refresh=trainings, say=said)
+    assert {name for name, state in said.states().items() if state == "computed"} == set(trainings)
+    assert contents(chain) == before
+
+
 def test_refresh_computes_one_stage_and_same_content_stops_there(chain: Path) -> None:
     before = contents(chain)
     states = states_of(chain, refresh=["motion-training"])
@@ -402,16 +411,13 @@ def boxed_masks(folder: Path, *overrides: str) -> tuple[int, set[str]]:
     (job,) = session.jobs(stage)
     path = folder / "out" / run_job(stage, job, session.context).path
     inputs = read_inputs(path, read_any_header(path))
-    return sum(len(item.masks) for item in job.items["boxed"]), {
-        one["kind"] for one in inputs if one.get("role") == "boxed"
-    }
+    kinds = {one["kind"] for one in inputs if one.get("role") == "boxed"}
+    return sum(len(item.masks) for item in job.items["boxed"]), kinds
 
 
 def test_masks_of_boxed_videos_are_read_only_where_true_labels_are_asked_for(chain: Path) -> None:
     (chain / "masked.yaml").write_text(MASKED)
-    data = next((chain / "out" / "rendered").iterdir())
     write_profile(chain, PROFILE.replace('"demo-vid", split = "train"', f'"{chain / "masked.yaml"}", split = "boxed"'))
-    assert data.exists()
     run_plain(request(chain), say=Said())
     assert boxed_masks(chain) == (0, set())
     weak = contents(chain)
