@@ -1,10 +1,15 @@
-"""Peak memory, as the system tells it."""
+"""Peak memory, as the system tells it, and memory kept for the next step."""
+
+import platform
 
 import numpy as np
 import pytest
 import torch
 
-from fusionseg.pipeline.memory import peak_memory, start_measuring
+from fusionseg.pipeline import memory
+from fusionseg.pipeline.memory import kept_memory, peak_memory, start_measuring
+
+resource = pytest.importorskip("resource")
 
 
 def test_the_peak_covers_what_was_held_and_never_falls() -> None:
@@ -28,3 +33,27 @@ def test_a_cuda_device_has_its_own_peak_since_the_stage_began(monkeypatch: pytes
     assert peak_memory(device)["gpu"] == 0
     held["peak"] = 5
     assert peak_memory(device)["gpu"] == 5
+
+
+def faults(size: int, rounds: int) -> int:
+    """Return how many pages the system gave for filling `size` bytes anew, again and again."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(rounds):
+        torch.ones(size, dtype=torch.uint8)  # NumPy would ask for huge pages
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_kept_memory_is_used_again_and_given_back_afterwards() -> None:
+    size = 200 * 2**20
+    pages = size // resource.getpagesize()
+    with kept_memory():
+        torch.ones(size, dtype=torch.uint8)
+        assert faults(size, 5) < 2 * pages
+    assert faults(size, 5) > 4 * pages
+
+
+def test_where_the_c_library_knows_nothing_of_it_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: object())
+    with kept_memory():
+        pass
