@@ -262,7 +262,9 @@ class Run(Settings):
     checkpoint_seconds: float = Field(30.0, ge=0, description="a killed training loses at most this much")
     batch: int = Field(4, ge=1, description="frames a forward pass of inference")
     workers: int = Field(2, ge=1, description="threads that read and prepare data")
-    cache_mb: int = Field(1024, ge=0, description="MB of memory for loaded training samples, so that disks are read once")
+    cache_mb: int = Field(
+        1024, ge=0, description="MB of memory for loaded training samples, so that disks are read once"
+    )
 
 
 class Profile(Settings):
