@@ -29,20 +29,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return parsed.command(parsed) or 0
     except UserError as error:
-        print(f"fusionseg: error: {error.args[0]}", file=sys.stderr)
+        tell(f"error: {error.args[0]}")
         return EXIT_BAD_INPUT
     except BrokenPipeError:  # `fusionseg artifacts | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         what = f"{error.filename}: " if error.filename else ""
-        print(
-            f"fusionseg: error: {what}{error.strerror or error}; check path, permissions, free space", file=sys.stderr
-        )
+        tell(f"error: {what}{error.strerror or error}; check path, permissions, free space")
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        print("fusionseg: stopped; the same command goes on from here", file=sys.stderr)
+        tell("stopped; the same command goes on from here")
         return EXIT_INTERRUPTED
     return 0
+
+
+def tell(text: str) -> None:
+    """Why the run ends, in one line; of several processes, the first to end says it for all."""
+    from fusionseg.pipeline.processes import first_to_tell
+
+    if first_to_tell():
+        print(f"fusionseg: {text}", file=sys.stderr)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -217,6 +223,7 @@ def run_demo(parsed: argparse.Namespace) -> None:
 
 
 def run_profile(parsed: argparse.Namespace) -> None:
+    from fusionseg.pipeline.processes import launched
     from fusionseg.pipeline.runner import run_plain
     from fusionseg.pipeline.session import Request
 
@@ -229,6 +236,8 @@ def run_profile(parsed: argparse.Namespace) -> None:
         parsed.device,
         shard=parsed.shard,
     )
+    if launched() > 1 and not parsed.plain:
+        raise UserError("several processes under one launcher work without Prefect only; add --plain")
     run = run_plain if parsed.plain else load_prefect_runner()
     run(request, parsed.only, tuple(parsed.refresh), say)
 

@@ -14,14 +14,14 @@ from fusionseg.pipeline.flow_images import colour, full_magnitude, known_flow, o
 from fusionseg.pipeline.images import read_mask_sized
 from fusionseg.pipeline.job import Context, Job
 from fusionseg.pipeline.manifest import Item
-from fusionseg.pipeline.profile import FlowImages, Network, StreamTraining
+from fusionseg.pipeline.profile import FlowImages, MotionTraining, Network
 from fusionseg.pipeline.samples import Augmentation, crop_pair, fit, resize, spread
 from fusionseg.pipeline.stream_training import Sample, train_stream
 
 
 def compute(job: Job, context: Context) -> Record:
     """Write the motion stream's weights. Raises UserError if no frame has an accepted weak label."""
-    settings = StreamTraining.model_validate(job.settings[job.stage])
+    settings = MotionTraining.model_validate(job.settings[job.stage])
     images = FlowImages.model_validate(job.settings["flow-images"])
     long_side = Network.model_validate(job.settings["network"]).long_side
     augmentation = Augmentation(settings.crop, settings.scales, settings.mirror)

@@ -18,7 +18,8 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.job import Context, Job
 from fusionseg.pipeline.profile import Network, StreamTraining
 from fusionseg.pipeline.samples import draw, sample_generator
-from fusionseg.pipeline.training import Task, seed_of, train
+from fusionseg.pipeline.training import seed_of, train
+from fusionseg.pipeline.training_step import Task
 
 UInt8 = npt.NDArray[np.uint8]
 Sample = tuple[UInt8, UInt8]  # image (H, W, 3) RGB, label (H, W) in 0, 1, 255
@@ -65,14 +66,13 @@ def train_stream(
     network = Network.model_validate(job.settings["network"])
     stream = build_stream(network, seed_of(job, settings)).to(context.device).to(memory_format=torch.channels_last)
 
-    def batch(step: int) -> dict[str, Tensor]:
+    def batch(step: int, positions: range) -> dict[str, Tensor]:
         chosen = draw(count, settings.batch, step, settings.seed)
-        pairs = [make(index, sample_generator(settings.seed, step, i)) for i, index in enumerate(chosen)]
-        return stack(pairs)
+        return stack([make(chosen[i], sample_generator(settings.seed, step, i)) for i in positions])
 
     def logits(model: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         labels = tensors["labels"].to(context.device).long()
-        scores = stream_scores(stream, tensors["images"], context)
+        scores = stream_scores(stream, tensors["images"], context).float()  # enlarged as in inference
         return upsample(scores, stream.score_stride, (labels.shape[-2], labels.shape[-1])), labels
 
     task = Task(
