@@ -158,6 +158,12 @@ class Network(Settings):
         description="px; for training, frames are resized so that the longer side has this; 0 keeps their size",
     )
 
+    @model_validator(mode="after")
+    def _combines_what_is_there(self) -> Network:
+        if self.combine == "max" and self.decoder != "parallel-dilated":
+            raise ValueError('combine = "max" is of the decoder parallel-dilated; set decoder, or leave combine out')
+        return self
+
 
 class Scores(Settings):
     """What `appearance-scores` and `motion-scores` share."""
@@ -262,7 +268,7 @@ class Run(Settings):
     checkpoint_seconds: float = Field(30.0, ge=0, description="a killed training loses at most this much")
     batch: int = Field(4, ge=1, description="frames a forward pass of inference")
     workers: int = Field(2, ge=1, description="threads that read and prepare data")
-    cache_mb: int = Field(1024, ge=0, description="MB of memory for loaded training samples, so that disks are read once")
+    cache_mb: int = Field(1024, ge=0, description="MB of memory for loaded training samples: disks are read once")
 
 
 class Profile(Settings):
