@@ -161,6 +161,12 @@ class Network(Settings):
         description="px; for training, frames are resized so that the longer side has this; 0 keeps their size",
     )
 
+    @model_validator(mode="after")
+    def _combines_what_is_there(self) -> Network:
+        if self.combine == "max" and self.decoder != "parallel-dilated":
+            raise ValueError('combine = "max" is of the decoder parallel-dilated; set decoder, or leave combine out')
+        return self
+
 
 class Scores(Settings):
     """What `appearance-scores` and `motion-scores` share."""
