@@ -100,6 +100,22 @@ def make_parser() -> argparse.ArgumentParser:
     export.add_argument("--method", default="joint", help="appearance, motion, average, joint or a baseline [joint]")
     add_out(export)
 
+    caffe = add(
+        commands, "import-caffe", "the authors' published Caffe weights as ours; for research use only, as theirs",
+        "fusionseg import-caffe motion_stream.caffemodel --as motion -o motion.safetensors", import_caffe,
+    )  # fmt: skip
+    caffe.add_argument("file", type=Path, help="a .caffemodel")
+    caffe.add_argument(
+        "--as",
+        dest="kind",
+        required=True,
+        choices=("appearance", "motion", "joint"),
+        help="which of the networks it is",
+    )
+    caffe.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="where the weights go, a .safetensors"
+    )
+
     compare = add(
         commands, "compare", "what differs between two runs: settings, scores, masks",
         "fusionseg compare davis longer", compare_runs,
@@ -283,6 +299,12 @@ def export_run(parsed: argparse.Namespace) -> None:
         return
     count = export_masks(parsed.out, parsed.run, parsed.method, parsed.masks)
     say(f"{count} masks written to {parsed.masks}")
+
+
+def import_caffe(parsed: argparse.Namespace) -> None:
+    from fusionseg.pipeline.caffe_import import run_import
+
+    run_import(parsed.file, parsed.kind, parsed.output, say)
 
 
 def compare_runs(parsed: argparse.Namespace) -> None:

@@ -31,18 +31,17 @@ MakeSample = Callable[[int, np.random.Generator], Sample]
 
 def architecture_of(network: Network) -> Architecture:
     """The part of the network settings that determines tensors."""
-    return Architecture(network.backbone, network.decoder, network.output_stride, network.stride_on)
+    return Architecture(network.backbone, network.decoder, network.output_stride, network.stride_on, network.combine)
 
 
 def stream_header(network: Network, reads: str) -> dict[str, Any]:
     """What a stream's weights say of themselves; `reads`: "frames" or "flow-images"."""
-    spec = BACKBONES[network.backbone]
     return {
         "kind": "stream",
         "reads": reads,
         "architecture": architecture_of(network).as_dict(),
         "long_side": network.long_side,
-        "preprocessing": {"channels": "rgb", "mean": spec.mean, "std": spec.std},
+        "preprocessing": BACKBONES[network.backbone].preprocessing.as_dict(),
     }
 
 
