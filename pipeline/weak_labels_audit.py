@@ -49,6 +49,7 @@ from fusionseg.pipeline.weak_labels import (
     SMALL_BOX,
     SMALL_CONTRAST,
     SMALL_OVERLAP,
+    UNSURE,
     contrast_test,
     measured_by,
     yields,
@@ -167,6 +168,7 @@ def explanations(settings: FlowFilter) -> dict[str, str]:
         LARGE_BOX: f"more than {settings.max_box:g} of the frame's area",
         NO_OBJECT: "the appearance stream sees none there",
         SMALL_OVERLAP: f"{measured_by(settings)} below {settings.min_overlap:g}",
+        UNSURE: f"expected IoU of region and object below {settings.min_confidence:g}",
         NO_BACKGROUND: "boxes cover the whole frame",
         NO_FLOW: "there is no second frame",
         BROKEN_FLOW: f"more than {settings.max_unknown:g} of the vectors unknown, or 1 % of them longer than "
@@ -281,7 +283,10 @@ def predicted_note(row: Row) -> str:
 
 def region_note(row: Row) -> str:
     """How the region fills its box."""
-    return f"overlap {row['overlap']:.2f} · coverage {row['coverage']:.2f} · {row['area']} px"
+    return (
+        f"overlap {row['overlap']:.2f}, uncut {row['uncut_overlap']:.2f} · coverage {row['coverage']:.2f} · "
+        f"confidence {row['confidence']:.2f}"
+    )
 
 
 def flow_note(row: Row) -> str:
