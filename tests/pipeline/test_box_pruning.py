@@ -69,7 +69,7 @@ def test_parts_that_touch_at_a_corner_are_one() -> None:
         ((0, 0, 4, 4), 6 / 16),
         ((1, 1, 3, 3), 4 / 6),  # the part goes on for a column
         ((1, 1, 2, 2), 1 / 6),
-        ((3, 1, 6, 3), 4 / (6 + 6 - 2)),  # parts of one pixel each: the first counts, and the region's other part stays
+        ((3, 1, 6, 3), 6 / 10),  # of parts of one size the first goes on; the other stays in the region
         ((4, 2, 7, 4), 0.0),
     ],
 )
@@ -180,7 +180,7 @@ def test_stage(tmp_path: Path) -> None:
         [
             (0, 0, 1, 1, 4, 3, 0, 1, 4, 7, 5, 1, 1.0, 1.0, 5 / 6, 1.0, CONFIDENCE[0]),
             (0, 1, 5, 1, 7, 4, 1, 0, 4, 7, 1, 1, 1.0, 1 / 6, 1 / 6, 1 / 6, CONFIDENCE[1]),
-            (2, 0, 0, 2, 7, 4, 1, 1, 4, 7, 3, 1, 1.0, 3 / 14, 3 / 14, 6 / 17, CONFIDENCE[2]),
+            (2, 0, 0, 2, 7, 4, 1, 1, 4, 7, 3, 1, 1.0, 3 / 14, 3 / 14, 3 / 17, CONFIDENCE[2]),
         ],
         columns=["frame", "box", *BOX, *MARKS, *REGION],
     ).astype({"occluded": np.int8, "generated": np.int8})
