@@ -14,13 +14,14 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import write_json
 from fusionseg.pipeline.flow_pairs import with_partners
 from fusionseg.pipeline.flow_source import find_flow
-from fusionseg.pipeline.graph import FINAL, STAGES, Stage, required, stages_for
+from fusionseg.pipeline.graph import FINAL, MASKS, STAGES, Stage, required, stages_for
 from fusionseg.pipeline.images import read_boxes
 from fusionseg.pipeline.job import Context, Job, resolve_device, shown
 from fusionseg.pipeline.ledger import LEDGER, Ledger
 from fusionseg.pipeline.manifest import Item, load_items, read_manifest
 from fusionseg.pipeline.memory import peak_memory, start_measuring
 from fusionseg.pipeline.methods import PROTOCOL_INPUT
+from fusionseg.pipeline.processes import ALONE, Processes
 from fusionseg.pipeline.profile import OUTSIDE, DataRef, Profile, Render, read_profile
 from fusionseg.pipeline.rendering import RENDER_VERSION, RenderSettings, render
 from fusionseg.pipeline.store import find, read_run, run_path
@@ -49,14 +50,14 @@ class Request:
 class Session:
     """One run in progress: profile, data, and the records of the stages so far."""
 
-    def __init__(self, request: Request, say: Callable[[str], None] = print) -> None:
+    def __init__(self, request: Request, say: Callable[[str], None] = print, processes: Processes = ALONE) -> None:
         self.request = request
         self.profile = read_profile(request.profile, request.overrides)
         root, self.name = place(request)
-        self.context = Context(root, resolve_device(request.device), self.profile.run, say)
+        self.context = Context(root, resolve_device(request.device), self.profile.run, say, processes)
         self.given = given_weights(self.profile)
-        store = self.profile.flow_images.store
-        self.by_name, self.stages = stages_for(store), required(frozenset(self.given), store)
+        variant = self.profile.flow_images.store, self.profile.motion_training.labels
+        self.by_name, self.stages = stages_for(*variant), required(frozenset(self.given), *variant)
         self.ledger = Ledger(self.context.root / LEDGER)
         self.roots = data_roots(self.profile, request, self.context)
         self.items = self._load_items()
@@ -96,9 +97,12 @@ class Session:
             )
         out = [name.partition("/")[2] for name in self.request.leave_out if name.partition("/")[0] == manifest.name]
         items = load_items(manifest, ref.split, root, out, ref.stride, extract=self._extract, most=ref.frames)
-        if role in ("stills", "fusion", "validation") and (without := [item.name for item in items if not item.masks]):
+        trained = [stage for stage in self.by_name.values() if stage.trained]
+        masked = {role for stage in trained for role, kinds in stage.data.items() if MASKS in kinds}
+        if role in masked and (without := [item.name for item in items if not item.masks]):
             which = f" ({', '.join(without)})" if len(without) < len(items) else ""
-            raise UserError(f"data.{role}: {ref.manifest} has no masks{which}; expected a data set with masks")
+            wanted = ', or motion-training.labels = "weak"' if role == "boxed" else ""
+            raise UserError(f"data.{role}: {ref.manifest} has no masks{which}; expected a data set with masks{wanted}")
         if role == "stills":
             return items
         return [self._paired(item) for item in items if in_shard(item, self.request.shard)]
@@ -189,7 +193,15 @@ class Session:
         try:
             return self.jobs(stage)
         finally:
+            self._save_ledger()
+
+    def _save_ledger(self) -> None:
+        if self.context.processes.main:
             self.ledger.save()
+
+    def find(self, jobs: Sequence[Job]) -> list[Record | None]:
+        """The artifacts of `jobs`, or None for those to compute. Of several processes, one looks: all agree."""
+        return self.context.processes.from_main(lambda: [find(job, self.context) for job in jobs])
 
     def resolve(self, stage: Stage) -> None:
         """Find the records that `stage` needs of stages computed before. Raises UserError if one is missing."""
@@ -199,8 +211,8 @@ class Session:
             earlier = self.by_name[need]
             self.resolve(earlier)
             found = {}
-            for job in self.plan(earlier):
-                record = find(job, self.context)
+            jobs = self.plan(earlier)
+            for job, record in zip(jobs, self.find(jobs), strict=True):
                 if record is None:
                     raise UserError(
                         f"{stage.name} needs {need} of {job.dataset}/{job.video} with these settings, which is "
@@ -222,7 +234,7 @@ class Session:
                             if item.files(kind):
                                 self.ledger.digest(item, kind)
         finally:
-            self.ledger.save()
+            self._save_ledger()
 
     def is_cached(self, name: str) -> bool:
         """Whether a stage has nothing to compute."""
@@ -248,20 +260,35 @@ class Session:
             return self._note(stage, "given", [self.given[name]], begun)
         self.resolve(stage)
         jobs = self.plan(stage)
-        found = [None if refresh else find(job, self.context) for job in jobs]
+        found: list[Record | None] = [None] * len(jobs) if refresh else self.find(jobs)
         records = [replace(record, cached=True) for record in found if record is not None]
         if len(records) == len(jobs):
             if all_cached:
                 all_cached(stage, records)
         else:
-            records = self._execute(stage, jobs, execute, refresh)
+            records = self._execute(stage, jobs, found, execute, refresh)
         self.records[name] = {_unit(record): record for record in records}
         state = "cached" if all(r.cached for r in records) else "computed"
         return self._note(stage, state, records, begun)
 
-    def _execute(self, stage: Stage, jobs: list[Job], execute: Execute, refresh: bool) -> list[Record]:
+    def _execute(
+        self, stage: Stage, jobs: list[Job], found: list[Record | None], execute: Execute, refresh: bool
+    ) -> list[Record]:
+        """Compute what isn't found: models by all processes at once, videos by one each."""
+        processes = self.context.processes
         if stage.unit == "model":  # shows its own steps
-            return [execute(stage, job, self.context, refresh) for job in jobs]
+            # None may come late, find what the others have just written, and leave them alone.
+            anew = refresh or not processes.alone
+            return processes.together(lambda: [execute(stage, job, self.context, anew) for job in jobs])[0]
+        if processes.alone:  # also those that are found, so that whoever executes can show it
+            return self._execute_share(stage, jobs, execute, refresh)
+        missing = [job for job, record in zip(jobs, found, strict=True) if record is None]
+        share = [missing[number] for number in processes.share(len(missing))]
+        shares = processes.together(lambda: self._execute_share(stage, share, execute, refresh))
+        computed = iter([record for records in shares for record in records])
+        return [next(computed) if record is None else replace(record, cached=True) for record in found]
+
+    def _execute_share(self, stage: Stage, jobs: list[Job], execute: Execute, refresh: bool) -> list[Record]:
         records = []
         with self.context.progress(stage.name, len(jobs), "video") as bar:
             for job in jobs:
@@ -282,7 +309,7 @@ class Session:
         self.context.say(f"{number} {stage.name:20} {what:11} {detail:28} {seconds:7.1f} s")
         for note in notes(records):
             self.context.say(f"        {note}")
-        if self.request.shard:  # a part of a stage is no state of a run
+        if self.request.shard or not self.context.processes.main:  # a part of a stage is no state of a run
             return records
         run = self._run_record()
         run["stages"][stage.name] = {

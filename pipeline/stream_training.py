@@ -18,7 +18,8 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.job import Context, Job
 from fusionseg.pipeline.profile import Network, StreamTraining
 from fusionseg.pipeline.samples import draw, sample_generator
-from fusionseg.pipeline.training import Task, seed_of, train
+from fusionseg.pipeline.training import seed_of, train
+from fusionseg.pipeline.training_step import Task
 
 UInt8 = npt.NDArray[np.uint8]
 Sample = tuple[UInt8, UInt8]  # image (H, W, 3) RGB, label (H, W) in 0, 1, 255
@@ -28,18 +29,17 @@ MakeSample = Callable[[int, np.random.Generator], Sample]
 
 def architecture_of(network: Network) -> Architecture:
     """The part of the network settings that determines tensors."""
-    return Architecture(network.backbone, network.decoder, network.output_stride, network.stride_on)
+    return Architecture(network.backbone, network.decoder, network.output_stride, network.stride_on, network.combine)
 
 
 def stream_header(network: Network, reads: str) -> dict[str, Any]:
     """What a stream's weights say of themselves; `reads`: "frames" or "flow-images"."""
-    spec = BACKBONES[network.backbone]
     return {
         "kind": "stream",
         "reads": reads,
         "architecture": architecture_of(network).as_dict(),
         "long_side": network.long_side,
-        "preprocessing": {"channels": "rgb", "mean": spec.mean, "std": spec.std},
+        "preprocessing": BACKBONES[network.backbone].preprocessing.as_dict(),
     }
 
 
@@ -64,15 +64,15 @@ def train_stream(
     """Train the stream of `job` on `count` samples, choosing the checkpoint on `validation`."""
     network = Network.model_validate(job.settings["network"])
     stream = build_stream(network, seed_of(job, settings)).to(context.device).to(memory_format=torch.channels_last)
+    stream.batch_norm_trained = settings.batch_norm == "trained"
 
-    def batch(step: int) -> dict[str, Tensor]:
+    def batch(step: int, positions: range) -> dict[str, Tensor]:
         chosen = draw(count, settings.batch, step, settings.seed)
-        pairs = [make(index, sample_generator(settings.seed, step, i)) for i, index in enumerate(chosen)]
-        return stack(pairs)
+        return stack([make(chosen[i], sample_generator(settings.seed, step, i)) for i in positions])
 
     def logits(model: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         labels = tensors["labels"].to(context.device).long()
-        scores = stream_scores(stream, tensors["images"], context)
+        scores = stream_scores(stream, tensors["images"], context).float()  # enlarged as in inference
         return upsample(scores, stream.score_stride, (labels.shape[-2], labels.shape[-1])), labels
 
     task = Task(
@@ -86,10 +86,9 @@ def train_stream(
 
 
 def stack(samples: Sequence[Sample]) -> dict[str, Tensor]:
-    """Samples of one size -> images (N, 3, H, W) uint8 and labels (N, H, W) uint8."""
-    images = np.stack([image for image, _ in samples]).transpose(0, 3, 1, 2)
+    """Samples of one size -> images (N, 3, H, W) uint8, channels last in memory, and labels (N, H, W) uint8."""
     return {
-        "images": torch.from_numpy(np.ascontiguousarray(images)),
+        "images": torch.from_numpy(np.stack([image for image, _ in samples])).permute(0, 3, 1, 2),
         "labels": torch.from_numpy(np.stack([label for _, label in samples])),
     }
 

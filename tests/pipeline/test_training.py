@@ -16,7 +16,8 @@ from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.job import Context, Job
 from fusionseg.pipeline.profile import Training
-from fusionseg.pipeline.training import Task, learning_rate_factor, make_optimiser, seed_of, train
+from fusionseg.pipeline.training import seed_of, train
+from fusionseg.pipeline.training_step import Task
 
 STEPS = 12
 Hook = Callable[[int], None]
@@ -44,7 +45,7 @@ class Tiny:
         self.validated: list[dict[str, Tensor]] = []
         self.scores: list[float] | None = None
 
-    def batch(self, step: int) -> dict[str, Tensor]:
+    def batch(self, step: int, positions: range) -> dict[str, Tensor]:
         self.at_batch(step)
         self.batches.append(step)
         images = np.random.default_rng(step).normal(0, 1, (2, 3, 4, 4)).astype(np.float32)
@@ -260,7 +261,7 @@ def test_batches_prepared_by_more_threads_give_the_same(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_ends_training_with_advice(tmp_path: Path) -> None:
     tiny = Tiny(tmp_path, settings())
     clean = tiny.batch
-    tiny.batch = lambda step: {**clean(step), "images": clean(step)["images"] * (np.nan if step == 5 else 1)}  # type: ignore[method-assign]
+    tiny.batch = lambda step, all_: {**clean(step, all_), "images": clean(step, all_)["images"] * (np.nan if step == 5 else 1)}  # type: ignore[method-assign]
     with pytest.raises(UserError, match=r"the loss became nan: lower the learning rates \(lr_head is 0\.05\)"):
         tiny.train()
     assert not (tmp_path / tiny.job.path()).exists()
@@ -270,7 +271,7 @@ def test_a_loss_that_is_no_number_ends_training_with_advice(tmp_path: Path) -> N
 def test_gradients_are_clipped(tmp_path: Path) -> None:
     tiny = Tiny(tmp_path, settings(steps=1, optimiser="sgd", schedule="poly", lr_head=1.0, weight_decay=0))
     images = torch.full((1, 3, 2, 2), 1e4)
-    tiny.batch = lambda step: {"images": images, "labels": torch.ones(1, 2, 2, dtype=torch.long)}  # type: ignore[method-assign]
+    tiny.batch = lambda *_: {"images": images, "labels": torch.ones(1, 2, 2, dtype=torch.long)}  # type: ignore[method-assign]
     with torch.no_grad():
         tiny.model.bias.copy_(torch.tensor([1e6, 0.0]))  # type: ignore[union-attr]
     before = tiny.model.weight.detach().clone()
@@ -278,41 +279,11 @@ def test_gradients_are_clipped(tmp_path: Path) -> None:
     assert (tiny.model.weight.detach() - before).norm().item() == pytest.approx(10, rel=1e-2)
 
 
-def test_poly_factor() -> None:
-    setting = settings(steps=100, schedule="poly", poly_power=0.9)
-    assert learning_rate_factor(0, setting) == 1 and learning_rate_factor(100, setting) == 0
-    assert learning_rate_factor(50, setting) == pytest.approx(0.5**0.9)
-    assert learning_rate_factor(25, settings(steps=100, schedule="poly", poly_power=2)) == pytest.approx(0.5625)
-
-
-def test_one_cycle_factor() -> None:
-    setting = settings(steps=100, schedule="one-cycle")
-    factors = [learning_rate_factor(step, setting) for step in range(101)]
-    assert factors[0] == pytest.approx(0.05) and factors[10] == pytest.approx(1) and factors[100] == pytest.approx(0.01)
-    assert factors[5] == pytest.approx(0.525) and factors[55] == pytest.approx(0.505)
-    assert max(factors) == factors[10]
-    assert all(a < b for a, b in itertools.pairwise(factors[:11]))
-    assert all(a > b for a, b in itertools.pairwise(factors[10:]))
-
-
 @pytest.mark.parametrize("steps", [1, 2, 3])
 @pytest.mark.parametrize("schedule", ["one-cycle", "poly"])
 def test_the_shortest_trainings_work(tmp_path: Path, steps: int, schedule: str) -> None:
     tiny = Tiny(tmp_path, settings(steps=steps, schedule=schedule))
     assert tiny.train().counts["steps"] == steps
-    assert all(0 < learning_rate_factor(step, tiny.settings) <= 1 for step in range(steps))
-
-
-def test_optimisers_take_their_settings() -> None:
-    groups = lambda: [{"params": [nn.Parameter(torch.zeros(1))], "lr": rate} for rate in (0.1, 0.2)]  # noqa: E731
-    sgd = make_optimiser(groups(), settings(optimiser="sgd", momentum=0.7, weight_decay=0.03))
-    assert isinstance(sgd, torch.optim.SGD)
-    assert [(g["lr"], g["momentum"], g["weight_decay"]) for g in sgd.param_groups] == [
-        (0.1, 0.7, 0.03),
-        (0.2, 0.7, 0.03),
-    ]
-    adamw = make_optimiser(groups(), settings(optimiser="adamw", weight_decay=0.04))
-    assert isinstance(adamw, torch.optim.AdamW) and adamw.param_groups[1]["weight_decay"] == 0.04
 
 
 def test_seeds_differ_by_stage_and_setting_and_repeat() -> None:
