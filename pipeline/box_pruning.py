@@ -86,10 +86,10 @@ def prune_box(parts: Parts, box: Box, settings: BoxPruning) -> tuple[Mask, Regio
     inner = np.ascontiguousarray(parts.numbers[y0:y1, x0:x1])
     if not inner.any():
         return inner > 0, Region()
-    count, own, stats, _ = cv2.connectedComponentsWithStats((inner > 0).view(np.uint8), connectivity=8)
+    own, stats = parts_of(inner > 0)
     areas = stats[1:, cv2.CC_STAT_AREA]
     kept = kept_parts(areas, inner.size, settings)
-    found = Region(components=count - 1, largest_share=float(areas.max() / areas.sum()))
+    found = Region(components=len(areas), largest_share=float(areas.max() / areas.sum()))
     if not kept.any():
         return np.zeros(inner.shape, bool), found
     tight, area = tight_box(stats[1:][kept]), int(areas[kept].sum())
@@ -105,6 +105,12 @@ def prune_box(parts: Parts, box: Box, settings: BoxPruning) -> tuple[Mask, Regio
         coverage=area / inner.size,
         uncut_overlap=box_iou(uncut, (x0, y0, x1, y1)),
     )
+
+
+def parts_of(mask: Mask) -> Parts:
+    """The 8-connected parts of (H, W) bool."""
+    _, numbers, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    return Parts(np.asarray(numbers, np.int32), np.asarray(stats, np.int32))
 
 
 def tight_box(stats: npt.NDArray[np.int32]) -> Corners:
@@ -124,7 +130,9 @@ def box_iou(first: Corners, second: Corners) -> float:
     >>> box_iou((0, 0, 2, 2), (1, 0, 3, 2))
     0.3333333333333333
     """
-    shared = box_area((max(first[0], second[0]), max(first[1], second[1]), min(first[2], second[2]), min(first[3], second[3])))
+    shared = box_area(
+        (max(first[0], second[0]), max(first[1], second[1]), min(first[2], second[2]), min(first[3], second[3]))
+    )
     return shared / (box_area(first) + box_area(second) - shared)
 
 
@@ -139,10 +147,10 @@ def kept_parts(areas: npt.NDArray[np.integer], box_area: int, settings: BoxPruni
 def prune(mask: Mask, boxes: Box, settings: BoxPruning) -> tuple[Mask, list[Region]]:
     """Of (H, W) bool, what is kept in at least one of (N, 4) boxes that lie in the picture, and what is measured of
     each."""
-    region, found = np.zeros_like(mask), []
-    if len(boxes):
-        _, numbers, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
-        parts = Parts(numbers, stats)
+    region, found = np.zeros_like(mask), list[Region]()
+    if not len(boxes):
+        return region, found
+    parts = parts_of(mask)
     for box in boxes:
         kept, measured = prune_box(parts, box, settings)
         region[box[1] : box[3], box[0] : box[2]] |= kept

@@ -113,7 +113,10 @@ def collect(root: Path, run: Mapping[str, Any], scores: Scores) -> Found:
     try:
         verdicts, problem = run_verdicts(root, run), ""
     except UserError as error:
-        verdicts, problem = pd.DataFrame(columns=["dataset", *VERDICT_COLUMNS]), f"Verdicts can't be read: {error.args[0]}"
+        verdicts, problem = (
+            pd.DataFrame(columns=["dataset", *VERDICT_COLUMNS]),
+            f"Verdicts can't be read: {error.args[0]}",
+        )
     tables = {
         "per_frame": scores.per_frame,
         "per_sequence": scores.per_sequence,

@@ -66,7 +66,7 @@ def verdicts(table: pd.DataFrame, settings: FlowFilter) -> pd.Series:
 def frame_numbers(table: pd.DataFrame) -> npt.NDArray[np.int64]:
     """For each row, a number from 0 of the frame it belongs to."""
     keys = [name for name in ("dataset", "video", "frame") if name in table]
-    return table.groupby(keys, sort=False).ngroup().to_numpy(np.int64)
+    return np.asarray(table.groupby(keys, sort=False).ngroup(), np.int64)
 
 
 def yields(

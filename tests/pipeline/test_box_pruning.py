@@ -48,9 +48,7 @@ def measured(box: Box, settings: BoxPruning = ALL) -> Region:
         ((3, 1, 3, 4), 0.0, 0, 0, 0.0),  # no area at all
     ],
 )
-def test_what_is_measured_by_hand(
-    box: Box, overlap: float, area: int, components: int, largest_share: float
-) -> None:
+def test_what_is_measured_by_hand(box: Box, overlap: float, area: int, components: int, largest_share: float) -> None:
     found = measured(box)
     box_area = (box[2] - box[0]) * (box[3] - box[1])
     assert (found.area, found.components) == (area, components)

@@ -1,6 +1,5 @@
 """The training loop on a tiny linear model: schedules, checkpoints, the best state, losses that explode."""
 
-import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -261,7 +260,10 @@ def test_batches_prepared_by_more_threads_give_the_same(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_ends_training_with_advice(tmp_path: Path) -> None:
     tiny = Tiny(tmp_path, settings())
     clean = tiny.batch
-    tiny.batch = lambda step, all_: {**clean(step, all_), "images": clean(step, all_)["images"] * (np.nan if step == 5 else 1)}  # type: ignore[method-assign]
+    tiny.batch = lambda step, all_: {
+        **clean(step, all_),
+        "images": clean(step, all_)["images"] * (np.nan if step == 5 else 1),
+    }  # type: ignore[method-assign]
     with pytest.raises(UserError, match=r"the loss became nan: lower the learning rates \(lr_head is 0\.05\)"):
         tiny.train()
     assert not (tmp_path / tiny.job.path()).exists()
