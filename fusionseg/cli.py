@@ -173,16 +173,19 @@ def add_weak_label_commands(commands: argparse._SubParsersAction[argparse.Argume
         "fusionseg weak-labels audit davis --each 10", audit_weak_labels,
     )  # fmt: skip
     audit.add_argument("run", help="name of a run")
-    audit.add_argument("--each", type=whole_number, default=6, metavar="N", help="boxes shown of each verdict [6]")
-    audit.add_argument("--seed", type=whole_number, default=0, metavar="N", help="which boxes are drawn [0]")
+    audit.add_argument("--each", type=at_least(1), default=6, metavar="N", help="boxes shown of each verdict [6]")
+    audit.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="which boxes are drawn [0]")
     add_out(audit)
 
 
-def whole_number(text: str) -> int:
-    """A number that counts something."""
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"expected 0 or more, found {number}")
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of an option that is a whole number."""
+
+    def number(text: str) -> int:
+        if (found := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"expected {least} or more, found {found}")
+        return found
+
     return number
 
 
