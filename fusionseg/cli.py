@@ -130,6 +130,11 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add_score_options(scores)
 
+    title = "look at a run's weak labels"
+    example = "example: fusionseg weak-labels audit davis"
+    labels = commands.add_parser("weak-labels", help=title, description=title, epilog=example)
+    add_weak_label_commands(labels.add_subparsers(title="commands", required=True, metavar="COMMAND"))
+
     title = "check a data set, or convert it"
     example = "example: fusionseg data check davis2016 --data ../davis"
     data = commands.add_parser("data", help=title, description=title, epilog=example)
@@ -159,6 +164,29 @@ def add_score_options(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--sequences", metavar="A,B", help="only these")
     which.add_argument("--list", type=Path, metavar="FILE", help="only those in this list, one a line")
     parser.add_argument("--workers", type=int, metavar="N", help="processes [as many as there are cores]")
+
+
+def add_weak_label_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The commands below `weak-labels`."""
+    audit = add(
+        commands, "audit", "a page to judge them by eye: boxes by verdict, and what other thresholds would yield",
+        "fusionseg weak-labels audit davis --each 10", audit_weak_labels,
+    )  # fmt: skip
+    audit.add_argument("run", help="name of a run")
+    audit.add_argument("--each", type=at_least(1), default=6, metavar="N", help="boxes shown of each verdict [6]")
+    audit.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="which boxes are drawn [0]")
+    add_out(audit)
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of an option that is a whole number."""
+
+    def number(text: str) -> int:
+        if (found := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"expected {least} or more, found {found}")
+        return found
+
+    return number
 
 
 def add_data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -311,6 +339,12 @@ def compare_runs(parsed: argparse.Namespace) -> None:
     from fusionseg.pipeline.compare import finish_comparison
 
     finish_comparison(parsed.out.expanduser().resolve(), parsed.run_a, parsed.run_b, say)
+
+
+def audit_weak_labels(parsed: argparse.Namespace) -> None:
+    from fusionseg.pipeline.weak_labels_audit import finish_audit
+
+    finish_audit(parsed.out.expanduser().resolve(), parsed.run, parsed.each, parsed.seed, say)
 
 
 def score_masks(parsed: argparse.Namespace) -> None:

@@ -265,10 +265,18 @@ class FlowFilter(Settings):
     """Thresholds and choices are applied last, on stored measurements. Distances are shares of the frame's diagonal
     (0.001 is 1 px at 480p), so that they hold for any size. `docs/weak-labels.md` says what each does."""
 
-    measure: Literal["iou", "coverage"] = Field(
-        "iou", description="of the box test: IoU of a region's tight box with its box (paper), or the share of it filled"
+    measure: Literal["iou", "coverage", "uncut-iou"] = Field(
+        "iou",
+        description="of the box test: IoU of a region's tight box with its box (paper), share of the box that it "
+        "fills, or that IoU with the predicted part not cut at the box",
     )
     min_overlap: float = Field(0.75, ge=0, le=1, description="least `measure` (paper for iou, unverified)")
+    min_confidence: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="IoU of region and object in the box that the network itself expects; 0: any, as in the paper",
+    )
     contrast: Literal["colour", "vector"] = Field(
         "colour", description="of the flow test: of the flow image's mean colours (paper), or of u and v themselves"
     )
@@ -291,7 +299,9 @@ class FlowFilter(Settings):
         0.9, ge=0, le=1, description="share of the frame's area; what is left is no background to speak of; 1: any"
     )
     min_motion: float = Field(
-        0.0005, ge=0, description="of the diagonal: a frame in which 99 % of the vectors are shorter stands still; 0: any"
+        0.0005,
+        ge=0,
+        description="of the diagonal: a frame in which 99 % of the vectors are shorter stands still; 0: any",
     )
     max_motion: float = Field(
         0.5, gt=0, description="of the diagonal: where 1 % of the vectors are longer, the estimator lost its way"

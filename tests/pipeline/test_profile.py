@@ -103,6 +103,10 @@ def test_override_reaches_nested_tables(tmp_path: Path) -> None:
         ("data.scored=[]", r"data\.scored"),
         ("data.boxed.stride=0", r"data\.boxed\.stride"),
         ("data.stills.stride=2", r"stills\.stride = 2: stills are no video"),
+        ("data.stills.frames=2", r"stills\.frames = 2: stills are no video"),
+        ('data.scored=[{manifest = "d", split = "x", frames = 3}]', "scored: frames = 3 of d/x: every frame is scored"),
+        ("flow-filter.min_confidence=2", r"flow-filter\.min_confidence"),
+        ("box-pruning.components=some", r"box-pruning\.components: .*'all' or 'largest', found 'some'"),
         (
             'data.scored=[{manifest = "d", split = "x", stride = 3}]',
             r"scored: stride = 3 of d/x: every frame is scored",
@@ -133,6 +137,13 @@ def test_what_is_scored_may_train_nothing(tmp_path: Path, role: str) -> None:
     with pytest.raises(UserError, match=f"can't be `{role}` too"):
         own(tmp_path, "", f'data.{role}={{manifest = "d", split = "x", stride = 2}}')
     assert own(tmp_path, "", f'data.{role}={{manifest = "d", split = "y"}}')
+
+
+def test_vectors_are_compared_only_where_they_are_kept() -> None:
+    no_vectors = ['flow-images.store="images"', "motion-training.mirror=false", "motion-training.scales=[1, 1]"]
+    with pytest.raises(UserError, match=r'flow-filter\.contrast = "vector" compares them; choose contrast = "colour"'):
+        read_profile("demo", [*no_vectors, 'flow-filter.contrast="vector"'])
+    assert read_profile("demo", no_vectors)
 
 
 def test_missing_or_invalid_file(tmp_path: Path) -> None:
