@@ -94,6 +94,14 @@ def make_parser() -> argparse.ArgumentParser:
     export.add_argument("--method", default="joint", help="appearance, motion, average, joint or a baseline [joint]")
     add_out(export)
 
+    onnx = add(
+        commands, "export-onnx", "networks as ONNX files that need nothing of fusionseg",
+        "fusionseg export-onnx davis -o onnx", export_networks,
+    )  # fmt: skip
+    onnx.add_argument("source", metavar="RUN|WEIGHTS", help="name of a run, or weights (.safetensors)")
+    onnx.add_argument("-o", dest="folder", type=Path, required=True, metavar="DIR", help="where the .onnx files go")
+    add_out(onnx)
+
     compare = add(
         commands, "compare", "what differs between two runs: settings, scores, masks",
         "fusionseg compare davis longer", compare_runs,
@@ -274,6 +282,12 @@ def export_run(parsed: argparse.Namespace) -> None:
         return
     count = export_masks(parsed.out, parsed.run, parsed.method, parsed.masks)
     say(f"{count} masks written to {parsed.masks}")
+
+
+def export_networks(parsed: argparse.Namespace) -> None:
+    from fusionseg.pipeline.onnx_export import run_export
+
+    run_export(parsed.source, parsed.out, parsed.folder, say)
 
 
 def compare_runs(parsed: argparse.Namespace) -> None:

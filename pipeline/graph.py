@@ -88,7 +88,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "appearance-scores",
         "appearance stream on every frame",
-        1,
+        2,
         "video",
         stream_scores.compute_appearance,
         data={"boxed": (FRAMES,), "fusion": (FRAMES,), "validation": (FRAMES,), "scored": (FRAMES,)},
@@ -127,7 +127,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "motion-scores",
         "motion stream on every flow image",
-        1,
+        2,
         "video",
         stream_scores.compute_motion,
         data={"fusion": (), "validation": (), "scored": ()},

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fusionseg.models.folding import fold
 from fusionseg.models.fusion import create_fusion
 from fusionseg.models.stream import Architecture, Stream
 from fusionseg.models.weights import WeightsError, read_header, read_weights
@@ -55,19 +56,31 @@ def load_stream(job: Job, context: Context, stage: str) -> tuple[Stream, Network
 # Building a network takes longer than a short video: keep the last ones for the videos to come.
 @functools.lru_cache(maxsize=2)
 def _stream(path: Path, content: str, device: str, given: bool) -> Stream:
+    stream, _ = read_stream(path, given)
+    return fold(stream).to(torch.device(device)).to(memory_format=torch.channels_last)
+
+
+def read_stream(path: Path, given: bool) -> tuple[Stream, dict[str, Any]]:
+    """The stream of a weights file, on the CPU in eval mode, and the file's header; `given`: by the user. Raises
+    UserError, DamagedArtifact where it isn't given."""
     state, header = _read(path, given)
     stream = Stream(Architecture(**header["architecture"]))
     stream.load_state_dict(state)
-    return stream.to(torch.device(device)).to(memory_format=torch.channels_last).eval()
+    return stream.eval(), header
 
 
 def load_fusion(job: Job, context: Context) -> nn.Module:
     """The trained fusion, ready for inference. Raises DamagedArtifact."""
     record = job.input("fusion-training")
-    state, header = _read(context.root / record.path, not record.key)
+    return read_fusion(context.root / record.path, not record.key)[0].to(context.device)
+
+
+def read_fusion(path: Path, given: bool) -> tuple[nn.Module, dict[str, Any]]:
+    """As `read_stream`, of a fusion."""
+    state, header = _read(path, given)
     fusion = create_fusion(header["fusion"])
     fusion.load_state_dict(state)
-    return fusion.to(context.device).eval()
+    return fusion.eval(), header
 
 
 def _read(path: Path, given: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
