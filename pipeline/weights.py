@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fusionseg.models.folding import fold
 from fusionseg.models.fusion import create_fusion
+from fusionseg.models.precision import protect
 from fusionseg.models.stream import Architecture, Stream
 from fusionseg.models.weights import WeightsError, read_header, read_weights
 from fusionseg.pipeline.artifact import Record
@@ -57,7 +58,7 @@ def load_stream(job: Job, context: Context, stage: str) -> tuple[Stream, Network
 @functools.lru_cache(maxsize=2)
 def _stream(path: Path, content: str, device: str, given: bool) -> Stream:
     stream, _ = read_stream(path, given)
-    return fold(stream).to(torch.device(device)).to(memory_format=torch.channels_last)
+    return protect(fold(stream)).to(torch.device(device)).to(memory_format=torch.channels_last)
 
 
 def read_stream(path: Path, given: bool) -> tuple[Stream, dict[str, Any]]:
