@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fusionseg.models.folding import fold
 from fusionseg.models.fusion import create_fusion
+from fusionseg.models.precision import protect
 from fusionseg.models.preprocessing import Preprocessing
 from fusionseg.models.stream import Architecture, Stream
 from fusionseg.models.weights import WeightsError, read_header, read_weights
@@ -104,7 +106,7 @@ def load_stream(job: Job, context: Context, stage: str) -> tuple[Stream, Network
 @functools.lru_cache(maxsize=2)
 def _stream(path: Path, content: str, device: str, given: bool) -> Stream:
     stream, _ = read_stream(path, given)
-    return stream.to(torch.device(device)).to(memory_format=torch.channels_last)
+    return protect(fold(stream)).to(torch.device(device)).to(memory_format=torch.channels_last)
 
 
 def read_stream(path: Path, given: bool) -> tuple[Stream, dict[str, Any]]:
