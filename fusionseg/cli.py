@@ -116,6 +116,14 @@ def make_parser() -> argparse.ArgumentParser:
         "-o", "--output", type=Path, required=True, metavar="FILE", help="where the weights go, a .safetensors"
     )
 
+    onnx = add(
+        commands, "export-onnx", "networks as ONNX files that need nothing of fusionseg",
+        "fusionseg export-onnx davis -o onnx", export_networks,
+    )  # fmt: skip
+    onnx.add_argument("source", metavar="RUN|WEIGHTS", help="name of a run, or weights (.safetensors)")
+    onnx.add_argument("-o", dest="folder", type=Path, required=True, metavar="DIR", help="where the .onnx files go")
+    add_out(onnx)
+
     compare = add(
         commands, "compare", "what differs between two runs: settings, scores, masks",
         "fusionseg compare davis longer", compare_runs,
@@ -333,6 +341,12 @@ def import_caffe(parsed: argparse.Namespace) -> None:
     from fusionseg.pipeline.caffe_import import run_import
 
     run_import(parsed.file, parsed.kind, parsed.output, say)
+
+
+def export_networks(parsed: argparse.Namespace) -> None:
+    from fusionseg.pipeline.onnx_export import run_export
+
+    run_export(parsed.source, parsed.out, parsed.folder, say)
 
 
 def compare_runs(parsed: argparse.Namespace) -> None:

@@ -178,7 +178,8 @@ def padded_size(size: int, stride: int) -> int:
     >>> padded_size(480, 8), padded_size(481, 8), padded_size(1, 8)
     (481, 481, 1)
     """
-    return -(-(size - 1) // stride) * stride + 1
+    # Of no negative number: ONNX rounds the division of one up where Python rounds it down.
+    return (size + stride - 2) // stride * stride + 1
 
 
 def upsample(scores: Tensor, stride: int, size: tuple[int, int]) -> Tensor:

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from fusionseg.models.backbone import BACKBONES, WeightsUnavailable
+from fusionseg.models.cpu_training import speed_up
 from fusionseg.models.labels import VOID
 from fusionseg.models.stream import Architecture, Stream, to_frame, upsample
 from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.job import Context, Job
+from fusionseg.pipeline.memory import kept_memory
 from fusionseg.pipeline.profile import Network, StreamTraining
 from fusionseg.pipeline.samples import draw, sample_generator
 from fusionseg.pipeline.training import seed_of, train
@@ -75,6 +77,8 @@ def train_stream(
         scores = stream_scores(stream, tensors["images"], context).float()  # enlarged as in inference
         return upsample(scores, stream.score_stride, (labels.shape[-2], labels.shape[-1])), labels
 
+    if context.device.type == "cpu":
+        speed_up(stream.backbone)
     task = Task(
         stream,
         batch,
@@ -82,7 +86,8 @@ def train_stream(
         (lambda _: validation_j(stream, validation, network.bf16, context)) if validation else None,
         parameter_groups(stream, settings),
     )
-    return train(task, settings, job, context, stream_header(network, reads))
+    with kept_memory():
+        return train(task, settings, job, context, stream_header(network, reads))
 
 
 def stack(samples: Sequence[Sample]) -> dict[str, Tensor]:

@@ -109,9 +109,7 @@ def test_counts_by_hand() -> None:
 
 @pytest.mark.parametrize(("name", "balance"), ALL)
 @pytest.mark.parametrize("cut", [1, 2])
-def test_parts_of_a_batch_add_up_to_the_whole(
-    name: str, balance: bool, cut: int, batch: tuple[Tensor, Tensor]
-) -> None:
+def test_parts_of_a_batch_add_up_to_the_whole(name: str, balance: bool, cut: int, batch: tuple[Tensor, Tensor]) -> None:
     """Parts of unlike sizes, unlike shares of void and of object."""
     logits, labels = batch
     labels[:cut, 1:] = VOID
@@ -127,9 +125,7 @@ def test_parts_of_a_batch_add_up_to_the_whole(
 
 
 @pytest.mark.parametrize(("name", "balance"), ALL)
-def test_void_pixels_change_nothing_and_get_no_gradient(
-    name: str, balance: bool, batch: tuple[Tensor, Tensor]
-) -> None:
+def test_void_pixels_change_nothing_and_get_no_gradient(name: str, balance: bool, batch: tuple[Tensor, Tensor]) -> None:
     logits, labels = batch
     void = (labels == VOID)[:, None].expand_as(logits)
     logits.requires_grad_()

@@ -205,9 +205,9 @@ def test_given_weights_take_the_place_of_training(chain: Path) -> None:
 
 def test_weights_of_another_architecture_are_refused(chain: Path) -> None:
     (weights,) = (chain / "out" / "artifacts" / "motion-training").rglob("*.safetensors")
-    with pytest.raises(UserError, match=r"its reads is flow-images, the profile expects frames"):
+    with pytest.raises(UserError, match=r"it was trained on flow-images.* belongs into motion-training\.weights"):
         states_of(chain, f"appearance-training.weights={weights}")
-    with pytest.raises(UserError, match=r"architecture .* expects .*resnet18"):
+    with pytest.raises(UserError, match=r"network\.backbone is efficientnet-lite0 in it and resnet18 in the profile"):
         states_of(chain, f"motion-training.weights={weights}", "network.backbone=resnet18", "network.pretrained=false")
 
 

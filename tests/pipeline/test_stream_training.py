@@ -67,7 +67,7 @@ def test_header_says_what_is_needed_to_use_the_weights() -> None:
     header = stream_header(Network(long_side=321), "flow-images")
     assert header["reads"] == "flow-images" and header["long_side"] == 321 and header["kind"] == "stream"
     assert Architecture(**header["architecture"]) == architecture_of(Network(long_side=321))
-    assert header["preprocessing"] == {"channels": "rgb", "mean": (127.0,) * 3, "std": (128.0,) * 3}
+    assert header["preprocessing"] == {"channels": "rgb", "mean": (127.0,) * 3, "std": (128.0,) * 3, "pad": "after"}
 
 
 def test_fresh_streams_repeat_by_seed() -> None:
