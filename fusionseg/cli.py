@@ -100,6 +100,30 @@ def make_parser() -> argparse.ArgumentParser:
     export.add_argument("--method", default="joint", help="appearance, motion, average, joint or a baseline [joint]")
     add_out(export)
 
+    caffe = add(
+        commands, "import-caffe", "the authors' published Caffe weights as ours; for research use only, as theirs",
+        "fusionseg import-caffe motion_stream.caffemodel --as motion -o motion.safetensors", import_caffe,
+    )  # fmt: skip
+    caffe.add_argument("file", type=Path, help="a .caffemodel")
+    caffe.add_argument(
+        "--as",
+        dest="kind",
+        required=True,
+        choices=("appearance", "motion", "joint"),
+        help="which of the networks it is",
+    )
+    caffe.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="where the weights go, a .safetensors"
+    )
+
+    onnx = add(
+        commands, "export-onnx", "networks as ONNX files that need nothing of fusionseg",
+        "fusionseg export-onnx davis -o onnx", export_networks,
+    )  # fmt: skip
+    onnx.add_argument("source", metavar="RUN|WEIGHTS", help="name of a run, or weights (.safetensors)")
+    onnx.add_argument("-o", dest="folder", type=Path, required=True, metavar="DIR", help="where the .onnx files go")
+    add_out(onnx)
+
     compare = add(
         commands, "compare", "what differs between two runs: settings, scores, masks",
         "fusionseg compare davis longer", compare_runs,
@@ -113,6 +137,11 @@ def make_parser() -> argparse.ArgumentParser:
         "fusionseg score --protocol davis2016 --truth DAVIS --masks ours=masks --out scores", score_masks,
     )  # fmt: skip
     add_score_options(scores)
+
+    title = "look at a run's weak labels"
+    example = "example: fusionseg weak-labels audit davis"
+    labels = commands.add_parser("weak-labels", help=title, description=title, epilog=example)
+    add_weak_label_commands(labels.add_subparsers(title="commands", required=True, metavar="COMMAND"))
 
     title = "check a data set, or convert it"
     example = "example: fusionseg data check davis2016 --data ../davis"
@@ -143,6 +172,29 @@ def add_score_options(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--sequences", metavar="A,B", help="only these")
     which.add_argument("--list", type=Path, metavar="FILE", help="only those in this list, one a line")
     parser.add_argument("--workers", type=int, metavar="N", help="processes [as many as there are cores]")
+
+
+def add_weak_label_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The commands below `weak-labels`."""
+    audit = add(
+        commands, "audit", "a page to judge them by eye: boxes by verdict, and what other thresholds would yield",
+        "fusionseg weak-labels audit davis --each 10", audit_weak_labels,
+    )  # fmt: skip
+    audit.add_argument("run", help="name of a run")
+    audit.add_argument("--each", type=at_least(1), default=6, metavar="N", help="boxes shown of each verdict [6]")
+    audit.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="which boxes are drawn [0]")
+    add_out(audit)
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of an option that is a whole number."""
+
+    def number(text: str) -> int:
+        if (found := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"expected {least} or more, found {found}")
+        return found
+
+    return number
 
 
 def add_data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -285,10 +337,28 @@ def export_run(parsed: argparse.Namespace) -> None:
     say(f"{count} masks written to {parsed.masks}")
 
 
+def import_caffe(parsed: argparse.Namespace) -> None:
+    from fusionseg.pipeline.caffe_import import run_import
+
+    run_import(parsed.file, parsed.kind, parsed.output, say)
+
+
+def export_networks(parsed: argparse.Namespace) -> None:
+    from fusionseg.pipeline.onnx_export import run_export
+
+    run_export(parsed.source, parsed.out, parsed.folder, say)
+
+
 def compare_runs(parsed: argparse.Namespace) -> None:
     from fusionseg.pipeline.compare import finish_comparison
 
     finish_comparison(parsed.out.expanduser().resolve(), parsed.run_a, parsed.run_b, say)
+
+
+def audit_weak_labels(parsed: argparse.Namespace) -> None:
+    from fusionseg.pipeline.weak_labels_audit import finish_audit
+
+    finish_audit(parsed.out.expanduser().resolve(), parsed.run, parsed.each, parsed.seed, say)
 
 
 def score_masks(parsed: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from fusionseg.pipeline import (
     appearance_training,
+    box_motion,
     box_pruning,
     flow_filter,
     flow_images,
@@ -79,7 +80,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "appearance-training",
         "appearance stream, on still images",
-        1,
+        2,
         "model",
         appearance_training.compute,
         data={"stills": (FRAMES, MASKS), "validation": (FRAMES, MASKS)},
@@ -88,7 +89,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "appearance-scores",
         "appearance stream on every frame",
-        1,
+        2,
         "video",
         stream_scores.compute_appearance,
         data={"boxed": (FRAMES,), "fusion": (FRAMES,), "validation": (FRAMES,), "scored": (FRAMES,)},
@@ -98,20 +99,30 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "box-pruning",
         "predicted object outside the boxes removed",
-        2,
+        3,
         "video",
         box_pruning.compute,
         data={"boxed": (BOXES,)},
         needs=("appearance-scores",),
+        settings=("box-pruning",),
+    ),
+    Stage(
+        "box-motion",
+        "what optical flow shows in the boxes and outside",
+        1,
+        "video",
+        box_motion.compute,
+        data={"boxed": (BOXES,)},
+        needs=("optical-flow", "flow-images"),
     ),
     Stage(
         "flow-filter",
         "weak labels: what passes the box test and the flow test",
-        2,
+        3,
         "video",
         flow_filter.compute,
         data={"boxed": ()},
-        needs=("box-pruning", "flow-images"),
+        needs=("box-pruning", "box-motion"),
         settings=("flow-filter",),
     ),
     Stage(
@@ -127,7 +138,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "motion-scores",
         "motion stream on every flow image",
-        1,
+        2,
         "video",
         stream_scores.compute_motion,
         data={"fusion": (), "validation": (), "scored": ()},
@@ -169,16 +180,22 @@ BY_NAME = {stage.name: stage for stage in STAGES}
 FINAL = "scoring"
 
 
-def stages_for(store: str) -> dict[str, Stage]:
-    """The stages by name, in order, for what `flow-images.store` keeps.
+def stages_for(store: str, labels: str = "weak") -> dict[str, Stage]:
+    """The stages by name, in order, for what `flow-images.store` keeps and what `motion-training.labels` learns from.
 
     "both": as above. "flow": there is no stage `flow-images`; who needs it reads u,v and colours them. "images": there
     is no stage `optical-flow`; flow images are made of frames in one pass, and who needs u,v does without.
+    With the labels "masks", and only then, `motion-training` sees the true masks of boxed videos.
     """
+    stages = [_with_masks(s) if labels == "masks" and s.name == "motion-training" else s for s in STAGES]
     if store == "both":
-        return {stage.name: stage for stage in STAGES}
+        return {stage.name: stage for stage in stages}
     gone, instead = ("flow-images", "optical-flow") if store == "flow" else ("optical-flow", "flow-images")
-    return {stage.name: _without(stage, gone, instead) for stage in STAGES if stage.name != gone}
+    return {stage.name: _without(stage, gone, instead) for stage in stages if stage.name != gone}
+
+
+def _with_masks(stage: Stage) -> Stage:
+    return replace(stage, data={**stage.data, "boxed": (MASKS,)})
 
 
 def _without(stage: Stage, gone: str, instead: str) -> Stage:
@@ -194,9 +211,9 @@ def _without(stage: Stage, gone: str, instead: str) -> Stage:
     return replace(stage, needs=needs, settings=tuple(dict.fromkeys((*stage.settings, "flow-images"))))
 
 
-def required(given_weights: frozenset[str], store: str = "both") -> list[Stage]:
+def required(given_weights: frozenset[str], store: str = "both", labels: str = "weak") -> list[Stage]:
     """The stages a run needs, in order: all that `FINAL` depends on, where stages with given weights need nothing."""
-    stages = stages_for(store)
+    stages = stages_for(store, labels)
     wanted: set[str] = set()
     waiting = [FINAL]
     while waiting:

@@ -34,6 +34,9 @@ class DataRef(Settings):
     manifest: str = Field(description="name of a manifest that comes with the package, or path of a YAML file")
     split: str
     stride: int = Field(1, ge=1, description="every n-th frame of each video; flow stays that of neighbouring frames")
+    frames: int = Field(
+        0, ge=0, description="at most so many frames of each video, evenly spread over those that have boxes; 0: all"
+    )
 
 
 class Data(Settings):
@@ -63,14 +66,14 @@ class Data(Settings):
         return self
 
     @model_validator(mode="after")
-    def _stride_where_it_can_be(self) -> Data:
-        if self.stills.stride != 1:
-            raise ValueError(f"stills.stride = {self.stills.stride}: stills are no video; leave it out")
-        for ref in self.scored:
-            if ref.stride != 1:
-                raise ValueError(
-                    f"scored: stride = {ref.stride} of {ref.manifest}/{ref.split}: every frame is scored; leave it out"
-                )
+    def _thinned_where_it_can_be(self) -> Data:
+        for name, default in (("stride", 1), ("frames", 0)):
+            if (found := getattr(self.stills, name)) != default:
+                raise ValueError(f"stills.{name} = {found}: stills are no video; leave it out")
+            for ref in self.scored:
+                if (found := getattr(ref, name)) != default:
+                    where = f"{ref.manifest}/{ref.split}"
+                    raise ValueError(f"scored: {name} = {found} of {where}: every frame is scored; leave it out")
         return self
 
 
@@ -158,6 +161,12 @@ class Network(Settings):
         description="px; for training, frames are resized so that the longer side has this; 0 keeps their size",
     )
 
+    @model_validator(mode="after")
+    def _combines_what_is_there(self) -> Network:
+        if self.combine == "max" and self.decoder != "parallel-dilated":
+            raise ValueError('combine = "max" is of the decoder parallel-dilated; set decoder, or leave combine out')
+        return self
+
 
 class Scores(Settings):
     """What `appearance-scores` and `motion-scores` share."""
@@ -225,6 +234,12 @@ class MotionTraining(StreamTraining):
         "accepted", description='with labels = "masks": frames with a weak label, or as many others drawn at random'
     )
 
+    @model_validator(mode="after")
+    def _random_frames_have_no_weak_label(self) -> MotionTraining:
+        if self.frames == "random" and self.labels == "weak":
+            raise ValueError('frames = "random" has no weak labels to learn from; set labels = "masks", too')
+        return self
+
 
 class FusionTraining(Training):
     fusion: Literal["paper", "release", "gated", "average"] = "paper"
@@ -235,19 +250,66 @@ class FusionTraining(Training):
     frames_a_video: int = Field(0, ge=0, description="evenly spread frames of each video that train; 0 is all")
 
 
-class FlowFilter(Settings):
-    """Thresholds and choices are applied last, on stored measurements."""
+class BoxPruning(Settings):
+    """What counts as the region in a box; how well it fills the box is measured, and tested by `flow-filter`."""
 
-    min_overlap: float = Field(
-        0.75, ge=0, le=1, description="IoU of a region's tight box with its annotated box (paper, unverified)"
+    components: Literal["all", "largest"] = Field(
+        "all", description="connected parts of the predicted object in a box that make its region; the paper names none"
+    )
+    min_component: float = Field(
+        0.0, ge=0, le=1, description="share of the box's area; smaller parts are specks and removed; 0 keeps all"
+    )
+
+
+class FlowFilter(Settings):
+    """Thresholds and choices are applied last, on stored measurements. Distances are shares of the frame's diagonal
+    (0.001 is 1 px at 480p), so that they hold for any size. `docs/weak-labels.md` says what each does."""
+
+    measure: Literal["iou", "coverage", "uncut-iou"] = Field(
+        "iou",
+        description="of the box test: IoU of a region's tight box with its box (paper), share of the box that it "
+        "fills, or that IoU with the predicted part not cut at the box",
+    )
+    min_overlap: float = Field(0.75, ge=0, le=1, description="least `measure` (paper for iou, unverified)")
+    min_confidence: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="IoU of region and object in the box that the network itself expects; 0: any, as in the paper",
+    )
+    contrast: Literal["colour", "vector"] = Field(
+        "colour", description="of the flow test: of the flow image's mean colours (paper), or of u and v themselves"
     )
     min_contrast: float = Field(
         30.0,
         ge=0,
-        description="grey levels, Euclidean norm: mean colours in and out of the box (paper, unverified)",
+        description="colour: grey levels, Euclidean norm of the difference of mean colours in and out of the box "
+        "(paper, unverified)",
+    )
+    min_vector_contrast: float = Field(
+        1.0, ge=0, description="vector: difference of mean flow in and out of the box, in spreads of the background's"
+    )
+    rejected: Literal["void", "drop"] = Field(
+        "void", description="rejected boxes are void in their frame's label, or the frame isn't used at all"
     )
     occluded: Literal["use", "reject"] = Field("use", description="boxes that ImageNet-VID marks as partly hidden")
     generated: Literal["use", "reject"] = Field("use", description="boxes interpolated between frames, not drawn")
+    min_box: float = Field(0.0005, ge=0, le=1, description="share of the frame's area: 14x14 px at 480p; 0: any")
+    max_box: float = Field(
+        0.9, ge=0, le=1, description="share of the frame's area; what is left is no background to speak of; 1: any"
+    )
+    min_motion: float = Field(
+        0.0005,
+        ge=0,
+        description="of the diagonal: a frame in which 99 % of the vectors are shorter stands still; 0: any",
+    )
+    max_motion: float = Field(
+        0.5, gt=0, description="of the diagonal: where 1 % of the vectors are longer, the estimator lost its way"
+    )
+    max_unknown: float = Field(0.5, ge=0, le=1, description="share of unknown vectors, in the box or outside; 1: any")
+    min_own_motion: float = Field(
+        0.0005, ge=0, description="of the diagonal: mean length in the box of flow without the camera's; 0: any"
+    )
 
 
 class Prediction(Settings):
@@ -262,7 +324,7 @@ class Run(Settings):
     checkpoint_seconds: float = Field(30.0, ge=0, description="a killed training loses at most this much")
     batch: int = Field(4, ge=1, description="frames a forward pass of inference")
     workers: int = Field(2, ge=1, description="threads that read and prepare data")
-    cache_mb: int = Field(1024, ge=0, description="MB of memory for loaded training samples, so that disks are read once")
+    cache_mb: int = Field(1024, ge=0, description="MB of memory for loaded training samples; what fits is read once")
 
 
 class Profile(Settings):
@@ -278,6 +340,7 @@ class Profile(Settings):
     optical_flow: OpticalFlow = OpticalFlow()
     flow_images: FlowImages = FlowImages()
     appearance_training: AppearanceTraining = AppearanceTraining()
+    box_pruning: BoxPruning = BoxPruning()
     flow_filter: FlowFilter = FlowFilter()
     motion_training: MotionTraining = MotionTraining()
     fusion_training: FusionTraining = FusionTraining()
@@ -292,6 +355,11 @@ class Profile(Settings):
             raise ValueError(
                 'flow-images.store = "images" drops u and v, and motion-training.mirror and .scales act on them before '
                 'colouring; set mirror = false and scales = [1.0, 1.0], or store = "both" or "flow"'
+            )
+        if self.flow_images.store == "images" and self.flow_filter.contrast == "vector" and training.weights is None:
+            raise ValueError(
+                'flow-images.store = "images" drops u and v, and flow-filter.contrast = "vector" compares them; '
+                'choose contrast = "colour", or store = "both" or "flow"'
             )
         return self
 

@@ -14,7 +14,7 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import write_json
 from fusionseg.pipeline.flow_pairs import with_partners
 from fusionseg.pipeline.flow_source import find_flow
-from fusionseg.pipeline.graph import FINAL, STAGES, Stage, required, stages_for
+from fusionseg.pipeline.graph import FINAL, MASKS, STAGES, Stage, required, stages_for
 from fusionseg.pipeline.images import read_boxes
 from fusionseg.pipeline.job import Context, Job, resolve_device, shown
 from fusionseg.pipeline.ledger import LEDGER, Ledger
@@ -56,8 +56,8 @@ class Session:
         root, self.name = place(request)
         self.context = Context(root, resolve_device(request.device), self.profile.run, say, processes)
         self.given = given_weights(self.profile)
-        store = self.profile.flow_images.store
-        self.by_name, self.stages = stages_for(store), required(frozenset(self.given), store)
+        variant = self.profile.flow_images.store, self.profile.motion_training.labels
+        self.by_name, self.stages = stages_for(*variant), required(frozenset(self.given), *variant)
         self.ledger = Ledger(self.context.root / LEDGER)
         self.roots = data_roots(self.profile, request, self.context)
         self.items = self._load_items()
@@ -76,7 +76,7 @@ class Session:
         }.items():  # fmt: skip
             items[role] = [item for ref in refs for item in self._load(role, ref)] if role in wanted else []
         check_apart(items)
-        check_strides(items)
+        check_frames(items)
         if "box-pruning" in {stage.name for stage in self.stages} and not self.request.shard:
             check_boxes(items["boxed"], data.boxed)
         return items
@@ -96,10 +96,13 @@ class Session:
                 f"no folder for the data set {manifest.name}; give it with --data ROOT or --data {manifest.name}=ROOT"
             )
         out = [name.partition("/")[2] for name in self.request.leave_out if name.partition("/")[0] == manifest.name]
-        items = load_items(manifest, ref.split, root, out, ref.stride, extract=self._extract)
-        if role in ("stills", "fusion", "validation") and (without := [item.name for item in items if not item.masks]):
+        items = load_items(manifest, ref.split, root, out, ref.stride, extract=self._extract, most=ref.frames)
+        trained = [stage for stage in self.by_name.values() if stage.trained]
+        masked = {role for stage in trained for role, kinds in stage.data.items() if MASKS in kinds}
+        if role in masked and (without := [item.name for item in items if not item.masks]):
             which = f" ({', '.join(without)})" if len(without) < len(items) else ""
-            raise UserError(f"data.{role}: {ref.manifest} has no masks{which}; expected a data set with masks")
+            wanted = ', or motion-training.labels = "weak"' if role == "boxed" else ""
+            raise UserError(f"data.{role}: {ref.manifest} has no masks{which}; expected a data set with masks{wanted}")
         if role == "stills":
             return items
         return [self._paired(item) for item in items if in_shard(item, self.request.shard)]
@@ -439,16 +442,16 @@ def check_apart(items: dict[str, list[Item]]) -> None:
             )
 
 
-def check_strides(items: Mapping[str, list[Item]]) -> None:
+def check_frames(items: Mapping[str, list[Item]]) -> None:
     """A video that plays several roles has one artifact a stage, so all must take the same frames. Raises UserError."""
-    known: dict[Unit, tuple[str, int]] = {}
+    known: dict[Unit, tuple[str, tuple[int, ...]]] = {}
     for role, group in items.items():
         for item in group:
-            other, stride = known.setdefault((item.dataset, item.name), (role, item.stride))
-            if stride != item.stride:
+            other, numbers = known.setdefault((item.dataset, item.name), (role, item.numbers))
+            if numbers != item.numbers:
                 raise UserError(
-                    f"data.{other} and data.{role} share {item.name}, with stride = {stride} and {item.stride}; "
-                    "give both the same stride"
+                    f"data.{other} and data.{role} share {item.name} and use {len(numbers)} and {len(item.numbers)} of "
+                    f"its {len(item.all_frames)} frames; give both the same stride and frames"
                 )
 
 

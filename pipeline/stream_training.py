@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from fusionseg.models.backbone import BACKBONES, WeightsUnavailable
+from fusionseg.models.cpu_training import speed_up
 from fusionseg.models.labels import VOID
 from fusionseg.models.stream import Architecture, Stream, to_frame, upsample
 from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.job import Context, Job
+from fusionseg.pipeline.memory import kept_memory
 from fusionseg.pipeline.profile import Network, StreamTraining
 from fusionseg.pipeline.samples import draw, sample_generator
 from fusionseg.pipeline.training import seed_of, train
@@ -29,18 +31,17 @@ MakeSample = Callable[[int, np.random.Generator], Sample]
 
 def architecture_of(network: Network) -> Architecture:
     """The part of the network settings that determines tensors."""
-    return Architecture(network.backbone, network.decoder, network.output_stride, network.stride_on)
+    return Architecture(network.backbone, network.decoder, network.output_stride, network.stride_on, network.combine)
 
 
 def stream_header(network: Network, reads: str) -> dict[str, Any]:
     """What a stream's weights say of themselves; `reads`: "frames" or "flow-images"."""
-    spec = BACKBONES[network.backbone]
     return {
         "kind": "stream",
         "reads": reads,
         "architecture": architecture_of(network).as_dict(),
         "long_side": network.long_side,
-        "preprocessing": {"channels": "rgb", "mean": spec.mean, "std": spec.std},
+        "preprocessing": BACKBONES[network.backbone].preprocessing.as_dict(),
     }
 
 
@@ -65,6 +66,7 @@ def train_stream(
     """Train the stream of `job` on `count` samples, choosing the checkpoint on `validation`."""
     network = Network.model_validate(job.settings["network"])
     stream = build_stream(network, seed_of(job, settings)).to(context.device).to(memory_format=torch.channels_last)
+    stream.batch_norm_trained = settings.batch_norm == "trained"
 
     def batch(step: int, positions: range) -> dict[str, Tensor]:
         chosen = draw(count, settings.batch, step, settings.seed)
@@ -75,6 +77,8 @@ def train_stream(
         scores = stream_scores(stream, tensors["images"], context).float()  # enlarged as in inference
         return upsample(scores, stream.score_stride, (labels.shape[-2], labels.shape[-1])), labels
 
+    if context.device.type == "cpu":
+        speed_up(stream.backbone)
     task = Task(
         stream,
         batch,
@@ -82,14 +86,14 @@ def train_stream(
         (lambda _: validation_j(stream, validation, network.bf16, context)) if validation else None,
         parameter_groups(stream, settings),
     )
-    return train(task, settings, job, context, stream_header(network, reads))
+    with kept_memory():
+        return train(task, settings, job, context, stream_header(network, reads))
 
 
 def stack(samples: Sequence[Sample]) -> dict[str, Tensor]:
-    """Samples of one size -> images (N, 3, H, W) uint8 and labels (N, H, W) uint8."""
-    images = np.stack([image for image, _ in samples]).transpose(0, 3, 1, 2)
+    """Samples of one size -> images (N, 3, H, W) uint8, channels last in memory, and labels (N, H, W) uint8."""
     return {
-        "images": torch.from_numpy(np.ascontiguousarray(images)),
+        "images": torch.from_numpy(np.stack([image for image, _ in samples])).permute(0, 3, 1, 2),
         "labels": torch.from_numpy(np.stack([label for _, label in samples])),
     }
 

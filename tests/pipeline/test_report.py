@@ -29,6 +29,7 @@ from report_page import Page
 
 from fusionseg.pipeline.artifact import ArtifactWriter
 from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.graph import STAGES
 from fusionseg.pipeline.pages import percent
 from fusionseg.pipeline.protocols import PROTOCOLS
 from fusionseg.pipeline.report import duration, finish
@@ -264,7 +265,7 @@ def test_stage_states(tiny: TinyRun) -> None:
         record["cached"] = True
     page, _ = report(tiny)
     rows = {row[0]: row for row in page.tables["stages"]}
-    assert len(rows) == 12
+    assert len(rows) == len(STAGES) + 1
     assert rows["prediction"][2:6] == ["2 computed, 1 cached", "2.0 s", "123 MB", "3"]
     assert rows["scoring"][2] == "cached"
     assert rows["box-pruning"][2:4] == ["not run", "–"]

@@ -13,10 +13,12 @@ from videos import write_video
 
 import fusionseg.data_manifests
 from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.flow_filter import read_verdicts
 from fusionseg.pipeline.graph import STAGES
 from fusionseg.pipeline.inspection import export_flow, export_masks
-from fusionseg.pipeline.runner import run_plain
-from fusionseg.pipeline.store import list_artifacts, read_run
+from fusionseg.pipeline.runner import run_job, run_plain
+from fusionseg.pipeline.session import Session
+from fusionseg.pipeline.store import list_artifacts, read_any_header, read_inputs, read_run
 
 NAMES = [stage.name for stage in STAGES]
 
@@ -91,6 +93,15 @@ def test_run_settings_are_in_no_key(chain: Path) -> None:
     assert set(states_of(chain, "run.batch=2", "run.workers=1", "run.checkpoint_seconds=1").values()) == {"cached"}
 
 
+def test_trainings_are_the_same_whether_samples_are_kept_in_memory_or_not(chain: Path) -> None:
+    trainings = [stage.name for stage in STAGES if stage.trained]
+    before = contents(chain)
+    said = Said()
+    run_plain(request(chain, "run.cache_mb=0"), refresh=trainings, say=said)
+    assert {name for name, state in said.states().items() if state == "computed"} == set(trainings)
+    assert contents(chain) == before
+
+
 def test_refresh_computes_one_stage_and_same_content_stops_there(chain: Path) -> None:
     before = contents(chain)
     states = states_of(chain, refresh=["motion-training"])
@@ -109,10 +120,10 @@ def test_exported_flow_of_several_data_sets_comes_back(chain: Path, form: str) -
     assert after and all(before[unit] == content for unit, content in after.items())
 
 
-def test_a_video_in_two_roles_has_one_stride(tmp_path: Path) -> None:
+def test_a_video_in_two_roles_has_the_same_frames(tmp_path: Path) -> None:
     """Its scores are stored once: masks of other frames would be laid beside them."""
     validation = 'data.validation={manifest = "demo-davis", split = "fusion", stride = 2}'
-    with pytest.raises(UserError, match=r"data\.fusion and data\.validation share .*, with stride = 1 and 2"):
+    with pytest.raises(UserError, match=r"data\.fusion and data\.validation share .* and use 5 and 3 of its 5 frames"):
         run_plain(request(tmp_path, validation), say=Said())
 
 
@@ -194,9 +205,9 @@ def test_given_weights_take_the_place_of_training(chain: Path) -> None:
 
 def test_weights_of_another_architecture_are_refused(chain: Path) -> None:
     (weights,) = (chain / "out" / "artifacts" / "motion-training").rglob("*.safetensors")
-    with pytest.raises(UserError, match=r"its reads is flow-images, the profile expects frames"):
+    with pytest.raises(UserError, match=r"it was trained on flow-images.* belongs into motion-training\.weights"):
         states_of(chain, f"appearance-training.weights={weights}")
-    with pytest.raises(UserError, match=r"architecture .* expects .*resnet18"):
+    with pytest.raises(UserError, match=r"network\.backbone is efficientnet-lite0 in it and resnet18 in the profile"):
         states_of(chain, f"motion-training.weights={weights}", "network.backbone=resnet18", "network.pretrained=false")
 
 
@@ -334,13 +345,14 @@ def test_flow_images_coloured_on_reading_train_the_same_networks(chain: Path) ->
 
 
 def test_flow_images_alone_are_made_in_one_pass_and_are_the_same(chain: Path) -> None:
-    before = contents(chain)
+    before, once = contents(chain), ("flow-images", "box-pruning")
+    contrast = read_verdicts(chain / "out", "tiny")["contrast"]
     no_vectors = ("motion-training.mirror=false", "motion-training.scales=[1.0, 1.0]")
     states = states_of(chain, 'flow-images.store="images"', *no_vectors)
     assert "optical-flow" not in states and states["scoring"] == "computed"
     after = contents(chain)
-    for stage in ("flow-images", "flow-filter"):
-        assert {u: c for u, c in before.items() if u[0] == stage} == {u: c for u, c in after.items() if u[0] == stage}
+    assert {u: c for u, c in before.items() if u[0] in once} == {u: c for u, c in after.items() if u[0] in once}
+    assert read_verdicts(chain / "out", "tiny")["contrast"].equals(contrast)
     assert (chain / "out" / "reports" / "tiny.html").exists()
 
 
@@ -367,6 +379,36 @@ def test_parts_of_the_videos_on_several_machines_make_the_whole(finished: Path, 
     assert found == {path.name for path in (finished / "out/artifacts/flow-images").rglob("*.h5")}
 
 
+def test_weak_labels_in_parts_and_interrupted_are_the_same(chain: Path) -> None:
+    """Parts in any order; a video that was done stays; one that was under way leaves nothing behind."""
+    before, stages = contents(chain), ("box-pruning", "box-motion", "flow-filter")
+    for stage in stages:
+        shutil.rmtree(chain / "out" / "artifacts" / stage)
+    for stage in stages:
+        for part in ("2/2", "1/2"):
+            run_plain(replace(request(chain), shard=part), only=stage, say=Said())
+    paths = sorted((chain / "out" / "artifacts").glob("flow-filter/*/*.h5"))
+    stamps = [path.stat().st_mtime_ns for path in paths[1:]]
+    paths[0].rename(paths[0].with_name(f".{paths[0].name}.1.part"))  # as a killed run leaves it
+    assert states_of(chain) == dict.fromkeys(NAMES, "cached") | {"flow-filter": "1 computed, 3 cached"}
+    assert [path.stat().st_mtime_ns for path in paths[1:]] == stamps and contents(chain) == before
+
+
+def test_another_threshold_reads_no_frame_and_no_flow(chain: Path) -> None:
+    states = states_of(chain, "flow-filter.min_contrast=5", "flow-filter.rejected=drop")
+    assert states["flow-filter"] == "computed"
+    assert {states[name] for name in ("box-pruning", "box-motion", "appearance-scores", "flow-images")} == {"cached"}
+
+
+def test_at_most_so_many_frames_a_video(chain: Path) -> None:
+    write_profile(chain, PROFILE.replace('"demo-vid", split = "train"', '"demo-vid", split = "train", frames = 2'))
+    run_plain(request(chain), say=Said())
+    records = [r for stage in read_run(chain / "out", "tiny")["stages"].values() for r in stage["records"]]
+    counts = {r["stage"]: r["counts"]["frames"] for r in records if r["video"].startswith("boxed-")}
+    assert set(counts) >= {"optical-flow", "flow-images", "appearance-scores", "flow-filter"}
+    assert set(counts.values()) == {2}  # of 5
+
+
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/0"])
 def test_wrong_parts_are_refused(tmp_path: Path, shard: str) -> None:
     with pytest.raises(UserError, match=r"expected K/N with 1 <= K <= N"):
@@ -377,3 +419,48 @@ def test_wrong_parts_are_refused(tmp_path: Path, shard: str) -> None:
 def test_only_a_stage_of_videos_has_parts(tmp_path: Path, only: str | None) -> None:
     with pytest.raises(UserError, match=r"--shard works on one stage of videos: add --only with one of optical-flow"):
         run_plain(replace(request(tmp_path), shard="1/2"), only=only, say=Said())
+
+
+MASKED = """
+name: masked
+title: Built-in videos whose boxes are taken from their masks
+kind: videos
+licence: Apache-2.0
+frames: davis/JPEGImages/480p/{video}/{frame}.jpg
+masks: davis/Annotations/480p/{video}/{frame}.png
+boxes: from-masks
+splits:
+  boxed: {file: davis/ImageSets/480p/fusion.txt}
+"""
+
+
+def boxed_masks(folder: Path, *overrides: str) -> tuple[int, set[str]]:
+    """Run motion-training on videos that have masks; gives how many masks its job may see of them, and the kinds of
+    their files that its weights were made from."""
+    session = Session(request(folder, *overrides), Said())
+    stage = session.by_name["motion-training"]
+    session.resolve(stage)
+    (job,) = session.jobs(stage)
+    path = folder / "out" / run_job(stage, job, session.context).path
+    inputs = read_inputs(path, read_any_header(path))
+    kinds = {one["kind"] for one in inputs if one.get("role") == "boxed"}
+    return sum(len(item.masks) for item in job.items["boxed"]), kinds
+
+
+def test_masks_of_boxed_videos_are_read_only_where_true_labels_are_asked_for(chain: Path) -> None:
+    (chain / "masked.yaml").write_text(MASKED)
+    write_profile(chain, PROFILE.replace('"demo-vid", split = "train"', f'"{chain / "masked.yaml"}", split = "boxed"'))
+    run_plain(request(chain), say=Said())
+    assert boxed_masks(chain) == (0, set())
+    weak = contents(chain)
+    true = "motion-training.labels=masks"
+    states = states_of(chain, true)
+    assert states["flow-filter"] == "cached" and states["motion-training"] == "computed"
+    assert boxed_masks(chain, true) == (10, {"masks"})
+    assert states_of(chain, true, "motion-training.frames=random")["motion-training"] == "computed"
+    assert states_of(chain)["motion-training"] == "cached" and contents(chain) == weak
+
+
+def test_true_labels_need_videos_with_masks(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r'data\.boxed: demo-vid has no masks; .* or motion-training\.labels = "weak"'):
+        run_plain(request(tmp_path, "motion-training.labels=masks"), say=Said())
