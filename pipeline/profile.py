@@ -235,19 +235,56 @@ class FusionTraining(Training):
     frames_a_video: int = Field(0, ge=0, description="evenly spread frames of each video that train; 0 is all")
 
 
-class FlowFilter(Settings):
-    """Thresholds and choices are applied last, on stored measurements."""
+class BoxPruning(Settings):
+    """What counts as the region in a box; how well it fills the box is measured, and tested by `flow-filter`."""
 
-    min_overlap: float = Field(
-        0.75, ge=0, le=1, description="IoU of a region's tight box with its annotated box (paper, unverified)"
+    components: Literal["all", "largest"] = Field(
+        "all", description="connected parts of the predicted object in a box that make its region; the paper names none"
+    )
+    min_component: float = Field(
+        0.0, ge=0, le=1, description="share of the box's area; smaller parts are specks and removed; 0 keeps all"
+    )
+
+
+class FlowFilter(Settings):
+    """Thresholds and choices are applied last, on stored measurements. Distances are shares of the frame's diagonal
+    (0.001 is 1 px at 480p), so that they hold for any size. `docs/weak-labels.md` says what each does."""
+
+    measure: Literal["iou", "coverage"] = Field(
+        "iou", description="of the box test: IoU of a region's tight box with its box (paper), or the share of it filled"
+    )
+    min_overlap: float = Field(0.75, ge=0, le=1, description="least `measure` (paper for iou, unverified)")
+    contrast: Literal["colour", "vector"] = Field(
+        "colour", description="of the flow test: of the flow image's mean colours (paper), or of u and v themselves"
     )
     min_contrast: float = Field(
         30.0,
         ge=0,
-        description="grey levels, Euclidean norm: mean colours in and out of the box (paper, unverified)",
+        description="colour: grey levels, Euclidean norm of the difference of mean colours in and out of the box "
+        "(paper, unverified)",
+    )
+    min_vector_contrast: float = Field(
+        1.0, ge=0, description="vector: difference of mean flow in and out of the box, in spreads of the background's"
+    )
+    rejected: Literal["void", "drop"] = Field(
+        "void", description="rejected boxes are void in their frame's label, or the frame isn't used at all"
     )
     occluded: Literal["use", "reject"] = Field("use", description="boxes that ImageNet-VID marks as partly hidden")
     generated: Literal["use", "reject"] = Field("use", description="boxes interpolated between frames, not drawn")
+    min_box: float = Field(0.0005, ge=0, le=1, description="share of the frame's area: 14x14 px at 480p; 0: any")
+    max_box: float = Field(
+        0.9, ge=0, le=1, description="share of the frame's area; what is left is no background to speak of; 1: any"
+    )
+    min_motion: float = Field(
+        0.0005, ge=0, description="of the diagonal: a frame in which 99 % of the vectors are shorter stands still; 0: any"
+    )
+    max_motion: float = Field(
+        0.5, gt=0, description="of the diagonal: where 1 % of the vectors are longer, the estimator lost its way"
+    )
+    max_unknown: float = Field(0.5, ge=0, le=1, description="share of unknown vectors, in the box or outside; 1: any")
+    min_own_motion: float = Field(
+        0.0005, ge=0, description="of the diagonal: mean length in the box of flow without the camera's; 0: any"
+    )
 
 
 class Prediction(Settings):
@@ -278,6 +315,7 @@ class Profile(Settings):
     optical_flow: OpticalFlow = OpticalFlow()
     flow_images: FlowImages = FlowImages()
     appearance_training: AppearanceTraining = AppearanceTraining()
+    box_pruning: BoxPruning = BoxPruning()
     flow_filter: FlowFilter = FlowFilter()
     motion_training: MotionTraining = MotionTraining()
     fusion_training: FusionTraining = FusionTraining()
@@ -292,6 +330,11 @@ class Profile(Settings):
             raise ValueError(
                 'flow-images.store = "images" drops u and v, and motion-training.mirror and .scales act on them before '
                 'colouring; set mirror = false and scales = [1.0, 1.0], or store = "both" or "flow"'
+            )
+        if self.flow_images.store == "images" and self.flow_filter.contrast == "vector" and training.weights is None:
+            raise ValueError(
+                'flow-images.store = "images" drops u and v, and flow-filter.contrast = "vector" compares them; '
+                'choose contrast = "colour", or store = "both" or "flow"'
             )
         return self
 

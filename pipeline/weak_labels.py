@@ -1,0 +1,116 @@
+"""Weak labels, pure: verdicts on boxes from what was measured of them, and the label of a frame.
+
+Thresholds act here alone, on tables: thousands of boxes take milliseconds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from fusionseg.models.labels import VOID
+from fusionseg.pipeline.profile import FlowFilter
+
+UInt8 = npt.NDArray[np.uint8]
+Flags = npt.NDArray[np.bool_]
+
+BOX = ["x0", "y0", "x1", "y1"]
+# Of every box: what it is, what box-pruning measured of the region in it, and what box-motion measured of its flow.
+MARKS = ["occluded", "generated", "height", "width"]
+REGION = ["area", "components", "largest_share", "overlap", "coverage"]
+MOTION = [
+    "background", "contrast", "vector_contrast", "direction", "magnitude_in", "magnitude_out", "residual_in",
+    "residual_out", "magnitude_p99", "unknown",
+]  # fmt: skip
+VERDICT_COLUMNS = ["video", "frame", "box", *BOX, *MARKS, *REGION, *MOTION, "accepted", "reason"]
+
+ACCEPTED = "accepted"
+OCCLUDED = "box marked as occluded"
+GENERATED = "box interpolated, not drawn"
+SMALL_BOX = "box too small"
+LARGE_BOX = "box covers nearly the whole frame"
+NO_OBJECT = "no object predicted in the box"
+SMALL_OVERLAP = "overlap too small"
+NO_BACKGROUND = "no background outside the boxes"
+NO_FLOW = "no flow: a video of one frame"
+BROKEN_FLOW = "broken flow: unknown or absurd vectors"
+NO_MOTION = "no motion in the frame"
+CAMERA_ONLY = "moves with the camera only"
+SMALL_CONTRAST = "flow contrast too small"
+FRAME_DROPPED = "another box of its frame was rejected"
+# In the order in which they are tested: the first that holds is the verdict.
+BOX_REASONS = (OCCLUDED, GENERATED, SMALL_BOX, LARGE_BOX, NO_OBJECT, SMALL_OVERLAP)
+FLOW_REASONS = (NO_BACKGROUND, NO_FLOW, BROKEN_FLOW, NO_MOTION, CAMERA_ONLY, SMALL_CONTRAST)
+REASONS = (*BOX_REASONS, *FLOW_REASONS, FRAME_DROPPED)
+
+
+def verdicts(table: pd.DataFrame, settings: FlowFilter) -> pd.Series:
+    """The verdict on every box of `table`, a row each with the columns MARKS, REGION, MOTION, BOX, frame and, of
+    several videos, video and dataset: `ACCEPTED`, or the first of `REASONS` that holds.
+
+    What wasn't measured (NaN: no u,v are kept) rejects nothing, but a box without the chosen contrast has no flow.
+    """
+    tests = _box_tests(table, settings) | _flow_tests(table, settings)
+    reasons = np.select([tests[reason] for reason in tests], list(tests), ACCEPTED).astype(object)
+    if settings.rejected == "drop":
+        keys = [name for name in ("dataset", "video", "frame") if name in table]
+        rejected = pd.Series(reasons != ACCEPTED, table.index)
+        spoiled = rejected.groupby([table[key] for key in keys]).transform("any").to_numpy(bool)
+        reasons[spoiled & ~rejected.to_numpy()] = FRAME_DROPPED
+    return pd.Series(reasons, table.index, name="reason", dtype=object)
+
+
+def _box_tests(table: pd.DataFrame, settings: FlowFilter) -> dict[str, Flags]:
+    """By reason, in order: which boxes it rejects."""
+    share = (table["x1"] - table["x0"]) * (table["y1"] - table["y0"]) / (table["width"] * table["height"])
+    tests = {
+        OCCLUDED: (table["occluded"] == 1) & (settings.occluded == "reject"),
+        GENERATED: (table["generated"] == 1) & (settings.generated == "reject"),
+        SMALL_BOX: share < settings.min_box,
+        LARGE_BOX: share > settings.max_box,
+        NO_OBJECT: table["area"] == 0,
+        SMALL_OVERLAP: table[measured_by(settings)] < settings.min_overlap,
+    }
+    return {reason: rejected.to_numpy(bool) for reason, rejected in tests.items()}
+
+
+def _flow_tests(table: pd.DataFrame, settings: FlowFilter) -> dict[str, Flags]:
+    """By reason, in order: which boxes it rejects."""
+    diagonal = np.hypot(table["width"], table["height"])
+    column, least = contrast_test(settings)
+    absurd = table["magnitude_p99"] > settings.max_motion * diagonal
+    tests = {
+        NO_BACKGROUND: table["background"] == 0,
+        NO_FLOW: table["contrast"].isna(),
+        BROKEN_FLOW: absurd | (table["unknown"] > settings.max_unknown) | table[column].isna(),
+        NO_MOTION: table["magnitude_p99"] < settings.min_motion * diagonal,
+        CAMERA_ONLY: table["residual_in"] < settings.min_own_motion * diagonal,
+        SMALL_CONTRAST: table[column] < least,
+    }
+    return {reason: rejected.to_numpy(bool) for reason, rejected in tests.items()}
+
+
+def measured_by(settings: FlowFilter) -> str:
+    """The column that the box test looks at."""
+    return "overlap" if settings.measure == "iou" else "coverage"
+
+
+def contrast_test(settings: FlowFilter) -> tuple[str, float]:
+    """The column that the flow test looks at, and its threshold."""
+    if settings.contrast == "colour":
+        return "contrast", settings.min_contrast
+    return "vector_contrast", settings.min_vector_contrast
+
+
+def weak_label(region: UInt8, boxes: npt.NDArray[np.int64], accepted: Flags) -> UInt8:
+    """Label of one frame (H, W): 1 the region in accepted boxes, 255 (void) what rejected boxes cover, 0 elsewhere.
+    All void where nothing was accepted."""
+    if not accepted.any():
+        return np.full(region.shape, VOID, np.uint8)
+    label = np.zeros(region.shape, np.uint8)
+    for x0, y0, x1, y1 in boxes[~accepted]:
+        label[y0:y1, x0:x1] = VOID
+    for x0, y0, x1, y1 in boxes[accepted]:
+        label[y0:y1, x0:x1][region[y0:y1, x0:x1] > 0] = 1
+    return label
