@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 import fusionseg.profiles
 from fusionseg.pipeline.errors import UserError
@@ -44,7 +44,9 @@ class Data(Settings):
         description="videos with boxes: weak labels for the motion stream; their masks are never read"
     )
     fusion: DataRef = Field(description="videos with masks: trains the fusion; best apart from `boxed`")
-    validation: DataRef | None = Field(None, description="videos with masks: chooses checkpoints; None keeps the last")
+    validation: DataRef | None = Field(
+        None, description='videos with masks: chooses checkpoints; "none", or left out, keeps the last'
+    )
     scored: tuple[DataRef, ...] = Field(
         description="videos: what is reported; those without masks or protocol are segmented, not scored", min_length=1
     )
@@ -52,6 +54,11 @@ class Data(Settings):
         "fail",
         description="a file that can't be used stops the run, or its video (or still) is left out and reported",
     )
+
+    @field_validator("validation", mode="before")
+    @classmethod
+    def _or_none(cls, value: object) -> object:
+        return None if value == "none" else value  # TOML has no null, and --set must be able to take it back
 
     @model_validator(mode="after")
     def _scored_apart(self) -> Data:
