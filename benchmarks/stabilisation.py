@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fusionseg.pipeline.flow_filter import flow_contrast
+from fusionseg.pipeline.box_motion import colour_contrast
+from fusionseg.pipeline.box_pruning import inside
 from fusionseg.pipeline.flow_images import colour
 from fusionseg.pipeline.images import decode_frame, decode_mask, tight_box
 from fusionseg.pipeline.optical_flow import estimate
@@ -41,7 +42,8 @@ def contrasts(flow: Flow, mask: npt.NDArray[np.bool_]) -> list[float]:
     magnitude = np.linalg.norm(flow, axis=-1)
     boxes = np.array([tight_box(mask)])
     images = [colour(flow), colour(flow, float(np.percentile(magnitude, 99)))]
-    return [auc(magnitude, mask), *(flow_contrast(image, boxes)[0] for image in images)]
+    background = ~inside(boxes, (mask.shape[0], mask.shape[1]))
+    return [auc(magnitude, mask), *(colour_contrast(image, boxes, background)[0] for image in images)]
 
 
 def measure(root: Path, name: str) -> tuple[list[list[float]], list[float], list[str]]:

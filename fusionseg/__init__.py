@@ -2,10 +2,11 @@
 
     >>> import fusionseg
     >>> sorted(fusionseg.__all__)
-    ['Request', 'UserError', 'estimate_flow', 'list_artifacts', 'read_table', 'run']
+    ['Request', 'UserError', 'estimate_flow', 'list_artifacts', 'read_frame', 'read_table', 'read_verdicts', 'run']
 
 `run(Request("davis", data=("../data",)))` runs the whole chain without Prefect; `read_table` loads a table of an
-artifact as a DataFrame; `list_artifacts(root)` gives one of all artifacts; `estimate_flow` is the flow that stages use.
+artifact as a DataFrame, `read_frame` a frame of an artifact as an array, `read_verdicts` what was measured of all boxes of
+a run; `list_artifacts(root)` gives a table of all artifacts; `estimate_flow` is the flow that stages use.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fusionseg.pipeline.artifact import read_table
+    from fusionseg.pipeline.bit_masks import read_frame
     from fusionseg.pipeline.errors import UserError
+    from fusionseg.pipeline.flow_filter import read_verdicts
     from fusionseg.pipeline.optical_flow import estimate as estimate_flow
     from fusionseg.pipeline.runner import run_plain as run
     from fusionseg.pipeline.session import Request
@@ -39,10 +42,14 @@ _HOMES = {
     "UserError": ("errors", "UserError"),
     "estimate_flow": ("optical_flow", "estimate"),
     "list_artifacts": ("store", "list_artifacts"),
+    "read_frame": ("bit_masks", "read_frame"),
     "read_table": ("artifact", "read_table"),
+    "read_verdicts": ("flow_filter", "read_verdicts"),
     "run": ("runner", "run_plain"),
 }
-__all__ = ["Request", "UserError", "estimate_flow", "list_artifacts", "read_table", "run"]
+__all__ = [
+    "Request", "UserError", "estimate_flow", "list_artifacts", "read_frame", "read_table", "read_verdicts", "run",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -1,24 +1,50 @@
 """Stage `box-pruning`: the appearance stream's prediction, with all object outside the annotated boxes removed, and how
 well each box is filled.
 
-Reads scores and boxes, never masks. Measures only; thresholds are applied by `flow-filter`, last.
+Reads scores and boxes, never masks. Measures only; thresholds are applied by `flow-filter`, last. Where boxes overlap,
+what is predicted in both belongs to both: a network that knows but one kind of object can't tell whose it is.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fusionseg.pipeline.artifact import Record
-from fusionseg.pipeline.boxes import FrameBoxes
-from fusionseg.pipeline.images import read_boxes, tight_box
+from fusionseg.pipeline.artifact import Packed, Record
+from fusionseg.pipeline.bit_masks import FRAME_SIZE, pack_mask, packed_width
+from fusionseg.pipeline.images import read_boxes
 from fusionseg.pipeline.job import Context, Job, in_order
+from fusionseg.pipeline.profile import BoxPruning
 from fusionseg.pipeline.store import record_of
 from fusionseg.pipeline.stream_scores import full_scores, object_mask
+from fusionseg.pipeline.weak_labels import BOX, MARKS, REGION
 
 Mask = npt.NDArray[np.bool_]
 Box = npt.NDArray[np.int32]
+_TYPES = {
+    **dict.fromkeys(("frame", "box", *BOX, "height", "width", "area", "components"), np.int64),
+    **dict.fromkeys(("largest_share", "overlap", "coverage"), np.float64),
+    **dict.fromkeys(("occluded", "generated"), np.int8),
+}
+
+
+class Region(NamedTuple):
+    """What is measured of the region in a box.
+
+    `area` (px), `overlap` (IoU of the region's tight box with the box) and `coverage` (share of the box's area) are of
+    what is kept; `components` (number of 8-connected parts) and `largest_share` (of all that is predicted in the box,
+    in the largest part) of what is there before anything is removed. 0 where there is nothing.
+    """
+
+    area: int = 0
+    components: int = 0
+    largest_share: float = 0.0
+    overlap: float = 0.0
+    coverage: float = 0.0
 
 
 def clip_boxes(boxes: Box, size: tuple[int, int]) -> Box:
@@ -35,43 +61,70 @@ def inside(boxes: Box, size: tuple[int, int]) -> Mask:
     return covered
 
 
-def box_overlap(mask: Mask, box: Box) -> tuple[float, int]:
-    """IoU of `box` with the tight box of the object predicted within it, and that object's area in pixels; (0, 0)
-    where none is predicted.
+def prune_box(predicted: Mask, settings: BoxPruning) -> tuple[Mask, Region]:
+    """Of the object predicted in a box, (h, w) bool, the part that is kept, and what is measured.
 
-    The region is cut to its box, so its tight box lies within it and the IoU is the ratio of their areas.
+    The region is cut to its box, so its tight box lies within it and their IoU is the ratio of their areas.
     """
-    x0, y0, x1, y1 = (int(v) for v in box)
-    region = mask[y0:y1, x0:x1]
-    tight = tight_box(region)
-    if tight is None:
-        return 0.0, 0
-    return (tight[2] - tight[0]) * (tight[3] - tight[1]) / region.size, int(region.sum())
+    if not predicted.any():
+        return predicted, Region()
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(predicted.view(np.uint8), connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    kept = kept_parts(areas, predicted.size, settings)
+    found = Region(components=count - 1, largest_share=float(areas.max() / areas.sum()))
+    if not kept.any():
+        return np.zeros_like(predicted), found
+    left, top, wide, high = stats[1:][kept, :4].T
+    tight = int((left + wide).max() - left.min()) * int((top + high).max() - top.min())
+    area = int(areas[kept].sum())
+    region = predicted if kept.all() else np.concatenate([[False], kept])[parts]
+    return region, found._replace(area=area, overlap=tight / predicted.size, coverage=area / predicted.size)
+
+
+def kept_parts(areas: npt.NDArray[np.integer], box_area: int, settings: BoxPruning) -> npt.NDArray[np.bool_]:
+    """Which parts of (N,) areas in pixels make the region: no specks, and of the others all or the largest."""
+    kept = areas >= settings.min_component * box_area
+    if settings.components == "largest":
+        kept &= np.arange(len(areas)) == areas.argmax()
+    return np.asarray(kept)
+
+
+def prune(mask: Mask, boxes: Box, settings: BoxPruning) -> tuple[Mask, list[Region]]:
+    """Of (H, W) bool, what is kept in at least one of (N, 4) boxes that lie in the picture, and what is measured of
+    each."""
+    region, found = np.zeros_like(mask), []
+    for x0, y0, x1, y1 in boxes:
+        kept, measured = prune_box(np.ascontiguousarray(mask[y0:y1, x0:x1]), settings)
+        region[y0:y1, x0:x1] |= kept
+        found.append(measured)
+    return region, found
 
 
 def compute(job: Job, context: Context) -> Record:
-    """Write `regions` (T, H, W) uint8, 1 where object is predicted inside a box, and the table `boxes`: frame, box, x0,
-    y0, x1, y1 (px, exclusive ends), overlap (0..1), area (px), occluded, generated (0 or 1)."""
+    """Write `regions` (T, H, W / 8) uint8, the bits of what is kept (see `bit_masks`), and the table `boxes`: frame,
+    box, x0, y0, x1, y1 (px, exclusive ends), occluded, generated (0 or 1), height and width of the frame (px), and the
+    fields of `Region`."""
     item, rows = job.item, []
-    columns = ["frame", "box", "x0", "y0", "x1", "y1", "overlap", "area", "occluded", "generated"]
+    settings = BoxPruning.model_validate(job.settings[job.stage])
     with job.open(context, "appearance-scores") as scores, job.write(context) as writer:
-        size = tuple(scores.facts["frame_size"])
+        height, width = size = tuple(scores.facts[FRAME_SIZE])
         count = scores.length("scores")
-        data = writer.frames("regions", count, size, np.uint8)
+        data = writer.frames("regions", count, (height, packed_width(width)), np.uint8)
 
-        def one(index: int) -> tuple[Mask, FrameBoxes]:
-            return object_mask(full_scores(scores, index)), read_boxes(item, index)
-
-        for index, (mask, found) in enumerate(in_order(one, count, context.run.workers)):
+        def one(index: int) -> tuple[Packed, list[tuple[float, ...]]]:
+            found = read_boxes(item, index)
             boxes = clip_boxes(found.boxes, size)
-            for number, box in enumerate(boxes):
-                marks = found.occluded[number], found.generated[number]
-                rows.append((index, number, *map(int, box), *box_overlap(mask, box), *map(int, marks)))
-            data.append((mask & inside(boxes, size)).astype(np.uint8))
-        table = pd.DataFrame(rows, columns=columns).astype(
-            {"overlap": np.float64, "occluded": np.int8, "generated": np.int8}
-        )
+            region, measured = prune(object_mask(full_scores(scores, index)), boxes, settings)
+            marks = zip(found.occluded, found.generated, strict=True)
+            parts = enumerate(zip(boxes, marks, measured, strict=True))
+            return data.pack(pack_mask(region)), [(index, n, *b, *m, height, width, *r) for n, (b, m, r) in parts]
+
+        for packed, of_frame in in_order(one, count, context.run.workers):
+            data.append(packed)
+            rows += of_frame
+        table = pd.DataFrame(rows, columns=["frame", "box", *BOX, *MARKS, *REGION]).astype(_TYPES)
         writer.table("boxes", table)
+        writer.facts[FRAME_SIZE] = [height, width]
         writer.counts |= {
             "frames": count,
             "boxes": len(rows),

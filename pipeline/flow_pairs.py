@@ -41,12 +41,12 @@ def partner_numbers(item: Item, settings: OpticalFlow) -> list[int]:
     count = len(item.all_frames)
     if count < 2:
         return []
-    return [partner(n, count, settings.gap, settings.direction) for n in range(0, count, item.stride)]
+    return [partner(n, count, settings.gap, settings.direction) for n in item.numbers]
 
 
 def all_partners(item: Item, settings: OpticalFlow) -> list[int]:
-    """`partner_numbers` of every frame of the video, whatever its stride."""
-    return partner_numbers(replace(item, stride=1), settings)
+    """`partner_numbers` of every frame of the video, whichever are in use."""
+    return partner_numbers(replace(item, numbers=tuple(range(len(item.all_frames)))), settings)
 
 
 def with_partners(item: Item, settings: OpticalFlow) -> Item:

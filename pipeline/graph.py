@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from fusionseg.pipeline import (
     appearance_training,
+    box_motion,
     box_pruning,
     flow_filter,
     flow_images,
@@ -98,20 +99,30 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "box-pruning",
         "predicted object outside the boxes removed",
-        2,
+        3,
         "video",
         box_pruning.compute,
         data={"boxed": (BOXES,)},
         needs=("appearance-scores",),
+        settings=("box-pruning",),
+    ),
+    Stage(
+        "box-motion",
+        "what optical flow shows in the boxes and outside",
+        1,
+        "video",
+        box_motion.compute,
+        data={"boxed": (BOXES,)},
+        needs=("optical-flow", "flow-images"),
     ),
     Stage(
         "flow-filter",
         "weak labels: what passes the box test and the flow test",
-        2,
+        3,
         "video",
         flow_filter.compute,
         data={"boxed": ()},
-        needs=("box-pruning", "flow-images"),
+        needs=("box-pruning", "box-motion"),
         settings=("flow-filter",),
     ),
     Stage(

@@ -18,6 +18,7 @@ from PIL import Image
 from fusionseg.models.labels import VOID
 from fusionseg.models.weights import WeightsError, read_weights
 from fusionseg.pipeline.artifact import Artifact
+from fusionseg.pipeline.bit_masks import PACKED, read_plain
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
 from fusionseg.pipeline.flow_files import VIDEO_SUFFIXES, Metadata, write_flow, write_flow_video
 from fusionseg.pipeline.flow_images import colour
@@ -190,7 +191,7 @@ def write_pictures(artifact: Artifact, folder: Path) -> int:
         for index in evenly(data.shape[0], _MOST_PICTURES):
             path = folder / name / f"{index:05}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            image(artifact.frame(name, index)).save(path)
+            image(read_plain(artifact, name, index)).save(path)
             count += 1
     return count
 
@@ -201,6 +202,7 @@ def picture_of(name: str, data: h5py.Dataset) -> Callable[[Array], Image.Image] 
         "images": Image.fromarray,
         "flow": lambda flow: Image.fromarray(colour(flow)),
         "scores": lambda scores: Image.fromarray(probability(scores)),
+        **dict.fromkeys(PACKED, label_picture),
     }
     return special.get(name) or (label_picture if data.ndim == 3 and data.dtype == np.uint8 else None)
 

@@ -20,6 +20,7 @@ from fusionseg.pipeline.folder import OwnVideo, own_videos
 from fusionseg.pipeline.instances import is_instances, read_instances
 from fusionseg.pipeline.layout import FRAME, Folders, Matches, check_pattern, filled, natural
 from fusionseg.pipeline.methods import BASELINES, MODELS, OBJECT_PROTOCOLS, SPARSE_PROTOCOL, ProtocolName
+from fusionseg.pipeline.samples import spread
 from fusionseg.pipeline.splits import SPLIT_KINDS, Split, names_of
 
 if TYPE_CHECKING:
@@ -159,7 +160,8 @@ class Boxes:
 class Item:
     """One video, or one set of still images: its files, in natural order, one mask and box source a frame.
 
-    `frames` is every `stride`-th of `all_frames`, and masks, boxes and others go with `frames`.
+    `frames` are those of `all_frames` that are in use, `numbers` where they stand there; masks, boxes and others go with
+    `frames`.
     """
 
     dataset: str
@@ -174,13 +176,23 @@ class Item:
     names: tuple[str, ...] = ()  # of stills, as their split lists them
     others: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     all_frames: tuple[Path, ...] = ()
-    stride: int = 1
+    numbers: tuple[int, ...] = ()
     partners: tuple[Path, ...] = ()  # the frame that each frame's optical flow goes to
     flow: FlowSource | None = None  # optical flow made elsewhere
 
     def __post_init__(self) -> None:
         if not self.all_frames:
             object.__setattr__(self, "all_frames", self.frames)
+        if not self.numbers:
+            object.__setattr__(self, "numbers", tuple(range(len(self.frames))))
+
+    def at(self, positions: Sequence[int]) -> Item:
+        """The video with none but these of its frames."""
+        pick = lambda values: tuple(values[n] for n in positions) if values else ()  # noqa: E731
+        boxes = replace(self.boxes, paths=pick(self.boxes.paths), masks=pick(self.boxes.masks)) if self.boxes else None
+        others = {title: pick(paths) for title, paths in self.others.items()}
+        kept = {name: pick(getattr(self, name)) for name in ("frames", "masks", "partners", "numbers")}
+        return replace(self, boxes=boxes, others=others, **kept)
 
     @property
     def annotated(self) -> list[int]:
@@ -233,7 +245,7 @@ class Item:
     def _flow_files(self, flow: FlowSource) -> Iterator[tuple[int, Path]]:
         """A frame without flow uses that of its partner, which `stride` may have passed over."""
         numbers = {path: number for number, path in enumerate(self.all_frames)}
-        for index, place in enumerate(flow.places[:: self.stride]):
+        for index, place in enumerate(flow.places[number] for number in self.numbers):
             if used := place or flow.places[numbers[self.partners[index]]]:
                 yield index, used[0]
 
@@ -295,9 +307,11 @@ def load_items(
     stride: int = 1,
     problems: list[BadFile] | None = None,
     extract: Extract | None = None,
+    most: int = 0,
 ) -> list[Item]:
     """The items of one split, with all files found; `leave_out` names videos or still images to pass over, `stride`
-    takes every n-th frame of a video, `extract` gives the frames of a video file (see `video_files.extractor`).
+    takes every n-th frame of a video, of these `most` at most `most` (0: all; see `thinned`), `extract` gives the
+    frames of a video file (see `video_files.extractor`).
 
     Raises UserError (missing folder, unknown or empty split) and BadFile (missing file, no frames). With `problems`,
     every BadFile is added there instead and the items keep what is there: a frame without its mask or box counts as
@@ -318,7 +332,16 @@ def load_items(
         found = [finder.own(videos[name], extract) for name in left]
     else:
         found = [finder.stills(left)] if manifest.kind == "stills" else [finder.video(name) for name in left]
-    return [item for item in found if item.frames]
+    return [thinned(item, most) for item in found if item.frames]
+
+
+def thinned(item: Item, most: int) -> Item:
+    """At most `most` frames of a video (0: all), evenly spread over those whose boxes are annotated, or over all."""
+    if item.stills or not most or len(item.frames) <= most:
+        return item
+    sources = (item.boxes.paths or [mask.paths for mask in item.boxes.masks]) if item.boxes else ()
+    annotated = [index for index, source in enumerate(sources) if source]
+    return item.at(spread(annotated or range(len(item.frames)), most))
 
 
 def _own_videos(manifest: DataManifest, root: Path) -> list[OwnVideo]:
@@ -459,7 +482,7 @@ class _Finder:
             allow_mask_resize=manifest.allow_mask_resize,
             protocol=None if stills else manifest.protocol,
             all_frames=all_frames,
-            stride=self.stride,
+            numbers=tuple(range(0, len(all_frames), self.stride)),
         )
 
     def _with_truth(self, item: Item, keys: Mapping[str, str]) -> Item:

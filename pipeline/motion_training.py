@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fusionseg.pipeline.artifact import Record
+from fusionseg.pipeline.bit_masks import read_plain
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.flow_images import colour, full_magnitude, known_flow, open_pictures
 from fusionseg.pipeline.images import read_mask_sized
@@ -75,7 +76,7 @@ def load_flow_sample(
 def weak_label(job: Job, context: Context, video: Item, index: int) -> npt.NDArray[np.uint8]:
     """The weak label (H, W) of a frame."""
     with job.open(context, "flow-filter", video) as source:
-        return source.frame("labels", index)
+        return read_plain(source, "labels", index)
 
 
 def augmented(

@@ -263,8 +263,7 @@ def imported(item: Item, settings: OpticalFlow) -> Iterator[Flow]:
     decode = lambda number: read_frame(whole, number)  # noqa: E731
     first = decode(0)
     check_flow(source, (first.shape[0], first.shape[1]), all_partners(item, settings), decode)
-    numbers = range(0, count, item.stride)
-    for number, flow in zip(numbers, source.read(numbers), strict=True):
+    for number, flow in zip(item.numbers, source.read(item.numbers), strict=True):
         if flow is None:
             (back,) = source.read([partner(number, count, settings.gap, settings.direction)])
             flow = np.zeros((*source.size, 2), np.float32) if back is None else -back
@@ -300,13 +299,13 @@ def note_pairs(writer: ArtifactWriter, job: Job, motions: Sequence[CameraMotion 
     """What an artifact made of flow says of its pairs and of stabilisation."""
     item, settings = job.item, flow_settings(job)
     writer.facts |= {
-        "frames": list(range(0, len(item.all_frames), item.stride))[: len(item.partners)],
+        "frames": list(item.numbers)[: len(item.partners)],
         "partners": partner_numbers(item, settings),
     }
     writer.counts["frames"] = len(item.frames)
     if not item.partners:
         writer.counts["without_flow"] = 1
-    if item.flow and (filled := sum(place is None for place in item.flow.places[:: item.stride])):
+    if item.flow and (filled := sum(item.flow.places[n] is None for n in item.numbers)):
         writer.counts["filled_flow"] = filled
     rows = [{"frame": n, **motion.as_row()} for n, motion in enumerate(motions) if motion]
     if rows:

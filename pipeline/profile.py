@@ -34,6 +34,9 @@ class DataRef(Settings):
     manifest: str = Field(description="name of a manifest that comes with the package, or path of a YAML file")
     split: str
     stride: int = Field(1, ge=1, description="every n-th frame of each video; flow stays that of neighbouring frames")
+    frames: int = Field(
+        0, ge=0, description="at most so many frames of each video, evenly spread over those that have boxes; 0: all"
+    )
 
 
 class Data(Settings):
@@ -70,14 +73,14 @@ class Data(Settings):
         return self
 
     @model_validator(mode="after")
-    def _stride_where_it_can_be(self) -> Data:
-        if self.stills.stride != 1:
-            raise ValueError(f"stills.stride = {self.stills.stride}: stills are no video; leave it out")
-        for ref in self.scored:
-            if ref.stride != 1:
-                raise ValueError(
-                    f"scored: stride = {ref.stride} of {ref.manifest}/{ref.split}: every frame is scored; leave it out"
-                )
+    def _thinned_where_it_can_be(self) -> Data:
+        for name, default in (("stride", 1), ("frames", 0)):
+            if (found := getattr(self.stills, name)) != default:
+                raise ValueError(f"stills.{name} = {found}: stills are no video; leave it out")
+            for ref in self.scored:
+                if (found := getattr(ref, name)) != default:
+                    where = f"{ref.manifest}/{ref.split}"
+                    raise ValueError(f"scored: {name} = {found} of {where}: every frame is scored; leave it out")
         return self
 
 

@@ -17,15 +17,15 @@ from markupsafe import Markup
 
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import write_atomically
-from fusionseg.pipeline.flow_filter import ACCEPTED, GENERATED, NO_OBJECT, OCCLUDED, SMALL_CONTRAST
+from fusionseg.pipeline.flow_filter import run_verdicts
 from fusionseg.pipeline.pages import render
+from fusionseg.pipeline.profile import FlowFilter
 from fusionseg.pipeline.report_charts import histogram
 from fusionseg.pipeline.report_curves import OVER_TIME, histories, over_time, sequence_bars, trainings
 from fusionseg.pipeline.report_pictures import strips
 from fusionseg.pipeline.report_provenance import data_table, digests, notes, roles, stages_table, state_of
 from fusionseg.pipeline.report_tables import (
     JOINT,
-    VERDICT_COLUMNS,
     Scores,
     comparison_line,
     comparisons,
@@ -38,14 +38,23 @@ from fusionseg.pipeline.report_tables import (
     published_table,
     tables_folder,
     text_table,
-    verdicts_table,
     write_tables,
 )
 from fusionseg.pipeline.store import read_run
+from fusionseg.pipeline.weak_labels import (
+    ACCEPTED,
+    FLOW_REASONS,
+    FRAME_DROPPED,
+    SMALL_CONTRAST,
+    SMALL_OVERLAP,
+    VERDICT_COLUMNS,
+    contrast_test,
+    measured_by,
+)
 
 TEMPLATE = "report.html.j2"
 NO_SCORES = "no video has masks and a protocol and is long enough for it"
-_CONTRAST_STEP = 50  # grey levels: where the histogram's axis may end
+_CONTRAST_STEP, _VECTOR_STEP = 50, 5  # grey levels, spreads: where the histogram's axis may end
 
 
 def finish(root: Path, name: str, say: Callable[[str], None]) -> Path:
@@ -101,9 +110,9 @@ def collect(root: Path, run: Mapping[str, Any], scores: Scores) -> Found:
     history, untrained = histories(root, run)
     data, gone = data_table(root, run)
     try:
-        verdicts, problem = verdicts_table(root, run), ""
+        verdicts, problem = run_verdicts(root, run), ""
     except UserError as error:
-        verdicts, problem = pd.DataFrame(columns=VERDICT_COLUMNS), f"Verdicts can't be read: {error.args[0]}"
+        verdicts, problem = pd.DataFrame(columns=["dataset", *VERDICT_COLUMNS]), f"Verdicts can't be read: {error.args[0]}"
     tables = {
         "per_frame": scores.per_frame,
         "per_sequence": scores.per_sequence,
@@ -230,15 +239,18 @@ def weak_labels(run: Mapping[str, Any], funnel: pd.DataFrame, verdicts: pd.DataF
 
 def measurement_charts(run: Mapping[str, Any], verdicts: pd.DataFrame) -> list[Markup]:
     """Histograms of what both tests measured, of the boxes that came to them, with the run's thresholds."""
-    settings = run["profile"]["flow-filter"]
-    boxes = verdicts[~verdicts["reason"].isin([OCCLUDED, GENERATED, NO_OBJECT])]
-    passed = verdicts[verdicts["reason"].isin([ACCEPTED, SMALL_CONTRAST])]
-    contrast = passed["contrast"].to_numpy(dtype=np.float64)
-    end = _CONTRAST_STEP * np.ceil(max(contrast.max(initial=0), settings["min_contrast"], 1) / _CONTRAST_STEP)
-    overlap = boxes["overlap"].to_numpy(dtype=np.float64)
+    settings = FlowFilter.model_validate(run["profile"]["flow-filter"])
+    boxes = verdicts[verdicts["reason"].isin([SMALL_OVERLAP, *FLOW_REASONS, FRAME_DROPPED, ACCEPTED])]
+    passed = verdicts[verdicts["reason"].isin([SMALL_CONTRAST, FRAME_DROPPED, ACCEPTED])]
+    column, least = contrast_test(settings)
+    step, unit = (_CONTRAST_STEP, "grey levels") if column == "contrast" else (_VECTOR_STEP, "spreads")
+    contrast = passed[column].to_numpy(dtype=np.float64)
+    end = step * np.ceil(max(contrast.max(initial=0), least, step) / step)
+    overlap = boxes[measured_by(settings)].to_numpy(dtype=np.float64)
+    unit_in = "IoU" if settings.measure == "iou" else "coverage"
     return [
-        histogram("box test: overlap", overlap, 1.0, settings["min_overlap"], "IoU"),
-        histogram("flow test: contrast", contrast, float(end), settings["min_contrast"], "grey levels"),
+        histogram(f"box test: {measured_by(settings)}", overlap, 1.0, settings.min_overlap, unit_in),
+        histogram("flow test: contrast", contrast, float(end), least, unit),
     ]
 
 

@@ -49,7 +49,6 @@ _WHOLE = {
 }
 DIFFERENCE_COLUMNS = ["first", "second", "sequences", "J", "low", "high"]
 PUBLISHED_COLUMNS = ["protocol", "method", "split", *SCORE_COLUMNS, "source"]
-VERDICT_COLUMNS = ["dataset", "video", "frame", "box", "area", "overlap", "contrast", "accepted", "reason"]
 
 
 @dataclass(frozen=True)
@@ -223,16 +222,6 @@ def funnel_table(run: Mapping[str, Any]) -> pd.DataFrame:
         whole = figures[_WHOLE[name]] if name in _WHOLE else 0
         rows.append((title, figures[name], figures[name] / whole if whole else float("nan")))
     return pd.DataFrame(rows, columns=["step", "count", "share"])
-
-
-def verdicts_table(root: Path, run: Mapping[str, Any]) -> pd.DataFrame:
-    """What was measured of every box, and its verdict. Raises UserError where an artifact is gone."""
-    tables = []
-    for record in run_records(run, "flow-filter"):
-        with open_recorded(root, record) as artifact:
-            table = artifact.table("verdicts").assign(dataset=record.dataset, video=record.video)
-            tables.append(table[VERDICT_COLUMNS])
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=VERDICT_COLUMNS)
 
 
 def differences_table(scores: Scores) -> pd.DataFrame:

@@ -75,7 +75,7 @@ class Session:
         }.items():  # fmt: skip
             items[role] = [item for ref in refs for item in self._load(role, ref)] if role in wanted else []
         check_apart(items)
-        check_strides(items)
+        check_frames(items)
         if "box-pruning" in {stage.name for stage in self.stages} and not self.request.shard:
             check_boxes(items["boxed"], data.boxed)
         return items
@@ -95,7 +95,7 @@ class Session:
                 f"no folder for the data set {manifest.name}; give it with --data ROOT or --data {manifest.name}=ROOT"
             )
         out = [name.partition("/")[2] for name in self.request.leave_out if name.partition("/")[0] == manifest.name]
-        items = load_items(manifest, ref.split, root, out, ref.stride, extract=self._extract)
+        items = load_items(manifest, ref.split, root, out, ref.stride, extract=self._extract, most=ref.frames)
         if role in ("stills", "fusion", "validation") and (without := [item.name for item in items if not item.masks]):
             which = f" ({', '.join(without)})" if len(without) < len(items) else ""
             raise UserError(f"data.{role}: {ref.manifest} has no masks{which}; expected a data set with masks")
@@ -415,16 +415,16 @@ def check_apart(items: dict[str, list[Item]]) -> None:
             )
 
 
-def check_strides(items: Mapping[str, list[Item]]) -> None:
+def check_frames(items: Mapping[str, list[Item]]) -> None:
     """A video that plays several roles has one artifact a stage, so all must take the same frames. Raises UserError."""
-    known: dict[Unit, tuple[str, int]] = {}
+    known: dict[Unit, tuple[str, tuple[int, ...]]] = {}
     for role, group in items.items():
         for item in group:
-            other, stride = known.setdefault((item.dataset, item.name), (role, item.stride))
-            if stride != item.stride:
+            other, numbers = known.setdefault((item.dataset, item.name), (role, item.numbers))
+            if numbers != item.numbers:
                 raise UserError(
-                    f"data.{other} and data.{role} share {item.name}, with stride = {stride} and {item.stride}; "
-                    "give both the same stride"
+                    f"data.{other} and data.{role} share {item.name} and use {len(numbers)} and {len(item.numbers)} of "
+                    f"its {len(item.all_frames)} frames; give both the same stride and frames"
                 )
 
 

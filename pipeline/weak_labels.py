@@ -114,3 +114,16 @@ def weak_label(region: UInt8, boxes: npt.NDArray[np.int64], accepted: Flags) -> 
     for x0, y0, x1, y1 in boxes[accepted]:
         label[y0:y1, x0:x1][region[y0:y1, x0:x1] > 0] = 1
     return label
+
+
+def summary(table: pd.DataFrame, frames: int) -> dict[str, float]:
+    """The funnel's figures of one video of so many frames, from its judged boxes: frames, frames with boxes, boxes,
+    boxes that passed each test, frames with a label."""
+    return {
+        "frames": frames,
+        "frames_with_boxes": int(table["frame"].nunique()),
+        "boxes": len(table),
+        "passed_box_test": int((~table["reason"].isin(BOX_REASONS)).sum()),
+        "passed_both_tests": int(table["reason"].isin((ACCEPTED, FRAME_DROPPED)).sum()),
+        "labelled_frames": int(table.loc[table["accepted"] == 1, "frame"].nunique()),
+    }

@@ -16,10 +16,12 @@ import torch
 
 from fusionseg.models.weights import pack_weights, read_header
 from fusionseg.pipeline.artifact import ArtifactWriter, artifact_path, create_artifact, read_artifact_header
+from fusionseg.pipeline.bit_masks import pack_label
 from fusionseg.pipeline.images import write_mask
 from fusionseg.pipeline.methods import PROTOCOL_INPUT
 from fusionseg.pipeline.profile import Profile
 from fusionseg.pipeline.store import run_path
+from fusionseg.pipeline.weak_labels import VERDICT_COLUMNS
 
 SIZE = (24, 40)  # height and width of all frames, px
 FRAMES = 5
@@ -160,14 +162,23 @@ def fill_flow_filter(writer: ArtifactWriter, frames: int) -> None:
     """One label and one verdict a frame, as `VERDICTS` has them; the label has all three values."""
     label = np.zeros(SIZE, np.uint8)
     label[:, 10:20], label[:, 20:] = 1, 255
-    write_frames(writer, "labels", [label] * (frames + 1))
-    accepted = [int(reason == "accepted") for reason in VERDICTS]
-    table = {"frame": range(frames), "box": 0, "area": 9, "overlap": OVERLAPS, "contrast": CONTRASTS}
-    writer.table("verdicts", pd.DataFrame({**table, "accepted": accepted, "reason": VERDICTS}))
+    write_frames(writer, "labels", [pack_label(label)] * (frames + 1))
+    writer.facts["frame_size"] = list(SIZE)
+    writer.table("verdicts", verdicts_of(frames))
     writer.counts |= {
         "frames": frames + 1, "frames_with_boxes": frames, "boxes": frames, "passed_box_test": 3,
         "passed_both_tests": 2, "labelled_frames": 2,
     }  # fmt: skip
+
+
+def verdicts_of(frames: int) -> pd.DataFrame:
+    """The judged boxes of a video, one a frame, as `VERDICTS` has them."""
+    columns: dict[str, Any] = dict.fromkeys(VERDICT_COLUMNS, 0.5)
+    columns |= {"video": "boxed", "frame": range(frames), "box": 0, "x0": 4, "y0": 4, "x1": 20, "y1": 18}
+    columns |= {"occluded": 0, "generated": 0, "height": SIZE[0], "width": SIZE[1], "area": 9, "components": 1}
+    columns |= {"overlap": OVERLAPS, "contrast": CONTRASTS, "reason": VERDICTS}
+    columns["accepted"] = [int(reason == "accepted") for reason in VERDICTS]
+    return pd.DataFrame(columns)[VERDICT_COLUMNS]
 
 
 def write_weights_file(path: Path, stage: str, history: Sequence[Mapping[str, float]] = ()) -> dict[str, Any]:

@@ -11,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusionseg.pipeline.artifact import Artifact
-from fusionseg.pipeline.box_pruning import box_overlap, clip_boxes, compute, inside
+from fusionseg.pipeline.bit_masks import read_plain
+from fusionseg.pipeline.box_pruning import Region, clip_boxes, compute, inside, prune, prune_box
+from fusionseg.pipeline.profile import BoxPruning
+from fusionseg.pipeline.weak_labels import BOX, MARKS, REGION
 
 
 def picture(*rows: str) -> np.ndarray:
@@ -26,37 +29,79 @@ MASK = picture(
 )
 
 
+ALL = BoxPruning()
+
+
+def measured(box: Box, settings: BoxPruning = ALL) -> Region:
+    return prune(MASK, np.array([box]), settings)[1][0]
+
+
 @pytest.mark.parametrize(
-    ("box", "overlap", "area"),
+    ("box", "overlap", "area", "components", "largest_share"),
     [
-        ((1, 1, 4, 3), 1.0, 5),  # fits exactly
-        ((0, 0, 4, 4), 6 / 16, 5),  # 3x2 in 4x4
-        ((2, 0, 7, 4), (4 * 2) / 20, 4),  # object cut by the box; both parts count
-        ((0, 0, 7, 4), (5 * 2) / 28, 6),
-        ((4, 2, 7, 4), 0.0, 0),  # nothing predicted in it
-        ((5, 1, 6, 2), 1.0, 1),
-        ((3, 1, 3, 4), 0.0, 0),  # no area at all
-        ((4, 3, 2, 1), 0.0, 0),  # inverted
+        ((1, 1, 4, 3), 1.0, 5, 1, 1.0),  # fits exactly
+        ((0, 0, 4, 4), 6 / 16, 5, 1, 1.0),  # 3x2 in 4x4
+        ((2, 0, 7, 4), (4 * 2) / 20, 4, 2, 3 / 4),  # object cut by the box; both parts count
+        ((0, 0, 7, 4), (5 * 2) / 28, 6, 2, 5 / 6),
+        ((4, 2, 7, 4), 0.0, 0, 0, 0.0),  # nothing predicted in it
+        ((5, 1, 6, 2), 1.0, 1, 1, 1.0),
+        ((3, 1, 3, 4), 0.0, 0, 0, 0.0),  # no area at all
     ],
 )
-def test_overlap_by_hand(box: Box, overlap: float, area: int) -> None:
-    assert box_overlap(MASK, np.array(box)) == (pytest.approx(overlap), area)
+def test_what_is_measured_by_hand(
+    box: Box, overlap: float, area: int, components: int, largest_share: float
+) -> None:
+    found = measured(box)
+    box_area = (box[2] - box[0]) * (box[3] - box[1])
+    assert (found.area, found.components) == (area, components)
+    assert (found.overlap, found.largest_share) == pytest.approx((overlap, largest_share))
+    assert found.coverage == (pytest.approx(area / box_area) if box_area else 0)
+
+
+def test_parts_that_touch_at_a_corner_are_one() -> None:
+    assert prune_box(picture("#.", ".#"), ALL)[1].components == 1
+
+
+def test_only_the_largest_part_is_kept_and_measured() -> None:
+    box, settings = (0, 0, 7, 4), BoxPruning(components="largest")
+    region, (found,) = prune(MASK, np.array([box]), settings)
+    assert np.array_equal(region, MASK & (np.arange(7) < 4)) and found.area == 5
+    assert (found.overlap, found.coverage) == pytest.approx((6 / 28, 5 / 28))
+    assert (found.components, found.largest_share) == (2, pytest.approx(5 / 6))  # of what was predicted
+
+
+@pytest.mark.parametrize(("least", "area"), [(1 / 28, 6), (1.1 / 28, 5), (5 / 28, 5), (5.1 / 28, 0), (1, 0)])
+def test_specks_are_removed(least: float, area: int) -> None:
+    region, (found,) = prune(MASK, np.array([(0, 0, 7, 4)]), BoxPruning(min_component=least))
+    assert found.area == area == region.sum()
+    assert found.components == 2 and (found.overlap > 0) == (area > 0)
+
+
+def test_what_one_box_removes_another_may_keep() -> None:
+    boxes = np.array([(0, 0, 7, 4), (4, 0, 7, 4)])
+    region, (wide, right) = prune(MASK, boxes, BoxPruning(components="largest"))
+    assert np.array_equal(region, MASK) and (wide.area, right.area) == (5, 1)
 
 
 @given(st.data())
-def test_overlap_is_the_iou_of_two_boxes(data: st.DataObject) -> None:
+def test_region_and_measures_agree_with_their_definitions(data: st.DataObject) -> None:
     mask = np.array(data.draw(st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=5, max_size=5)))
     x0, x1 = sorted(data.draw(st.lists(st.integers(0, 6), min_size=2, max_size=2, unique=True)))
     y0, y1 = sorted(data.draw(st.lists(st.integers(0, 5), min_size=2, max_size=2, unique=True)))
+    settings = BoxPruning(
+        components=data.draw(st.sampled_from(["all", "largest"])), min_component=data.draw(st.sampled_from([0, 0.1]))
+    )
     box = inside(np.array([[x0, y0, x1, y1]]), (5, 6))
-    region = mask & box
-    found, area = box_overlap(mask, np.array([x0, y0, x1, y1]))
+    region, (found,) = prune(mask, np.array([(x0, y0, x1, y1)]), settings)
+    assert not (region & ~(mask & box)).any() and found.area == region.sum()
+    assert settings != ALL or np.array_equal(region, mask & box)
     if not region.any():
-        assert (found, area) == (0, 0)
+        assert (found.area, found.overlap, found.coverage) == (0, 0, 0)
         return
     rows, columns = np.nonzero(region)
     tight = inside(np.array([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]]), (5, 6))
-    assert found == pytest.approx((tight & box).sum() / (tight | box).sum()) and area == region.sum()
+    assert found.overlap == pytest.approx((tight & box).sum() / (tight | box).sum())
+    assert found.coverage == pytest.approx(region.sum() / box.sum())
 
 
 def test_boxes_are_cut_to_the_picture() -> None:
@@ -71,6 +116,9 @@ def test_inside_is_the_union() -> None:
     assert not inside(np.zeros((0, 4), np.int32), (2, 5)).any()
 
 
+SETTINGS = {"box-pruning": ALL.model_dump()}
+
+
 def scores(mask: np.ndarray) -> np.ndarray:
     """Return logits (2, H, W) whose arg max is `mask`."""
     return np.stack([np.where(mask, -1, 1), np.where(mask, 1, -1)]).astype(np.float16)
@@ -82,18 +130,23 @@ def test_stage(tmp_path: Path) -> None:
     facts = {"stride": 1, "network_size": [4, 7], "frame_size": [4, 7]}
     record = write_input(context, "appearance-scores", {"scores": np.stack([scores(MASK)] * 3)}, facts)
     item = write_xml_item(tmp_path / "data", boxes, occluded=[[0, 1], [], [1]], generated=[[1, 0], [], [1]])
-    job = make_job("box-pruning", item, inputs=[record])
+    job = make_job("box-pruning", item, SETTINGS, [record])
     done = compute(job, context)
     assert done.counts == {"frames": 3, "boxes": 3, "frames_without_boxes": 1}
     with Artifact(tmp_path / done.path) as artifact:
-        regions = np.stack([artifact.frame("regions", n) for n in range(3)])
+        regions = np.stack([read_plain(artifact, "regions", n) for n in range(3)])
         table = artifact.table("boxes")
+        assert artifact.datasets()["regions"].shape == (3, 4, 1)  # eight pixels a byte
         artifact.verify()
     assert np.array_equal(regions[0], MASK) and not regions[1].any()
     assert np.array_equal(regions[2] == 1, MASK & (np.arange(4) >= 2)[:, None])
     expected = pd.DataFrame(
-        [(0, 0, 1, 1, 4, 3, 1.0, 5, 0, 1), (0, 1, 5, 1, 7, 4, 1 / 6, 1, 1, 0), (2, 0, 0, 2, 7, 4, 3 / 14, 3, 1, 1)],
-        columns=["frame", "box", "x0", "y0", "x1", "y1", "overlap", "area", "occluded", "generated"],
+        [
+            (0, 0, 1, 1, 4, 3, 0, 1, 4, 7, 5, 1, 1.0, 1.0, 5 / 6),
+            (0, 1, 5, 1, 7, 4, 1, 0, 4, 7, 1, 1, 1.0, 1 / 6, 1 / 6),
+            (2, 0, 0, 2, 7, 4, 1, 1, 4, 7, 3, 1, 1.0, 3 / 14, 3 / 14),
+        ],
+        columns=["frame", "box", *BOX, *MARKS, *REGION],
     ).astype({"occluded": np.int8, "generated": np.int8})
     pd.testing.assert_frame_equal(table, expected)
 
@@ -102,7 +155,7 @@ def test_stage_on_a_video_without_any_box(tmp_path: Path) -> None:
     context = make_context(tmp_path)
     facts = {"stride": 1, "network_size": [4, 7], "frame_size": [4, 7]}
     record = write_input(context, "appearance-scores", {"scores": scores(MASK)[None]}, facts)
-    done = compute(make_job("box-pruning", write_xml_item(tmp_path / "data", [[]]), inputs=[record]), context)
+    done = compute(make_job("box-pruning", write_xml_item(tmp_path / "data", [[]]), SETTINGS, [record]), context)
     assert done.counts == {"frames": 1, "boxes": 0, "frames_without_boxes": 1}
     with Artifact(tmp_path / done.path) as artifact:
         assert len(artifact.table("boxes")) == 0 and not artifact.frame("regions", 0).any()
@@ -115,7 +168,7 @@ def test_frames_that_are_not_annotated_count_as_frames_without_boxes(tmp_path: P
     item = write_xml_item(tmp_path / "data", [[], [(1, 1, 4, 3)], []])
     assert item.boxes is not None
     sparse = replace(item, boxes=replace(item.boxes, paths=(None, item.boxes.paths[1], None)))
-    done = compute(make_job("box-pruning", sparse, inputs=[record]), context)
+    done = compute(make_job("box-pruning", sparse, SETTINGS, [record]), context)
     assert done.counts == {"frames": 3, "boxes": 1, "frames_without_boxes": 2}
 
 

@@ -20,13 +20,13 @@ def test_needs_exist_and_come_earlier() -> None:
         assert set(stage.needs) <= earlier, stage.name
         assert len(set(stage.needs)) == len(stage.needs)
         earlier.add(stage.name)
-    assert len(earlier) == len(STAGES) == len(BY_NAME) == 11
+    assert len(earlier) == len(STAGES) == len(BY_NAME) == 12
 
 
 def test_the_chain_is_the_paper_s() -> None:
     assert [stage.name for stage in STAGES] == [
-        "optical-flow", "flow-images", "appearance-training", "appearance-scores", "box-pruning", "flow-filter",
-        "motion-training", "motion-scores", "fusion-training", "prediction", "scoring",
+        "optical-flow", "flow-images", "appearance-training", "appearance-scores", "box-pruning", "box-motion",
+        "flow-filter", "motion-training", "motion-scores", "fusion-training", "prediction", "scoring",
     ]  # fmt: skip
     assert {stage.name for stage in STAGES if stage.trained} == TRAININGS
     assert FINAL == "scoring"
@@ -46,8 +46,8 @@ def sees(name: str, role: str) -> tuple[str, ...]:
 
 
 def test_weak_labels_never_see_a_mask() -> None:
-    assert sees("box-pruning", "boxed") == ("boxes",)
-    assert BY_NAME["box-pruning"].data.keys() == BY_NAME["flow-filter"].data.keys() == {"boxed"}
+    assert sees("box-pruning", "boxed") == sees("box-motion", "boxed") == ("boxes",)
+    assert all(BY_NAME[name].data.keys() == {"boxed"} for name in ("box-pruning", "box-motion", "flow-filter"))
     for stage in STAGES:
         assert "masks" not in sees(stage.name, "boxed"), stage.name
     assert sees("flow-filter", "boxed") == sees("motion-training", "boxed") == ()
@@ -86,7 +86,7 @@ def test_all_stages_are_required_without_given_weights() -> None:
 
 
 def test_given_weights_drop_what_only_they_needed() -> None:
-    assert set(names()) - set(names("motion-training")) == {"box-pruning", "flow-filter"}
+    assert set(names()) - set(names("motion-training")) == {"box-pruning", "box-motion", "flow-filter"}
     assert "motion-training" in names("motion-training")  # as a given record
     assert names("appearance-training") == names()  # its data only, no stage
     assert names("fusion-training") == names()  # both streams' scores are needed for the prediction too
@@ -146,7 +146,7 @@ def test_what_is_kept_of_flow_changes_the_graph_and_nothing_dangles(store: str) 
 
 def test_without_flow_images_who_needs_them_reads_flow_and_knows_how_to_colour_it() -> None:
     stages = stages_for("flow")
-    for name in ("flow-filter", "motion-training", "motion-scores"):
+    for name in ("box-motion", "motion-training", "motion-scores"):
         assert "optical-flow" in stages[name].needs and "flow-images" in stages[name].settings
     assert stages["prediction"] == BY_NAME["prediction"]
 

@@ -124,7 +124,7 @@ def test_describes_an_artifact(tiny: TinyRun, capsys: pytest.CaptureFixture[str]
     assert fields["stage"] == "flow-filter"
     assert fields["flow-filter"] == '{"number": 3}'
     assert "role video, item tiny/boxed, kind frames, digest d" in out
-    assert fields["labels"].split("  ") == ["6 x 24 x 40", "uint8", "1 x 24 x 40", "gzip"]
+    assert fields["labels"].split("  ") == ["6 x 2 x 24 x 5", "uint8", "1 x 2 x 24 x 5", "gzip"]
     assert "table verdicts: 5 rows" in out
     assert "overlap too small" in out
 

@@ -292,7 +292,7 @@ def test_flow_that_fills_a_gap_is_part_of_the_digest(tmp_path: Path) -> None:
     frames = tuple(tmp_path / f"{n}.png" for n in range(5))
     for n in range(4):
         write_flow(tmp_path / "flow/clip" / f"{n}.flo", np.zeros((4, 6, 2), np.float32))
-    item = make_item(frames=frames[::2], all_frames=frames, stride=2)
+    item = make_item(frames=frames[::2], all_frames=frames, numbers=tuple(range(0, len(frames), 2)))
     source = find_flow(tmp_path / "flow", "clip", [path.stem for path in frames])
     item = replace(with_partners(item, OpticalFlow()), flow=source)
     assert [path.name for path in item.files("flow")] == ["0.flo", "2.flo", "3.flo"]

@@ -187,7 +187,7 @@ def test_truth_that_is_not_sparse_must_be_whole(tmp_path: Path) -> None:
 def test_stride_takes_truth_along(tmp_path: Path) -> None:
     (item,) = load_items(sparse(tmp_path), "all", tmp_path, stride=4)
     assert [path.stem for path in item.frames] == ["0", "4", "8"] and item.annotated == [0, 1, 2]
-    assert [path.stem for path in item.all_frames] == [str(n) for n in range(10)] and item.stride == 4
+    assert [path.stem for path in item.all_frames] == [str(n) for n in range(10)] and item.numbers == (0, 4, 8)
     (other,) = load_items(sparse(tmp_path), "all", tmp_path, stride=3)
     assert [path.stem for path in other.frames] == ["0", "3", "6", "9"] and other.annotated == [0]
     (late,) = load_items(sparse(tmp_path), "all", tmp_path, stride=99)

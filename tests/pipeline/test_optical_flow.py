@@ -118,7 +118,8 @@ def run(
 ) -> tuple[Record, Artifact]:
     paths = [write_png(root / "data" / f"{n}.png", frame[..., ::-1]) for n, frame in enumerate(frames)]
     settings = OpticalFlow(**values)
-    item = with_partners(make_item(frames=paths[::stride], all_frames=tuple(paths), stride=stride), settings)
+    numbers = tuple(range(0, len(paths), stride))
+    item = with_partners(make_item(frames=paths[::stride], all_frames=tuple(paths), numbers=numbers), settings)
     if settings.folder:
         names = [path.stem for path in paths]
         item = replace(item, flow=find_flow(settings.folder, "clip", names, settings.gap, settings.direction))
@@ -246,7 +247,8 @@ def test_a_frame_that_only_the_check_of_imported_flow_reads_is_named_if_bad(tmp_
     for path in paths:
         write_flow(tmp_path / "flow/clip" / f"{path.stem}.flo", np.full((24, 40, 2), 2, np.float32))
     settings = OpticalFlow(method="import", folder=tmp_path / "flow")
-    item = with_partners(make_item(frames=paths[::11], all_frames=tuple(paths), stride=11), settings)
+    numbers = tuple(range(0, len(paths), 11))
+    item = with_partners(make_item(frames=paths[::11], all_frames=tuple(paths), numbers=numbers), settings)
     item = replace(item, flow=find_flow(tmp_path / "flow", "clip", [path.stem for path in paths]))
     paths[4].write_bytes(b"no picture")
     with pytest.raises(BadFile, match=r"4\.png: can't be decoded"):

@@ -164,4 +164,4 @@ def test_sections_are_json_able() -> None:
     profile = read_profile("demo", ["motion-training.weights=w.safetensors"])
     assert profile.section("motion-training")["weights"] == "w.safetensors"
     assert profile.section("motion-training")["crop"] == [144, 208]
-    assert profile.section("box-pruning") == {} and profile.section("name") == {}
+    assert profile.section("scoring") == {} and profile.section("name") == {}

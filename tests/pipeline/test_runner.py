@@ -109,10 +109,10 @@ def test_exported_flow_of_several_data_sets_comes_back(chain: Path, form: str) -
     assert after and all(before[unit] == content for unit, content in after.items())
 
 
-def test_a_video_in_two_roles_has_one_stride(tmp_path: Path) -> None:
+def test_a_video_in_two_roles_has_the_same_frames(tmp_path: Path) -> None:
     """Its scores are stored once: masks of other frames would be laid beside them."""
     validation = 'data.validation={manifest = "demo-davis", split = "fusion", stride = 2}'
-    with pytest.raises(UserError, match=r"data\.fusion and data\.validation share .*, with stride = 1 and 2"):
+    with pytest.raises(UserError, match=r"data\.fusion and data\.validation share .* and use 5 and 3 of its 5 frames"):
         run_plain(request(tmp_path, validation), say=Said())
 
 
