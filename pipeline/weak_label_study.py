@@ -84,6 +84,18 @@ def run_study(request: Request, parts: Sequence[str], seeds: Sequence[int], say:
     return path
 
 
+def parse_seeds(text: str) -> list[int]:
+    """ "0,1,2" as numbers, each once. Raises UserError.
+
+    >>> parse_seeds("0,2")
+    [0, 2]
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise UserError(f"--seeds {text}: expected whole numbers with commas between, e.g. 0,1,2")
+    return list(dict.fromkeys(int(part) for part in parts))
+
+
 def check_profile(profile: Profile) -> None:
     """Raises UserError where the study can't be made with this profile."""
     name = profile.data.boxed.manifest
