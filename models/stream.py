@@ -104,6 +104,7 @@ class Stream(nn.Module):
         if architecture.decoder not in DECODERS:
             raise ValueError(f"unknown decoder {architecture.decoder!r}; known: {', '.join(DECODERS)}")
         self.architecture = architecture
+        self.batch_norm_trained = False  # see `train`
         self.backbone = create_backbone(
             architecture.backbone, architecture.output_stride, pretrained, architecture.stride_on
         )
@@ -136,8 +137,11 @@ class Stream(nn.Module):
         return scores
 
     def train(self, mode: bool = True) -> Stream:
-        """As usual, but the backbone's BatchNorm stays frozen at its ImageNet statistics [released network]."""
+        """As usual, but the backbone's BatchNorm stays frozen at its ImageNet statistics [released network] unless
+        `batch_norm_trained` says that it learns those of the pictures it sees."""
         super().train(mode)
+        if self.batch_norm_trained:
+            return self
         for module in self.backbone.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()

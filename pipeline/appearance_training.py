@@ -9,8 +9,10 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.images import read_frame, read_mask_sized
 from fusionseg.pipeline.job import Context, Job
 from fusionseg.pipeline.manifest import Item
+from fusionseg.pipeline.photometric import vary_look
 from fusionseg.pipeline.profile import AppearanceTraining, Network
-from fusionseg.pipeline.samples import Augmentation, crop_pair, fit, resize, spread, vary_colour
+from fusionseg.pipeline.sample_cache import SampleCache
+from fusionseg.pipeline.samples import Augmentation, crop_pair, fit, resize, spread
 from fusionseg.pipeline.stream_training import Sample, train_stream
 
 
@@ -22,11 +24,12 @@ def compute(job: Job, context: Context) -> Record:
     annotated = stills.annotated
     if not annotated:
         raise UserError(f"appearance-training: none of the {len(stills.frames)} stills of {stills.dataset} has a mask")
-    augmentation = Augmentation(settings.crop, settings.scales, settings.mirror, settings.colour)
+    augmentation = Augmentation(settings.crop, settings.scales, settings.mirror)
+    loaded = SampleCache(lambda index: load_sample(stills, annotated[index], long_side), context.run.cache_mb)
 
     def make(index: int, rng: np.random.Generator) -> Sample:
-        image, label, _ = crop_pair(*load_sample(stills, annotated[index], long_side), augmentation, rng)
-        return vary_colour(image, augmentation.colour, rng), label
+        image, label, _ = crop_pair(*loaded(index), augmentation, rng)
+        return vary_look(image, settings.colour, settings.blur, rng), label
 
     validation = [
         load_sample(video, index, long_side)
@@ -41,4 +44,4 @@ def load_sample(item: Item, index: int, long_side: int) -> Sample:
     frame = read_frame(item, index)
     label = read_mask_sized(item, index, (frame.shape[0], frame.shape[1]))
     size = fit((frame.shape[0], frame.shape[1]), long_side)
-    return resize(frame, size)[..., ::-1], resize(label, size, nearest=True)
+    return np.ascontiguousarray(resize(frame, size)[..., ::-1]), resize(label, size, nearest=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -16,20 +17,27 @@ from fusionseg.pipeline.images import read_mask_sized
 from fusionseg.pipeline.job import Context, Job
 from fusionseg.pipeline.manifest import Item
 from fusionseg.pipeline.profile import FusionTraining
+from fusionseg.pipeline.sample_cache import SampleCache
 from fusionseg.pipeline.samples import Augmentation, crop_pair, draw, sample_generator, spread
 from fusionseg.pipeline.store import write_weights
-from fusionseg.pipeline.stream_scores import full_scores, object_mask
+from fusionseg.pipeline.stream_scores import object_mask, upsampled
 from fusionseg.pipeline.stream_training import valid_j
 from fusionseg.pipeline.training import Task, seed_of, train
 
 
-@dataclass(frozen=True)
-class ScorePair:
-    """Scores of both streams at the frame's size, (1, 2, H, W) float32 each, and the label (H, W)."""
+class StoredPair(NamedTuple):
+    """Scores of both streams as they are stored, (2, h, w) float16 each, with the facts of their artifacts, and the
+    label (H, W) uint8."""
 
-    appearance: Tensor
-    motion: Tensor
-    label: np.ndarray
+    appearance: npt.NDArray[np.float16]
+    appearance_facts: Mapping[str, Any]
+    motion: npt.NDArray[np.float16]
+    motion_facts: Mapping[str, Any]
+    label: npt.NDArray[np.uint8]
+
+    def upsampled(self) -> tuple[Tensor, Tensor]:
+        """Scores of both streams at the frame's size, (1, 2, H, W) float32 each."""
+        return upsampled(self.appearance, self.appearance_facts), upsampled(self.motion, self.motion_facts)
 
 
 def compute(job: Job, context: Context) -> Record:
@@ -57,12 +65,12 @@ def frames_with_flow(job: Job, context: Context, video: Item, wanted: int) -> li
     return [(video, index) for index in spread([i for i in video.annotated if i < count], wanted)]
 
 
-def load_pair(job: Job, context: Context, video: Item, index: int) -> ScorePair:
+def load_pair(job: Job, context: Context, video: Item, index: int) -> StoredPair:
     """Scores and label of one frame."""
     with job.open(context, "appearance-scores", video) as a, job.open(context, "motion-scores", video) as m:
-        appearance, motion = full_scores(a, index), full_scores(m, index)
-    height, width = appearance.shape[-2:]
-    return ScorePair(appearance, motion, read_mask_sized(video, index, (height, width)))
+        height, width = a.facts["frame_size"]
+        label = read_mask_sized(video, index, (height, width))
+        return StoredPair(a.frame("scores", index), a.facts, m.frame("scores", index), m.facts, label)
 
 
 def make_batch(job: Job, context: Context, settings: FusionTraining) -> Callable[[int], dict[str, Tensor]]:
@@ -74,10 +82,12 @@ def make_batch(job: Job, context: Context, settings: FusionTraining) -> Callable
 
     if not frames:
         raise UserError("fusion-training: no frame of data.fusion has optical flow; give videos of two frames or more")
+    # Stored scores are kept, not upsampled ones: those take some 100 times the memory.
+    loaded = SampleCache(lambda number: load_pair(job, context, *frames[number]), context.run.cache_mb)
 
     def sample(number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        pair = load_pair(job, context, *frames[number])
-        scores = torch.cat([pair.appearance, pair.motion], 1)[0].permute(1, 2, 0).numpy()
+        pair = loaded(number)
+        scores = torch.cat(pair.upsampled(), 1)[0].permute(1, 2, 0).numpy()
         scores, label, _ = crop_pair(scores, pair.label, augmentation, rng)
         return scores, label
 
@@ -107,7 +117,7 @@ def make_validation(job: Job, context: Context, settings: FusionTraining) -> Cal
 
     def validate(model: nn.Module) -> float:
         with torch.inference_mode():
-            logits = [model(p.appearance.to(context.device), p.motion.to(context.device)) for p in pairs]
+            logits = [model(*(scores.to(context.device) for scores in pair.upsampled())) for pair in pairs]
         return float(np.mean([valid_j(p.label, object_mask(z)) for p, z in zip(pairs, logits, strict=True)]))
 
     return validate

@@ -80,7 +80,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "appearance-training",
         "appearance stream, on still images",
-        1,
+        2,
         "model",
         appearance_training.compute,
         data={"stills": (FRAMES, MASKS), "validation": (FRAMES, MASKS)},
@@ -180,16 +180,22 @@ BY_NAME = {stage.name: stage for stage in STAGES}
 FINAL = "scoring"
 
 
-def stages_for(store: str) -> dict[str, Stage]:
-    """The stages by name, in order, for what `flow-images.store` keeps.
+def stages_for(store: str, labels: str = "weak") -> dict[str, Stage]:
+    """The stages by name, in order, for what `flow-images.store` keeps and what `motion-training.labels` learns from.
 
     "both": as above. "flow": there is no stage `flow-images`; who needs it reads u,v and colours them. "images": there
     is no stage `optical-flow`; flow images are made of frames in one pass, and who needs u,v does without.
+    With the labels "masks", and only then, `motion-training` sees the true masks of boxed videos.
     """
+    stages = [_with_masks(s) if labels == "masks" and s.name == "motion-training" else s for s in STAGES]
     if store == "both":
-        return {stage.name: stage for stage in STAGES}
+        return {stage.name: stage for stage in stages}
     gone, instead = ("flow-images", "optical-flow") if store == "flow" else ("optical-flow", "flow-images")
-    return {stage.name: _without(stage, gone, instead) for stage in STAGES if stage.name != gone}
+    return {stage.name: _without(stage, gone, instead) for stage in stages if stage.name != gone}
+
+
+def _with_masks(stage: Stage) -> Stage:
+    return replace(stage, data={**stage.data, "boxed": (MASKS,)})
 
 
 def _without(stage: Stage, gone: str, instead: str) -> Stage:
@@ -205,9 +211,9 @@ def _without(stage: Stage, gone: str, instead: str) -> Stage:
     return replace(stage, needs=needs, settings=tuple(dict.fromkeys((*stage.settings, "flow-images"))))
 
 
-def required(given_weights: frozenset[str], store: str = "both") -> list[Stage]:
+def required(given_weights: frozenset[str], store: str = "both", labels: str = "weak") -> list[Stage]:
     """The stages a run needs, in order: all that `FINAL` depends on, where stages with given weights need nothing."""
-    stages = stages_for(store)
+    stages = stages_for(store, labels)
     wanted: set[str] = set()
     waiting = [FINAL]
     while waiting:

@@ -235,6 +235,12 @@ class MotionTraining(StreamTraining):
         "accepted", description='with labels = "masks": frames with a weak label, or as many others drawn at random'
     )
 
+    @model_validator(mode="after")
+    def _random_frames_have_no_weak_label(self) -> MotionTraining:
+        if self.frames == "random" and self.labels == "weak":
+            raise ValueError('frames = "random" has no weak labels to learn from; set labels = "masks", too')
+        return self
+
 
 class FusionTraining(Training):
     fusion: Literal["paper", "release", "gated", "average"] = "paper"
@@ -309,7 +315,7 @@ class Run(Settings):
     checkpoint_seconds: float = Field(30.0, ge=0, description="a killed training loses at most this much")
     batch: int = Field(4, ge=1, description="frames a forward pass of inference")
     workers: int = Field(2, ge=1, description="threads that read and prepare data")
-    cache_mb: int = Field(1024, ge=0, description="MB of memory for loaded training samples, so that disks are read once")
+    cache_mb: int = Field(1024, ge=0, description="MB of memory for loaded training samples; what fits is read once")
 
 
 class Profile(Settings):

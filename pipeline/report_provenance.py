@@ -121,7 +121,9 @@ class RoleRow:
 def roles(run: Mapping[str, Any]) -> list[RoleRow]:
     """Which split of which data set plays which role."""
     found = []
-    for role, purpose in _ROLES.items():
+    masks = run["profile"]["motion-training"].get("labels") == "masks"
+    purposes = _ROLES | ({"boxed": "boxes, and true masks: both train the motion stream"} if masks else {})
+    for role, purpose in purposes.items():
         refs = run["profile"]["data"][role]
         for ref in refs if isinstance(refs, list) else [refs] if refs else []:
             found.append(_role_row(run, role, purpose, ref))

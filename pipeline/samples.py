@@ -22,12 +22,12 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """`crop` (height, width) in pixels; `scales` range of the random scale; `colour` strength of gain and contrast."""
+    """`crop` (height, width) in pixels; `scales` range of the random scale; `mirror`: whether half are mirrored. What
+    changes a frame's look, not its geometry, is in `photometric`."""
 
     crop: tuple[int, int]
     scales: tuple[float, float]
     mirror: bool
-    colour: float = 0.0
 
 
 def fit(size: tuple[int, int], long_side: int) -> tuple[int, int]:
@@ -105,17 +105,6 @@ def crop_pair(
         image = np.pad(image, ((0, short[0]), (0, short[1]), (0, 0)))
         label = np.pad(label, ((0, short[0]), (0, short[1])), constant_values=VOID)
     return image, label, Moved(scale, mirrored)
-
-
-def vary_colour(image: Array, strength: float, rng: np.random.Generator) -> Array:
-    """Random gain per channel and contrast of a (H, W, 3) uint8 frame."""
-    if not strength:
-        return image
-    gain = rng.uniform(1 - strength, 1 + strength) * rng.uniform(1 - strength / 3, 1 + strength / 3, 3)
-    contrast = rng.uniform(1 - strength, 1 + strength)
-    values = image.astype(np.float32)
-    middle = values.mean()
-    return np.clip(((values - middle) * contrast + middle) * gain, 0, 255).astype(np.uint8)
 
 
 def evenly(count: int, wanted: int) -> list[int]:

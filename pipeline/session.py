@@ -14,7 +14,7 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import write_json
 from fusionseg.pipeline.flow_pairs import with_partners
 from fusionseg.pipeline.flow_source import find_flow
-from fusionseg.pipeline.graph import FINAL, STAGES, Stage, required, stages_for
+from fusionseg.pipeline.graph import FINAL, MASKS, STAGES, Stage, required, stages_for
 from fusionseg.pipeline.images import read_boxes
 from fusionseg.pipeline.job import Context, Job, resolve_device, shown
 from fusionseg.pipeline.ledger import LEDGER, Ledger
@@ -55,8 +55,8 @@ class Session:
         root, self.name = place(request)
         self.context = Context(root, resolve_device(request.device), self.profile.run, say)
         self.given = given_weights(self.profile)
-        store = self.profile.flow_images.store
-        self.by_name, self.stages = stages_for(store), required(frozenset(self.given), store)
+        variant = self.profile.flow_images.store, self.profile.motion_training.labels
+        self.by_name, self.stages = stages_for(*variant), required(frozenset(self.given), *variant)
         self.ledger = Ledger(self.context.root / LEDGER)
         self.roots = data_roots(self.profile, request, self.context)
         self.items = self._load_items()
@@ -96,9 +96,12 @@ class Session:
             )
         out = [name.partition("/")[2] for name in self.request.leave_out if name.partition("/")[0] == manifest.name]
         items = load_items(manifest, ref.split, root, out, ref.stride, extract=self._extract, most=ref.frames)
-        if role in ("stills", "fusion", "validation") and (without := [item.name for item in items if not item.masks]):
+        trained = [stage for stage in self.by_name.values() if stage.trained]
+        masked = {role for stage in trained for role, kinds in stage.data.items() if MASKS in kinds}
+        if role in masked and (without := [item.name for item in items if not item.masks]):
             which = f" ({', '.join(without)})" if len(without) < len(items) else ""
-            raise UserError(f"data.{role}: {ref.manifest} has no masks{which}; expected a data set with masks")
+            wanted = ', or motion-training.labels = "weak"' if role == "boxed" else ""
+            raise UserError(f"data.{role}: {ref.manifest} has no masks{which}; expected a data set with masks{wanted}")
         if role == "stills":
             return items
         return [self._paired(item) for item in items if in_shard(item, self.request.shard)]

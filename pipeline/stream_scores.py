@@ -5,7 +5,8 @@ Scores are stored once, before upsampling, and serve weak labels, fusion trainin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,8 +82,12 @@ def write_scores(
 
 def full_scores(artifact: Artifact, index: int) -> Tensor:
     """Stored scores of one frame, upsampled to the frame's size: (1, 2, H, W) float32."""
-    facts = artifact.facts
-    stored = torch.from_numpy(artifact.frame("scores", index).astype(np.float32))[None]
+    return upsampled(artifact.frame("scores", index), artifact.facts)
+
+
+def upsampled(scores: npt.NDArray[np.float16], facts: Mapping[str, Any]) -> Tensor:
+    """Scores (2, h, w) of an artifact with these `facts`, upsampled to the frame's size: (1, 2, H, W) float32."""
+    stored = torch.from_numpy(scores.astype(np.float32))[None]
     return to_frame(stored, facts["stride"], tuple(facts["network_size"]), tuple(facts["frame_size"]))
 
 

@@ -64,6 +64,7 @@ def train_stream(
     """Train the stream of `job` on `count` samples, choosing the checkpoint on `validation`."""
     network = Network.model_validate(job.settings["network"])
     stream = build_stream(network, seed_of(job, settings)).to(context.device).to(memory_format=torch.channels_last)
+    stream.batch_norm_trained = settings.batch_norm == "trained"
 
     def batch(step: int) -> dict[str, Tensor]:
         chosen = draw(count, settings.batch, step, settings.seed)
@@ -86,10 +87,9 @@ def train_stream(
 
 
 def stack(samples: Sequence[Sample]) -> dict[str, Tensor]:
-    """Samples of one size -> images (N, 3, H, W) uint8 and labels (N, H, W) uint8."""
-    images = np.stack([image for image, _ in samples]).transpose(0, 3, 1, 2)
+    """Samples of one size -> images (N, 3, H, W) uint8, channels last in memory, and labels (N, H, W) uint8."""
     return {
-        "images": torch.from_numpy(np.ascontiguousarray(images)),
+        "images": torch.from_numpy(np.stack([image for image, _ in samples])).permute(0, 3, 1, 2),
         "labels": torch.from_numpy(np.stack([label for _, label in samples])),
     }
 

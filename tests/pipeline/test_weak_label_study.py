@@ -33,9 +33,10 @@ scored = [{{manifest = "{videos}", split = "test"}}]
 long_side = 0
 
 [appearance-training]
-steps = 6
+steps = 30
 batch = 2
 crop = [24, 40]
+lr_head = 1e-2
 
 [flow-filter]
 min_overlap = 0.0
