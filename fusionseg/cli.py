@@ -299,9 +299,7 @@ def study_labels(parsed: argparse.Namespace) -> None:
     from fusionseg.pipeline.session import Request
     from fusionseg.pipeline.weak_label_study import PARTS, parse_seeds, run_study
 
-    request = Request(
-        parsed.profile, tuple(parsed.data), str(parsed.out), None, tuple(parsed.overrides), parsed.device
-    )
+    request = Request(parsed.profile, tuple(parsed.data), str(parsed.out), None, tuple(parsed.overrides), parsed.device)
     run_study(request, [parsed.part] if parsed.part else PARTS, parse_seeds(parsed.seeds), say)
 
 

@@ -71,7 +71,7 @@ def tried(base: FlowFilter) -> list[FlowFilter]:
 
 
 def passed(table: pd.DataFrame, settings: FlowFilter) -> tuple[Flags, Flags]:
-    """Which boxes (N,) pass the box test, whatever their flow, and which both tests, whatever becomes of their frame."""
+    """Which boxes (N,) pass the box test, and which both tests, whatever becomes of their frame."""
     reasons = verdicts(table, settings)
     box, both = ~reasons.isin(BOX_REASONS), reasons.isin((ACCEPTED, FRAME_DROPPED))
     return box.to_numpy(bool), both.to_numpy(bool)
@@ -90,8 +90,8 @@ def accepted_sets(starts: npt.NDArray[np.intp], accepted: Flags) -> list[str]:
 
 
 def all_sets(table: pd.DataFrame, base: FlowFilter) -> dict[int, list[str]]:
-    """By frame of a video with boxes: all its boxes accepted, and every other set that is under any settings `tried`; no
-    box accepted is no label."""
+    """By frame of a video with boxes: all its boxes accepted, and every other set that is under any settings `tried`;
+    no box accepted is no label."""
     starts = frame_starts(table)
     flags = {np.ones(len(table), bool).tobytes()}
     for settings in tried(base):
@@ -113,8 +113,8 @@ def quality(label: UInt8, truth: UInt8) -> float:
 def frame_quality(
     truth: UInt8, predicted: Flags, regions: Sequence[UInt8], boxes: npt.NDArray[np.int64], sets: Sequence[str]
 ) -> Iterator[tuple[str, float, float, float, float]]:
-    """For each of a frame's sets of accepted boxes: the set, the quality of the whole prediction, and of the labels that
-    the three `regions` (H, W) uint8 make: what box-pruning left, all of the boxes, what GrabCut found in them."""
+    """For each of a frame's sets of accepted boxes: the set, the quality of the whole prediction, and of the labels
+    that the three `regions` (H, W) uint8 make: what box-pruning left, all of the boxes, what GrabCut found in them."""
     unpruned = quality(predicted.astype(np.uint8), truth)
     for text in sets:
         accepted = np.array(list(text)) == "1"

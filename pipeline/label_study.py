@@ -24,7 +24,8 @@ UNPRUNED, PRUNED, BOX_TEST, FLOW_TEST, BOTH = (
 )  # fmt: skip
 KEYS = ["dataset", "video", "frame"]
 ROW_COLUMNS = [
-    "settings", "thresholds", "step", "frames", "kept", "yield", "purity", "purity_by_sequence", "filled_box", "grabcut",
+    "settings", "thresholds", "step", "frames", "kept", "yield", "purity", "purity_by_sequence", "filled_box",
+    "grabcut",
 ]  # fmt: skip
 GRID_COLUMNS = ["contrast", "min_overlap", "min_contrast", "kept", "yield", "purity"]
 
@@ -160,7 +161,9 @@ def training_summary(runs: pd.DataFrame) -> pd.DataFrame:
     for kind in wide.columns:
         ratio = wide["weak"] / wide[kind] if "weak" in wide else wide[kind] * np.nan
         frames = runs.loc[runs["labels"] == kind, "frames"].iloc[0]
-        found.append((kind, frames, len(wide[kind].dropna()), wide[kind].mean(), wide[kind].std(), ratio.mean(), ratio.std()))
+        found.append(
+            (kind, frames, len(wide[kind].dropna()), wide[kind].mean(), wide[kind].std(), ratio.mean(), ratio.std())
+        )
     columns = ["labels", "frames", "seeds", "J", "J_spread", "ratio", "ratio_spread"]
     return pd.DataFrame(found, columns=columns)
 

@@ -51,7 +51,9 @@ def read_part(folder: Path, name: str, tables: Sequence[str]) -> Part:
     facts = folder / f"{name}.json"
     if not facts.exists():
         return Part()
-    return Part({table: pd.read_parquet(folder / f"{table}.parquet") for table in tables}, json.loads(facts.read_text()))
+    return Part(
+        {table: pd.read_parquet(folder / f"{table}.parquet") for table in tables}, json.loads(facts.read_text())
+    )
 
 
 def read_study(folder: Path) -> tuple[Part, Part]:
@@ -62,7 +64,8 @@ def read_study(folder: Path) -> tuple[Part, Part]:
 
 def bar_text(bar: Mapping[str, Any]) -> str:
     """A bar in words."""
-    return f"{bar['name']}: {percent(bar['value'])} (at least {percent(bar['least'])}): {'met' if bar['met'] else 'NOT MET'}"
+    verdict = "met" if bar["met"] else "NOT MET"
+    return f"{bar['name']}: {percent(bar['value'])} (at least {percent(bar['least'])}): {verdict}"
 
 
 def cells(table: pd.DataFrame, titles: Mapping[str, str]) -> list[list[str]]:
@@ -109,7 +112,11 @@ def lines(folder: Path) -> list[str]:
     purity, training = read_study(folder)
     found: list[str] = []
     if purity.facts:
-        found += ["", "weak labels against true masks, per cent", *aligned(purity_cells(purity), range(2, len(_PURITY)))]
+        found += [
+            "",
+            "weak labels against true masks, per cent",
+            *aligned(purity_cells(purity), range(2, len(_PURITY))),
+        ]
         found += [bar["text"] for bar in purity.bars] + chosen_lines(purity)
     if training.facts:
         table = aligned(training_cells(training), range(1, len(_TRAINING)))
@@ -193,5 +200,8 @@ def grid_cells(grid: pd.DataFrame) -> dict[str, list[list[str]]]:
         text = table["purity"].map(percent) + " / " + (100 * table["yield"]).map("{:.0f}".format)
         wide = table.assign(text=text).pivot_table("text", "min_overlap", "min_contrast", "first")
         head = ["overlap", *(f"{value:g}" for value in wide.columns)]
-        found[str(kind)] = [head, *([f"{value:g}", *map(str, row)] for value, row in zip(wide.index, wide.to_numpy(), strict=True))]
+        found[str(kind)] = [
+            head,
+            *([f"{value:g}", *map(str, row)] for value, row in zip(wide.index, wide.to_numpy(), strict=True)),
+        ]
     return found

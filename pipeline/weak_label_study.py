@@ -1,9 +1,9 @@
 """`fusionseg weak-labels study`: what weak labels are worth, measured on videos whose true masks are known.
 
-Two parts. `purity`: labels against true masks, at every step and for a grid of thresholds, which are chosen on the split
-`thresholds` and reported on `proof`. `training`: a motion stream trained on weak labels of the split `train24`, another
-on true masks of the identical frames, a third on as many random frames, scored on `test`. All of it is ordinary runs in
-one store, so that a study goes on where it was stopped; only here are true masks of boxed videos looked at.
+Two parts. `purity`: labels against true masks, at every step and for a grid of thresholds, which are chosen on the
+split `thresholds` and reported on `proof`. `training`: a motion stream trained on weak labels of the split `train24`,
+another on true masks of the identical frames, a third on as many random frames, scored on `test`. All of it is ordinary
+runs in one store, so that a study goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from fusionseg.pipeline.label_study import (
     training_summary,
 )
 from fusionseg.pipeline.manifest import read_manifest
-from fusionseg.pipeline.profile import FlowFilter, Profile, read_profile
+from fusionseg.pipeline.profile import DataRef, FlowFilter, Profile, read_profile
 from fusionseg.pipeline.report_tables import funnel, load_scores, write_tables
 from fusionseg.pipeline.runner import run_chain, run_job, run_plain
 from fusionseg.pipeline.session import Request, Session, place
@@ -113,11 +113,12 @@ def check_profile(profile: Profile) -> None:
 
 def study_request(request: Request, profile: Profile, name: str, boxed: str, scored: str, *more: str) -> Request:
     """The run `name` on two splits: weak labels of one, scores on the other, no mask but the stills' before that."""
-    own = {split: _ref(profile.data.boxed.manifest, split) for split in (boxed, scored)}
+    ref = profile.data.boxed
+    own = _inline(ref.model_copy(update={"split": boxed}))
     overrides = (
-        f"data.boxed={own[boxed]}",
-        f"data.fusion={own[boxed]}",  # read by no training: the average has nothing to learn
-        f"data.scored=[{own[scored]}]",
+        f"data.boxed={own}",
+        f"data.fusion={own}",  # read by no training: the average has nothing to learn
+        f"data.scored=[{_inline(DataRef(manifest=ref.manifest, split=scored))}]",
         "data.validation=none",
         "fusion-training.fusion=average",
         "prediction.baselines=false",
@@ -125,8 +126,10 @@ def study_request(request: Request, profile: Profile, name: str, boxed: str, sco
     return replace(request, name=name, overrides=(*request.overrides, *overrides, *more))
 
 
-def _ref(manifest: str, split: str) -> str:
-    return f"{{manifest = {json.dumps(manifest)}, split = {json.dumps(split)}}}"
+def _inline(ref: DataRef) -> str:
+    """As TOML."""
+    values = ref.model_dump(exclude_defaults=True)
+    return f"{{{', '.join(f'{name} = {json.dumps(value)}' for name, value in values.items())}}}"
 
 
 def study_purity(request: Request, profile: Profile, folder: Path, say: Callable[[str], None]) -> None:
@@ -236,9 +239,7 @@ def study_training(
         for labels, settings in LABELS.items():
             name = f"study-{labels}-{seed}"
             say(f"run {name}: motion stream on {labels} labels, seed {seed}")
-            own = study_request(
-                request, profile, name, TRAINED_ON, SCORED, *settings, f"motion-training.seed={seed}"
-            )
+            own = study_request(request, profile, name, TRAINED_ON, SCORED, *settings, f"motion-training.seed={seed}")
             run_plain(own, say=say)
             run = read_run(root, name)
             scores = load_scores(root, run)
