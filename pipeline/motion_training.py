@@ -89,7 +89,7 @@ def drawn(frames: Sequence[Frame], wanted: int, seed: int) -> list[Frame]:
 
 def check_annotated(frames: Sequence[Frame]) -> None:
     """Each frame has a true mask. Raises UserError."""
-    without = [(video, index) for video, index in frames if index not in video.annotated]
+    without = [(video, index) for video, index in frames if not (video.masks and video.masks[index].paths)]
     if without:
         video, index = without[0]
         raise UserError(

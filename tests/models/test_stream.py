@@ -139,6 +139,18 @@ def test_training_changes_no_running_statistics_and_reaches_every_parameter(name
     assert silent == []
 
 
+def test_trained_batch_norm_learns_the_statistics_of_what_it_sees() -> None:
+    stream = stream_of("skip")
+    stream.batch_norm_trained = True
+    images = 5 + torch.randn(2, 3, 49, 33, generator=torch.Generator().manual_seed(4))
+    before = {k: v.clone() for k, v in stream.state_dict().items() if "running" in k}
+    assert before
+    stream.eval()(images)
+    assert all(torch.equal(stream.state_dict()[k], v) for k, v in before.items())
+    stream.train()(images)
+    assert not any(torch.equal(stream.state_dict()[k], v) for k, v in before.items())
+
+
 def test_train_mode_still_holds_for_everything_else() -> None:
     stream = stream_of("skip").train()
     assert stream.training and stream.decoder.training and stream.backbone.training

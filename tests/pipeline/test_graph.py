@@ -53,6 +53,16 @@ def test_weak_labels_never_see_a_mask() -> None:
     assert sees("flow-filter", "boxed") == sees("motion-training", "boxed") == ()
 
 
+@pytest.mark.parametrize("store", ["both", "flow", "images"])
+def test_true_masks_of_boxed_videos_are_seen_where_asked_for_and_by_motion_training_alone(store: str) -> None:
+    weak, true = stages_for(store), stages_for(store, "masks")
+    assert not any("masks" in stage.data.get("boxed", ()) for stage in weak.values())
+    assert weak.keys() == true.keys()
+    assert [name for name in weak if weak[name] != true[name]] == ["motion-training"]
+    assert true["motion-training"].data == {"boxed": ("masks",), "validation": ("masks",)}
+    assert true["motion-training"] in required(frozenset(), store, "masks")
+
+
 def test_masks_of_scored_videos_are_seen_by_scoring_alone() -> None:
     readers = [stage.name for stage in STAGES if "masks" in sees(stage.name, "scored")]
     assert readers == ["scoring"]

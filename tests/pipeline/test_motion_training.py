@@ -7,16 +7,21 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
-from builders import texture
+from builders import make_context, make_item, make_job, texture, write_input, write_png
 
-from fusionseg.pipeline.flow_images import colour, full_magnitude, paint
-from fusionseg.pipeline.motion_training import augmented
+from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.flow_images import colour, full_magnitude, known_flow, paint
+from fusionseg.pipeline.job import Job
+from fusionseg.pipeline.manifest import MaskFiles
+from fusionseg.pipeline.motion_training import augmented, load_flow_sample, sampler, training_frames
 from fusionseg.pipeline.optical_flow import estimate
-from fusionseg.pipeline.profile import FlowImages
-from fusionseg.pipeline.samples import Augmentation
+from fusionseg.pipeline.profile import FlowImages, MotionTraining, Network
+from fusionseg.pipeline.samples import Augmentation, fit, resize, sample_generator
 
 SIZE = (96, 128)
+ACCEPTED = [1, 2, 6]
 
 
 def frames() -> tuple[np.ndarray, np.ndarray]:
@@ -96,3 +101,96 @@ def test_the_largest_magnitude_is_the_whole_frame_s() -> None:
     slow = [crop for crop in crops if (crop == crop[0, 0]).all() and crop[0, 0, 0] < 255]
     assert slow and all(abs(int(crop[0, 0, 0]) - 229) <= 1 for crop in slow)
     assert full_magnitude(flow, FlowImages()) == 10
+
+
+def motion_job(root: Path, settings: MotionTraining, annotated: int = 8, flow: np.ndarray | None = None) -> Job:
+    """Return a job on a video of 8 frames, 3 of them with an accepted weak label, the first `annotated` with a mask."""
+    context = make_context(root)
+    frames = [root / f"{index:05}.jpg" for index in range(8)]
+    masks = []
+    for index in range(8):
+        mask = np.zeros((24, 40), np.uint8)
+        mask[index, :10] = 255
+        paths = (write_png(root / f"{index:05}.png", mask),) if index < annotated else ()
+        masks.append(MaskFiles(paths))
+    item = make_item(frames=frames, masks=tuple(masks))
+    table = pd.DataFrame({"frame": [0, 1, 1, 2, 6], "accepted": np.array([0, 1, 0, 1, 1], np.int8)})
+    labels = np.zeros((8, 24, 40), np.uint8)
+    labels[:, 12:20, 20:30] = 1
+    if flow is None:
+        flow = np.random.default_rng(0).normal(0, 3, (8, 24, 40, 2)).astype(np.float16)
+    inputs = [
+        write_input(context, "optical-flow", {"flow": flow}),
+        write_input(context, "flow-images", {"images": np.stack([colour(one) for one in flow])}),
+        write_input(context, "flow-filter", {"labels": labels}, tables={"verdicts": table}),
+    ]
+    sections = {
+        "motion-training": settings.model_dump(mode="json"), "flow-images": FlowImages().model_dump(mode="json"),
+        "network": Network(long_side=32).model_dump(mode="json"),
+    }  # fmt: skip
+    return make_job("motion-training", settings=sections, inputs=inputs, items={"boxed": (item,), "validation": ()})
+
+
+def numbers(root: Path, settings: MotionTraining, annotated: int = 8) -> list[int]:
+    """Return the numbers of the frames that train."""
+    job = motion_job(root, settings, annotated)
+    return [index for _, index in training_frames(job, make_context(root), settings)]
+
+
+def test_true_masks_of_the_identical_frames(tmp_path: Path) -> None:
+    assert numbers(tmp_path, MotionTraining()) == ACCEPTED
+    assert numbers(tmp_path, MotionTraining(labels="masks")) == ACCEPTED
+
+
+def test_as_many_random_frames_that_the_seed_determines(tmp_path: Path) -> None:
+    draws = [numbers(tmp_path, MotionTraining(labels="masks", frames="random", seed=s)) for s in (*range(10), 0)]
+    assert all(len(set(d)) == 3 and d == sorted(d) for d in draws)
+    assert draws[0] == draws[-1] and {n for d in draws for n in d} == set(range(8))
+
+
+def test_frames_without_a_true_mask_are_named(tmp_path: Path) -> None:
+    assert numbers(tmp_path, MotionTraining(), annotated=0) == ACCEPTED  # weak labels want none
+    with pytest.raises(UserError, match=r'labels = "masks": 1 of 3 frames .* first clip 00006; name videos'):
+        numbers(tmp_path, MotionTraining(labels="masks"), annotated=5)
+    assert set(numbers(tmp_path, MotionTraining(labels="masks", frames="random"), annotated=5)) <= set(range(5))
+    with pytest.raises(UserError, match="3 frames have an accepted weak label, but only 2 have flow and a true mask"):
+        numbers(tmp_path, MotionTraining(labels="masks", frames="random"), annotated=2)
+
+
+def test_random_frames_without_true_masks_make_no_sense() -> None:
+    with pytest.raises(ValueError, match='set labels = "masks", too'):
+        MotionTraining(frames="random")
+
+
+@pytest.mark.parametrize("labels", ["weak", "masks"])
+def test_samples_are_the_same_with_and_without_cache(tmp_path: Path, labels: str) -> None:
+    settings = MotionTraining.model_validate({"labels": labels, "crop": (16, 24)})
+    job = motion_job(tmp_path, settings)
+    (item,) = job.items["boxed"]
+    frames = [(item, index) for index in ACCEPTED]
+    cached, plain = (sampler(job, make_context(tmp_path, cache_mb=mb), settings, frames) for mb in (10, 0))
+    for step in range(12):
+        ours, theirs = (make(step % 3, sample_generator(0, step, 0)) for make in (cached, plain))
+        assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_labels_are_the_weak_or_the_true_ones(tmp_path: Path) -> None:
+    job = motion_job(tmp_path, MotionTraining())
+    (item,), context = job.items["boxed"], make_context(tmp_path)
+    weak, true = (load_flow_sample(job, context, item, 6, 0, weak)[1] for weak in (True, False))
+    assert np.array_equal(np.argwhere(weak).min(0), (12, 20)) and weak.sum() == 80
+    assert np.array_equal(np.argwhere(true), [(6, column) for column in range(10)])
+
+
+@pytest.mark.parametrize("long_side", [0, 20, 32, 60])
+@pytest.mark.parametrize("unknown", [None, np.nan, np.inf])
+def test_unknown_vectors_count_as_no_motion_before_flow_is_resized(
+    tmp_path: Path, unknown: float | None, long_side: int
+) -> None:
+    flow = np.random.default_rng(0).normal(0, 3, (8, 24, 40, 2)).astype(np.float16)
+    if unknown is not None:
+        flow[2, 3, 5], flow[2, 23, 39, 1] = unknown, -unknown
+    job = motion_job(tmp_path, MotionTraining(), flow=flow)
+    (item,) = job.items["boxed"]
+    found, _ = load_flow_sample(job, make_context(tmp_path), item, 2, long_side)
+    assert np.array_equal(found, resize(known_flow(flow[2]), fit((24, 40), long_side)))

@@ -15,8 +15,9 @@ import fusionseg.data_manifests
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import STAGES
 from fusionseg.pipeline.inspection import export_flow, export_masks
-from fusionseg.pipeline.runner import run_plain
-from fusionseg.pipeline.store import list_artifacts, read_run
+from fusionseg.pipeline.runner import run_job, run_plain
+from fusionseg.pipeline.session import Session
+from fusionseg.pipeline.store import list_artifacts, read_any_header, read_inputs, read_run
 
 NAMES = [stage.name for stage in STAGES]
 
@@ -89,6 +90,15 @@ def test_threshold_reruns_the_filter_not_the_networks_before(chain: Path) -> Non
 
 def test_run_settings_are_in_no_key(chain: Path) -> None:
     assert set(states_of(chain, "run.batch=2", "run.workers=1", "run.checkpoint_seconds=1").values()) == {"cached"}
+
+
+def test_trainings_are_the_same_whether_samples_are_kept_in_memory_or_not(chain: Path) -> None:
+    trainings = [stage.name for stage in STAGES if stage.trained]
+    before = contents(chain)
+    said = Said()
+    run_plain(request(chain, "run.cache_mb=0"), refresh=trainings, say=said)
+    assert {name for name, state in said.states().items() if state == "computed"} == set(trainings)
+    assert contents(chain) == before
 
 
 def test_refresh_computes_one_stage_and_same_content_stops_there(chain: Path) -> None:
@@ -377,3 +387,48 @@ def test_wrong_parts_are_refused(tmp_path: Path, shard: str) -> None:
 def test_only_a_stage_of_videos_has_parts(tmp_path: Path, only: str | None) -> None:
     with pytest.raises(UserError, match=r"--shard works on one stage of videos: add --only with one of optical-flow"):
         run_plain(replace(request(tmp_path), shard="1/2"), only=only, say=Said())
+
+
+MASKED = """
+name: masked
+title: Built-in videos whose boxes are taken from their masks
+kind: videos
+licence: Apache-2.0
+frames: davis/JPEGImages/480p/{video}/{frame}.jpg
+masks: davis/Annotations/480p/{video}/{frame}.png
+boxes: from-masks
+splits:
+  boxed: {file: davis/ImageSets/480p/fusion.txt}
+"""
+
+
+def boxed_masks(folder: Path, *overrides: str) -> tuple[int, set[str]]:
+    """Run motion-training on videos that have masks; gives how many masks its job may see of them, and the kinds of
+    their files that its weights were made from."""
+    session = Session(request(folder, *overrides), Said())
+    stage = session.by_name["motion-training"]
+    session.resolve(stage)
+    (job,) = session.jobs(stage)
+    path = folder / "out" / run_job(stage, job, session.context).path
+    inputs = read_inputs(path, read_any_header(path))
+    kinds = {one["kind"] for one in inputs if one.get("role") == "boxed"}
+    return sum(len(item.masks) for item in job.items["boxed"]), kinds
+
+
+def test_masks_of_boxed_videos_are_read_only_where_true_labels_are_asked_for(chain: Path) -> None:
+    (chain / "masked.yaml").write_text(MASKED)
+    write_profile(chain, PROFILE.replace('"demo-vid", split = "train"', f'"{chain / "masked.yaml"}", split = "boxed"'))
+    run_plain(request(chain), say=Said())
+    assert boxed_masks(chain) == (0, set())
+    weak = contents(chain)
+    true = "motion-training.labels=masks"
+    states = states_of(chain, true)
+    assert states["flow-filter"] == "cached" and states["motion-training"] == "computed"
+    assert boxed_masks(chain, true) == (10, {"masks"})
+    assert states_of(chain, true, "motion-training.frames=random")["motion-training"] == "computed"
+    assert states_of(chain)["motion-training"] == "cached" and contents(chain) == weak
+
+
+def test_true_labels_need_videos_with_masks(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r'data\.boxed: demo-vid has no masks; .* or motion-training\.labels = "weak"'):
+        run_plain(request(tmp_path, "motion-training.labels=masks"), say=Said())

@@ -14,7 +14,6 @@ from fusionseg.pipeline.samples import (
     fit,
     resize,
     sample_generator,
-    vary_colour,
 )
 
 
@@ -126,16 +125,6 @@ def test_labels_are_never_blended() -> None:
             coordinates(30, 40), label, Augmentation((20, 20), (0.5, 2.0), True), sample_generator(0, 2, number)
         )
         assert set(np.unique(cut)) <= {0, 1, VOID}
-
-
-def test_colour_variation() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
-    assert vary_colour(image, 0, sample_generator(0, 0, 0)) is image
-    varied = [vary_colour(image, 0.3, sample_generator(0, 0, n)) for n in range(20)]
-    assert all(v.dtype == np.uint8 and v.shape == image.shape for v in varied)
-    means = np.array([v.mean() for v in varied])
-    assert means.min() < 0.9 * image.mean() and means.max() > 1.1 * image.mean()
-    assert np.array_equal(varied[3], vary_colour(image, 0.3, sample_generator(0, 0, 3)))
 
 
 @given(st.integers(1, 200), st.integers(0, 250))

@@ -38,6 +38,7 @@ def test_stack_turns_pictures_into_a_batch() -> None:
     pairs = samples(3)
     tensors = stack([(image[:, ::-1], label[:, ::-1]) for image, label in pairs])  # mirrored views too
     assert tensors["images"].shape == (3, 3, 24, 40) and tensors["images"].dtype == torch.uint8
+    assert tensors["images"].is_contiguous(memory_format=torch.channels_last)  # what the networks compute in
     assert tensors["labels"].shape == (3, 24, 40) and tensors["labels"].dtype == torch.uint8
     assert np.array_equal(tensors["images"][1].permute(1, 2, 0).numpy(), pairs[1][0][:, ::-1])
 
