@@ -102,10 +102,10 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add_score_options(scores)
 
-    title = "what the weak labels are worth"
-    example = "example: fusionseg weak-labels study davis --data ../data"
+    title = "look at a run's weak labels, or measure what they are worth"
+    example = "example: fusionseg weak-labels audit davis"
     labels = commands.add_parser("weak-labels", help=title, description=title, epilog=example)
-    add_label_commands(labels.add_subparsers(title="commands", required=True, metavar="COMMAND"))
+    add_weak_label_commands(labels.add_subparsers(title="commands", required=True, metavar="COMMAND"))
 
     title = "check a data set, or convert it"
     example = "example: fusionseg data check davis2016 --data ../davis"
@@ -138,6 +138,40 @@ def add_score_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="processes [as many as there are cores]")
 
 
+def add_weak_label_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The commands below `weak-labels`."""
+    audit = add(
+        commands, "audit", "a page to judge them by eye: boxes by verdict, and what other thresholds would yield",
+        "fusionseg weak-labels audit davis --each 10", audit_weak_labels,
+    )  # fmt: skip
+    audit.add_argument("run", help="name of a run")
+    audit.add_argument("--each", type=whole_number, default=6, metavar="N", help="boxes shown of each verdict [6]")
+    audit.add_argument("--seed", type=whole_number, default=0, metavar="N", help="which boxes are drawn [0]")
+    add_out(audit)
+
+    study = add(
+        commands, "study", "measure weak labels against true masks, and a motion stream trained on them",
+        "fusionseg weak-labels study davis --data ../data --part purity", study_labels,
+    )  # fmt: skip
+    study.add_argument("profile", help="name of a profile that comes with the package, or path of a TOML file")
+    add_data(study)
+    add_out(study)
+    study.add_argument(
+        "--part", choices=("purity", "training"), help="labels against masks alone, or trainings alone [both]"
+    )
+    study.add_argument("--seeds", default="0,1,2", metavar="A,B", help="of the trainings [0,1,2]")
+    add_set(study)
+    study.add_argument("--device", default="auto", help="auto, cpu or cuda[:N] [auto]")
+
+
+def whole_number(text: str) -> int:
+    """A number that counts something."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected 0 or more, found {number}")
+    return number
+
+
 def add_data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The commands below `data`."""
     check = add(
@@ -159,23 +193,6 @@ def add_data_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
     convert.add_argument(
         "--store", type=Path, default=Path("out"), metavar="DIR", help="where frames of video files are kept [out]"
     )
-
-
-def add_label_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The commands below `weak-labels`."""
-    study = add(
-        commands, "study", "measure weak labels against true masks, and a motion stream trained on them",
-        "fusionseg weak-labels study davis --data ../data --part purity", study_labels,
-    )  # fmt: skip
-    study.add_argument("profile", help="name of a profile that comes with the package, or path of a TOML file")
-    add_data(study)
-    add_out(study)
-    study.add_argument(
-        "--part", choices=("purity", "training"), help="labels against masks alone, or trainings alone [both]"
-    )
-    study.add_argument("--seeds", default="0,1,2", metavar="A,B", help="of the trainings [0,1,2]")
-    add_set(study)
-    study.add_argument("--device", default="auto", help="auto, cpu or cuda[:N] [auto]")
 
 
 def add_data_set(parser: argparse.ArgumentParser) -> None:
@@ -297,7 +314,7 @@ def export_run(parsed: argparse.Namespace) -> None:
 
 def study_labels(parsed: argparse.Namespace) -> None:
     from fusionseg.pipeline.session import Request
-    from fusionseg.pipeline.weak_label_study import PARTS, parse_seeds, run_study
+    from fusionseg.pipeline.weak_labels_study import PARTS, parse_seeds, run_study
 
     request = Request(parsed.profile, tuple(parsed.data), str(parsed.out), None, tuple(parsed.overrides), parsed.device)
     run_study(request, [parsed.part] if parsed.part else PARTS, parse_seeds(parsed.seeds), say)
@@ -307,6 +324,12 @@ def compare_runs(parsed: argparse.Namespace) -> None:
     from fusionseg.pipeline.compare import finish_comparison
 
     finish_comparison(parsed.out.expanduser().resolve(), parsed.run_a, parsed.run_b, say)
+
+
+def audit_weak_labels(parsed: argparse.Namespace) -> None:
+    from fusionseg.pipeline.weak_labels_audit import finish_audit
+
+    finish_audit(parsed.out.expanduser().resolve(), parsed.run, parsed.each, parsed.seed, say)
 
 
 def score_masks(parsed: argparse.Namespace) -> None:

@@ -5,6 +5,8 @@ Thresholds act here alone, on tables: thousands of boxes take milliseconds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -54,11 +56,43 @@ def verdicts(table: pd.DataFrame, settings: FlowFilter) -> pd.Series:
     tests = _box_tests(table, settings) | _flow_tests(table, settings)
     reasons = np.select([tests[reason] for reason in tests], list(tests), ACCEPTED).astype(object)
     if settings.rejected == "drop":
-        keys = [name for name in ("dataset", "video", "frame") if name in table]
-        rejected = pd.Series(reasons != ACCEPTED, table.index)
-        spoiled = rejected.groupby([table[key] for key in keys]).transform("any").to_numpy(bool)
-        reasons[spoiled & ~rejected.to_numpy()] = FRAME_DROPPED
+        rejected, frame = reasons != ACCEPTED, frame_numbers(table)
+        spoiled = np.bincount(frame, rejected) > 0
+        reasons[spoiled[frame] & ~rejected] = FRAME_DROPPED
     return pd.Series(reasons, table.index, name="reason", dtype=object)
+
+
+def frame_numbers(table: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """For each row, a number from 0 of the frame it belongs to."""
+    keys = [name for name in ("dataset", "video", "frame") if name in table]
+    return table.groupby(keys, sort=False).ngroup().to_numpy(np.int64)
+
+
+def yields(
+    table: pd.DataFrame, settings: FlowFilter, overlaps: Sequence[float], contrasts: Sequence[float]
+) -> pd.DataFrame:
+    """What would be accepted under each pair of thresholds of the two tests, all else as in `settings`; `table` as for
+    `verdicts`.
+
+    Columns: overlap, contrast (the thresholds), boxes (that pass both tests), frames (with a label), and box_share and
+    frame_share (of all boxes, and of all frames with boxes).
+    """
+    column = contrast_test(settings)[0]
+    least = {"min_overlap": 0.0, "min_contrast": 0.0, "min_vector_contrast": 0.0, "rejected": "void"}
+    possible = (verdicts(table, settings.model_copy(update=least)) == ACCEPTED).to_numpy(bool)
+    frame, count = frame_numbers(table), max(len(table), 1)
+    frames = max(len(np.unique(frame)), 1)
+    fills, differs = table[measured_by(settings)].to_numpy(), table[column].to_numpy()
+    rows = []
+    for overlap in overlaps:
+        for contrast in contrasts:
+            passed = possible & (fills >= overlap) & (differs >= contrast)
+            labelled = np.bincount(frame, passed) > 0
+            if settings.rejected == "drop":
+                labelled &= np.bincount(frame, ~passed) == 0
+            boxes, kept = int(passed.sum()), int(labelled.sum())
+            rows.append((overlap, contrast, boxes, kept, boxes / count, kept / frames))
+    return pd.DataFrame(rows, columns=["overlap", "contrast", "boxes", "frames", "box_share", "frame_share"])
 
 
 def _box_tests(table: pd.DataFrame, settings: FlowFilter) -> dict[str, Flags]:

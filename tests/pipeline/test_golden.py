@@ -30,9 +30,9 @@ FACTS = {"stride": 4, "network_size": list(SIZE), "frame_size": list(SIZE)}
 # stage -> (version, content)
 GOLDEN = {
     "flow-images": (2, "e57b9b1cba6fd52d29e01f033b8558085e57ee67"),
-    "box-pruning": (3, "37cc42f65f98b907cd10a385bffb16b31f6c6396"),
-    "box-motion": (1, ""),
-    "flow-filter": (3, "d96cb0c228414f70c86a3c2b5821058e711b177e"),
+    "box-pruning": (3, "fee7086f416694f10c90ef3ce057fc78ffe3e702"),
+    "box-motion": (1, "750b087303bf877916ae8ee8964de96d53d46a6c"),
+    "flow-filter": (3, "5b751c90aef68bd69f87d1094912e8072fc397e0"),
     "prediction": (1, "d164fed1d1800384bf24db2003cee3515dd6bebc"),
     "scoring": (2, "ec69d84c16b12da64aebab11634131642ea7d255"),
 }

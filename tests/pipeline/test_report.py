@@ -27,6 +27,7 @@ from report_page import Page
 
 from fusionseg.pipeline.artifact import ArtifactWriter
 from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.graph import STAGES
 from fusionseg.pipeline.pages import percent
 from fusionseg.pipeline.protocols import PROTOCOLS
 from fusionseg.pipeline.report import duration, finish

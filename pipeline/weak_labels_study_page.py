@@ -17,7 +17,7 @@ from fusionseg.pipeline.pages import DASH, percent, render
 from fusionseg.pipeline.report_charts import Line, line_chart
 from fusionseg.pipeline.tables import aligned
 
-TEMPLATE = "weak_label_study.html.j2"
+TEMPLATE = "weak_labels_study.html.j2"
 _STYLES = {"colour": "appearance", "vector": "motion"}  # of lines, in the pages' style sheet
 _PURITY = {
     "settings": "thresholds", "step": "labels", "kept": "frames", "yield": "yield", "purity": "purity",
@@ -146,7 +146,7 @@ def write_page(root: Path, folder: Path) -> Path:
         ]
     )
     write_atomically(folder / "study.md", text.encode())
-    path = root / "reports" / "weak-label-study.html"
+    path = root / "reports" / "weak-labels-study.html"
     write_atomically(path, page(purity, training, folder.name).encode())
     return path
 

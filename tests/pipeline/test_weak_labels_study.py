@@ -16,7 +16,7 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.profile import read_profile
 from fusionseg.pipeline.session import Request
 from fusionseg.pipeline.store import read_any_header, read_inputs, read_run
-from fusionseg.pipeline.weak_label_study import PARTS, check_profile, parse_seeds, run_study, study_request
+from fusionseg.pipeline.weak_labels_study import PARTS, check_profile, parse_seeds, run_study, study_request
 
 SPLITS = {"thresholds": ["a"], "proof": ["b"], "train24": ["a", "b"], "test": ["c"]}
 PROFILE = """
@@ -87,7 +87,7 @@ def test_both_parts_are_told_written_and_shown(studied: tuple[Request, Said]) ->
         (labels, 0) for labels in ("weak", "masks", "random")
     ]
     assert (training["frames"] > 0).all() and training["J"].between(0, 1).all()
-    page = (Path(request.out) / "reports" / "weak-label-study.html").read_text()
+    page = (Path(request.out) / "reports" / "weak-labels-study.html").read_text()
     assert "GrabCut" in page and "true masks, identical frames" in page
     assert any("paper: yield" in line for line in said)
     assert "| labels |" in (folder / "study.md").read_text()

@@ -38,7 +38,7 @@ from fusionseg.pipeline.report_tables import funnel, load_scores, write_tables
 from fusionseg.pipeline.runner import run_chain, run_job, run_plain
 from fusionseg.pipeline.session import Request, Session, place
 from fusionseg.pipeline.store import read_run
-from fusionseg.pipeline.weak_label_page import lines, write_page
+from fusionseg.pipeline.weak_labels_study_page import lines, write_page
 
 PARTS = ("purity", "training")
 CHOSEN_ON, REPORTED_ON, TRAINED_ON, SCORED = "thresholds", "proof", "train24", "test"
