@@ -7,6 +7,8 @@ what is predicted in both belongs to both: a network that knows but one kind of 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import cv2
@@ -14,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fusionseg.pipeline.artifact import Packed, Record
+from fusionseg.models.fusion import AverageFusion
+from fusionseg.pipeline.artifact import Artifact, Packed, Record
 from fusionseg.pipeline.bit_masks import FRAME_SIZE, pack_mask, packed_width
 from fusionseg.pipeline.images import read_boxes
 from fusionseg.pipeline.job import Context, Job, in_order
-from fusionseg.pipeline.profile import BoxPruning
+from fusionseg.pipeline.profile import BoxPruning, WeakLabels
 from fusionseg.pipeline.store import record_of
 from fusionseg.pipeline.stream_scores import full_scores, object_mask
 from fusionseg.pipeline.weak_labels import BOX, MARKS, REGION
@@ -100,13 +103,35 @@ def prune(mask: Mask, boxes: Box, settings: BoxPruning) -> tuple[Mask, list[Regi
     return region, found
 
 
+@contextmanager
+def open_predictions(job: Job, context: Context) -> Iterator[tuple[Artifact, Callable[[int], Mask]]]:
+    """The appearance stream's scores, and the function that gives the object (H, W) predicted on a frame."""
+    with job.open(context, "appearance-scores") as appearance:
+        if not job.has("motion-scores"):
+            yield appearance, lambda index: object_mask(full_scores(appearance, index))
+            return
+        with job.open(context, "motion-scores") as motion:
+            alone = motion.length("scores") == 0  # a video of one frame, whose boxes no flow will accept
+            fused = WeakLabels.model_validate(job.settings["weak-labels"]).source == "fused"
+
+            def predicted(index: int) -> Mask:
+                if alone:
+                    return object_mask(full_scores(appearance, index))
+                scores = full_scores(motion, index)
+                return object_mask(AverageFusion()(full_scores(appearance, index), scores) if fused else scores)
+
+            yield appearance, predicted
+
+
 def compute(job: Job, context: Context) -> Record:
-    """Write `regions` (T, H, W / 8) uint8, the bits of what is kept (see `bit_masks`), and the table `boxes`: frame,
+    """Prune the appearance stream's predictions or, in the second round of weak labels, what `weak-labels.source` says.
+
+    Write `regions` (T, H, W / 8) uint8, the bits of what is kept (see `bit_masks`), and the table `boxes`: frame,
     box, x0, y0, x1, y1 (px, exclusive ends), occluded, generated (0 or 1), height and width of the frame (px), and the
     fields of `Region`."""
     item, rows = job.item, []
-    settings = BoxPruning.model_validate(job.settings[job.stage])
-    with job.open(context, "appearance-scores") as scores, job.write(context) as writer:
+    settings = BoxPruning.model_validate(job.own)
+    with open_predictions(job, context) as (scores, predicted), job.write(context) as writer:
         height, width = size = tuple(scores.facts[FRAME_SIZE])
         count = scores.length("scores")
         data = writer.frames("regions", count, (height, packed_width(width)), np.uint8)
@@ -114,7 +139,7 @@ def compute(job: Job, context: Context) -> Record:
         def one(index: int) -> tuple[Packed, list[tuple[float, ...]]]:
             found = read_boxes(item, index)
             boxes = clip_boxes(found.boxes, size)
-            region, measured = prune(object_mask(full_scores(scores, index)), boxes, settings)
+            region, measured = prune(predicted(index), boxes, settings)
             marks = zip(found.occluded, found.generated, strict=True)
             parts = enumerate(zip(boxes, marks, measured, strict=True))
             return data.pack(pack_mask(region)), [(index, n, *b, *m, height, width, *r) for n, (b, m, r) in parts]

@@ -303,6 +303,17 @@ class FlowFilter(Settings):
     )
 
 
+class WeakLabels(Settings):
+    """Self-training: labels again, from what the networks have learnt of the first ones."""
+
+    rounds: Literal[1, 2] = Field(
+        1, description="2: a second motion stream learns from labels that the first one's predictions make"
+    )
+    source: Literal["motion", "fused"] = Field(
+        "fused", description="of the second round's labels: the first motion stream, or both streams' mean logits"
+    )
+
+
 class Prediction(Settings):
     baselines: bool = Field(
         True, description="also two trivial ones: centre box, and flow magnitude under Otsu's threshold"
@@ -333,6 +344,7 @@ class Profile(Settings):
     appearance_training: AppearanceTraining = AppearanceTraining()
     box_pruning: BoxPruning = BoxPruning()
     flow_filter: FlowFilter = FlowFilter()
+    weak_labels: WeakLabels = WeakLabels()
     motion_training: MotionTraining = MotionTraining()
     fusion_training: FusionTraining = FusionTraining()
     prediction: Prediction = Prediction()
@@ -353,6 +365,19 @@ class Profile(Settings):
                 'choose contrast = "colour", or store = "both" or "flow"'
             )
         return self
+
+    @model_validator(mode="after")
+    def _second_round_needs_weak_labels(self) -> Profile:
+        if self.weak_labels.rounds > 1 and self.motion_training.labels == "masks":
+            raise ValueError(
+                'motion-training.labels = "masks" has no second round of weak labels; set weak-labels.rounds = 1, or '
+                'labels = "weak"'
+            )
+        return self
+
+    def as_dict(self) -> dict[str, Any]:
+        """All settings as JSON-able values, sections by their names in files."""
+        return self.model_dump(mode="json", by_alias=True)
 
     def section(self, name: str) -> dict[str, Any]:
         """The settings of one section as JSON-able values; {} for a stage without settings."""
