@@ -23,7 +23,7 @@ from fusionseg.models.weights import read_header
 from fusionseg.pipeline.errors import BadFile, DamagedArtifact, UserError
 from fusionseg.pipeline.processes import ALONE, Processes, first_to_tell, join, launched
 from fusionseg.pipeline.runner import run_plain
-from fusionseg.pipeline.store import read_run
+from fusionseg.pipeline.store import list_artifacts, read_run
 
 
 @given(st.integers(0, 50), st.integers(1, 9))
@@ -162,8 +162,24 @@ def test_the_chain_in_two_processes_is_the_chain_in_one(tmp_path: Path) -> None:
     found, expected = (losses(tmp_path / out, "appearance-training") for out in ("two", "one"))
     assert found == pytest.approx(expected, abs=1e-4)
     assert (tmp_path / "two/reports/tiny.html").exists() and not list((tmp_path / "two").rglob("*.part"))
-    again = launch("run", str(tmp_path / "tiny.toml"), "--plain", "--device", "cpu", "--out", str(tmp_path / "two"))
-    assert again.returncode == 0 and again.stdout.count(" cached ") == len(one)
+
+
+@pytest.mark.system
+def test_damage_that_one_of_two_processes_meets_is_mended_by_both(tmp_path: Path) -> None:
+    """One meets it while it filters its share of the videos; both start over, and find the rest cached."""
+    run_plain(request(tmp_path), say=Said())
+    path = sorted((tmp_path / "out/artifacts/flow-images/demo-vid").iterdir())[-1]
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 64] = bytes(64)
+    path.write_bytes(bytes(data))
+    common = ["--plain", "--device", "cpu", "--out", str(tmp_path / "out"), "--set", "flow-filter.min_contrast=0.5"]
+    done = launch("run", str(tmp_path / "tiny.toml"), *common)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(f"{path}: damaged artifact") == 1
+    assert (said := Said(done.stdout.splitlines())).states()["flow-images"] == "1 computed, 8 cached"
+    assert said.states()["appearance-scores"] == "cached"
+    assert set(list_artifacts(tmp_path / "out", "flow-images", verify=True)["state"]) == {"verified"}
 
 
 @pytest.mark.system
