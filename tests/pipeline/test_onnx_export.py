@@ -79,7 +79,8 @@ def test_every_backbone(name: str, decoder: str, tmp_path: Path) -> None:
     check_stream(done.path, stream, (35, 50))
 
 
-@pytest.mark.parametrize("name", FUSIONS)
+# Exporting takes seconds: one of them with every test run, the others with the slow ones.
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.system] * (n != "release")) for n in FUSIONS])
 def test_fusions(name: str, tmp_path: Path) -> None:
     fusion = write_fusion(tmp_path / "f.safetensors", name)
     (done,) = export_onnx(str(tmp_path / "f.safetensors"), tmp_path, tmp_path)
@@ -124,7 +125,7 @@ def test_a_run_that_has_not_come_so_far(tmp_path: Path) -> None:
 
 
 def test_a_file_that_differs_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_fusion(tmp_path / "f.safetensors", "paper")
+    write_fusion(tmp_path / "f.safetensors", "average")
     monkeypatch.setattr(onnx_export, "_difference", lambda *_: 0.01)
     with pytest.raises(
         UserError, match=r"f\.onnx: not written; .* differ from PyTorch's by 1\.0e-02 .* 0\.0001 expected"
