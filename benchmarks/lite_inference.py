@@ -22,11 +22,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from measuring import CONVOLUTIONS, DEPTHWISE, multiply_adds, peaks
+from measuring import multiply_adds, peaks
 from torch import Tensor, nn
 
 from fusionseg.models.folding import fold
@@ -149,20 +148,18 @@ def pipeline(
     return time.perf_counter() - wall, time.process_time() - cores
 
 
-def floor(nets: Networks, small: tuple[int, int], cores: bool) -> tuple[dict[str, int], float]:
-    """Multiply-adds of both streams for a frame, by kind, and the seconds they'd take at the measured peaks."""
-    rates: Any = peaks(nets.device, cores)
-    work, seconds = {CONVOLUTIONS: 0, DEPTHWISE: 0}, 0.0
-    for stream in (nets.appearance, nets.motion):
-        run: Callable[[], object] = lambda s=stream: nets.scores(s, np.zeros((1, *small, 3), np.uint8))  # noqa: E731
-        with torch.inference_mode():
-            whole = multiply_adds(stream, run)
-            exact = [multiply_adds(m, run) for m in stream.modules() if isinstance(m, FullPrecision)]
-        for kind in work:
-            in_float = sum(found[kind] for found in exact)
-            work[kind] += whole[kind]
-            seconds += in_float / rates[kind, torch.float32] + (whole[kind] - in_float) / rates[kind, torch.bfloat16]
-    return work, seconds
+def floor(nets: Networks, small: tuple[int, int], cores: bool) -> dict[str, tuple[float, float]]:
+    """Multiply-adds of both streams for a frame and the seconds they take at the measured peaks, by kind and type."""
+    found: dict[str, tuple[float, float]] = {}
+    for (kind, dtype), rate in peaks(nets.device, cores).items():
+        work = 0
+        for stream in (nets.appearance, nets.motion):
+            run: Callable[[], object] = lambda s=stream: nets.scores(s, np.zeros((1, *small, 3), np.uint8))  # noqa: E731
+            with torch.inference_mode():
+                exact = sum(multiply_adds(m, run)[kind] for m in stream.modules() if isinstance(m, FullPrecision))
+                work += exact if dtype == torch.float32 else multiply_adds(stream, run)[kind] - exact
+        found[f"{kind}, {str(dtype).removeprefix('torch.')}"] = work, work / rate
+    return found
 
 
 def report(clock: Clock, count: int, cores: bool) -> float:
@@ -202,10 +199,11 @@ def main() -> None:
         runs = [pipeline(nets, groups, long_side, Path(folder), options.workers) for _ in range(options.rounds)]
     wall, spent = (min(values) for values in zip(*runs, strict=True))
     print(f"  as a pipeline: {count / wall:.1f} frames/s" + f", {1000 * spent / count:.1f} ms of a core" * cores)
-    work, seconds = floor(nets, small, cores)
-    shown = ", ".join(f"{number / 1e9:.2f} G {kind}" for kind, number in work.items())
-    print(f"  both networks: {shown} (multiply-adds a frame)")
-    print(f"  floor of both {1000 * seconds:.1f} ms, {1000 * seconds / networks:.0%} of what they take")
+    least = floor(nets, small, cores)
+    for kind, (work, seconds) in least.items():
+        print(f"  {kind:22} {work / 1e9:5.2f} G multiply-adds a frame, at the measured peak {1000 * seconds:5.1f} ms")
+    total = 1000 * sum(seconds for _, seconds in least.values())
+    print(f"  floor of both networks {total:.1f} ms, {total / networks:.0%} of what they take")
 
 
 if __name__ == "__main__":
