@@ -64,13 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
         "fusionseg run davis --data ../data --set motion-training.steps=500", run_profile,
     )  # fmt: skip
     run.add_argument("profile", help="name of a profile that comes with the package, or path of a TOML file")
-    run.add_argument(
-        "--data",
-        action="append",
-        default=[],
-        metavar="[NAME=]ROOT",
-        help="folder of all data sets, or of one; repeatable",
-    )
+    add_data(run)
     add_run_options(run)
 
     artifacts = add(
@@ -138,7 +132,7 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add_score_options(scores)
 
-    title = "look at a run's weak labels"
+    title = "look at a run's weak labels, or measure what they are worth"
     example = "example: fusionseg weak-labels audit davis"
     labels = commands.add_parser("weak-labels", help=title, description=title, epilog=example)
     add_weak_label_commands(labels.add_subparsers(title="commands", required=True, metavar="COMMAND"))
@@ -184,6 +178,20 @@ def add_weak_label_commands(commands: argparse._SubParsersAction[argparse.Argume
     audit.add_argument("--each", type=at_least(1), default=6, metavar="N", help="boxes shown of each verdict [6]")
     audit.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="which boxes are drawn [0]")
     add_out(audit)
+
+    study = add(
+        commands, "study", "measure weak labels against true masks, and a motion stream trained on them",
+        "fusionseg weak-labels study davis --data ../data --part purity", study_labels,
+    )  # fmt: skip
+    study.add_argument("profile", help="name of a profile that comes with the package, or path of a TOML file")
+    add_data(study)
+    add_out(study)
+    study.add_argument(
+        "--part", choices=("purity", "training"), help="labels against masks alone, or trainings alone [both]"
+    )
+    study.add_argument("--seeds", default="0,1,2", metavar="A,B", help="of the trainings [0,1,2]")
+    add_set(study)
+    study.add_argument("--device", default="auto", help="auto, cpu or cuda[:N] [auto]")
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -246,6 +254,16 @@ def add_out(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_data(parser: argparse.ArgumentParser) -> None:
+    help = "folder of all data sets, or of one; repeatable"
+    parser.add_argument("--data", action="append", default=[], metavar="[NAME=]ROOT", help=help)
+
+
+def add_set(parser: argparse.ArgumentParser) -> None:
+    help = "override a setting, e.g. motion-training.steps=500"
+    parser.add_argument("--set", action="append", default=[], metavar="K=V", dest="overrides", help=help)
+
+
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """What `run` and `demo` share."""
     add_out(parser)
@@ -254,14 +272,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--refresh", action="append", default=[], metavar="STAGE", help="compute this stage anew; repeatable"
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="K=V",
-        dest="overrides",
-        help="override a setting, e.g. motion-training.steps=500",
-    )
+    add_set(parser)
     parser.add_argument(
         "--shard", metavar="K/N", help="with --only: the K-th of N parts of the videos, e.g. for one of N machines"
     )
@@ -347,6 +358,14 @@ def export_networks(parsed: argparse.Namespace) -> None:
     from fusionseg.pipeline.onnx_export import run_export
 
     run_export(parsed.source, parsed.out, parsed.folder, say)
+
+
+def study_labels(parsed: argparse.Namespace) -> None:
+    from fusionseg.pipeline.session import Request
+    from fusionseg.pipeline.weak_labels_study import PARTS, parse_seeds, run_study
+
+    request = Request(parsed.profile, tuple(parsed.data), str(parsed.out), None, tuple(parsed.overrides), parsed.device)
+    run_study(request, [parsed.part] if parsed.part else PARTS, parse_seeds(parsed.seeds), say)
 
 
 def compare_runs(parsed: argparse.Namespace) -> None:

@@ -7,18 +7,22 @@ what is predicted in both belongs to both: a network that knows but one kind of 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from torch import Tensor
 
+from fusionseg.models.fusion import AverageFusion
 from fusionseg.pipeline.artifact import Artifact, Packed, Record
 from fusionseg.pipeline.bit_masks import FRAME_SIZE, pack_mask, packed_width
 from fusionseg.pipeline.images import read_boxes
 from fusionseg.pipeline.job import Context, Job, in_order
-from fusionseg.pipeline.profile import BoxPruning
+from fusionseg.pipeline.profile import BoxPruning, WeakLabels
 from fusionseg.pipeline.store import record_of
 from fusionseg.pipeline.stream_scores import full_scores
 from fusionseg.pipeline.weak_labels import BOX, MARKS, REGION
@@ -181,19 +185,41 @@ def measure(margin: Scores, boxes: Box, settings: BoxPruning) -> tuple[Mask, lis
     return region, found
 
 
-def score_margin(scores: Artifact, index: int) -> Scores:
-    """Score of object less that of background of one frame, at its size: (H, W) float32."""
-    background, found = full_scores(scores, index)[0].numpy()
+def margin_of(scores: Tensor) -> Scores:
+    """Score of object less that of background, of the scores (1, 2, H, W) of one frame: (H, W) float32."""
+    background, found = scores[0].numpy()
     return np.asarray(found - background)
 
 
+@contextmanager
+def open_predictions(job: Job, context: Context) -> Iterator[tuple[Artifact, Callable[[int], Scores]]]:
+    """The appearance stream's scores, and the function that gives the `margin_of` a frame."""
+    with job.open(context, "appearance-scores") as appearance:
+        if not job.has("motion-scores"):
+            yield appearance, lambda index: margin_of(full_scores(appearance, index))
+            return
+        with job.open(context, "motion-scores") as motion:
+            alone = motion.length("scores") == 0  # a video of one frame, whose boxes no flow will accept
+            fused = WeakLabels.model_validate(job.settings["weak-labels"]).source == "fused"
+
+            def predicted(index: int) -> Scores:
+                if alone:
+                    return margin_of(full_scores(appearance, index))
+                scores = full_scores(motion, index)
+                return margin_of(AverageFusion()(full_scores(appearance, index), scores) if fused else scores)
+
+            yield appearance, predicted
+
+
 def compute(job: Job, context: Context) -> Record:
-    """Write `regions` (T, H, W / 8) uint8, the bits of what is kept (see `bit_masks`), and the table `boxes`: frame,
+    """Prune the appearance stream's predictions or, in the second round of weak labels, what `weak-labels.source` says.
+
+    Write `regions` (T, H, W / 8) uint8, the bits of what is kept (see `bit_masks`), and the table `boxes`: frame,
     box, x0, y0, x1, y1 (px, exclusive ends), occluded, generated (0 or 1), height and width of the frame (px), and the
     fields of `Region`."""
     item, rows = job.item, []
-    settings = BoxPruning.model_validate(job.settings[job.stage])
-    with job.open(context, "appearance-scores") as scores, job.write(context) as writer:
+    settings = BoxPruning.model_validate(job.own)
+    with open_predictions(job, context) as (scores, predicted), job.write(context) as writer:
         height, width = size = tuple(scores.facts[FRAME_SIZE])
         count = scores.length("scores")
         data = writer.frames("regions", count, (height, packed_width(width)), np.uint8)
@@ -201,7 +227,7 @@ def compute(job: Job, context: Context) -> Record:
         def one(index: int) -> tuple[Packed, list[tuple[float, ...]]]:
             found = read_boxes(item, index)
             boxes = clip_boxes(found.boxes, size)
-            region, measured = measure(score_margin(scores, index), boxes, settings)
+            region, measured = measure(predicted(index), boxes, settings)
             marks = zip(found.occluded, found.generated, strict=True)
             parts = enumerate(zip(boxes, marks, measured, strict=True))
             return data.pack(pack_mask(region)), [(index, n, *b, *m, height, width, *r) for n, (b, m, r) in parts]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 import fusionseg.profiles
 from fusionseg.pipeline.errors import UserError
@@ -47,7 +47,9 @@ class Data(Settings):
         description="videos with boxes: weak labels for the motion stream; their masks are never read"
     )
     fusion: DataRef = Field(description="videos with masks: trains the fusion; best apart from `boxed`")
-    validation: DataRef | None = Field(None, description="videos with masks: chooses checkpoints; None keeps the last")
+    validation: DataRef | None = Field(
+        None, description='videos with masks: chooses checkpoints; "none", or left out, keeps the last'
+    )
     scored: tuple[DataRef, ...] = Field(
         description="videos: what is reported; those without masks or protocol are segmented, not scored", min_length=1
     )
@@ -55,6 +57,11 @@ class Data(Settings):
         "fail",
         description="a file that can't be used stops the run, or its video (or still) is left out and reported",
     )
+
+    @field_validator("validation", mode="before")
+    @classmethod
+    def _or_none(cls, value: object) -> object:
+        return None if value == "none" else value  # TOML has no null, and --set must be able to take it back
 
     @model_validator(mode="after")
     def _scored_apart(self) -> Data:
@@ -312,6 +319,17 @@ class FlowFilter(Settings):
     )
 
 
+class WeakLabels(Settings):
+    """Self-training: labels again, from what the networks have learnt of the first ones."""
+
+    rounds: Literal[1, 2] = Field(
+        1, description="2: a second motion stream learns from labels that the first one's predictions make"
+    )
+    source: Literal["motion", "fused"] = Field(
+        "fused", description="of the second round's labels: the first motion stream, or both streams' mean logits"
+    )
+
+
 class Prediction(Settings):
     baselines: bool = Field(
         True, description="also two trivial ones: centre box, and flow magnitude under Otsu's threshold"
@@ -342,6 +360,7 @@ class Profile(Settings):
     appearance_training: AppearanceTraining = AppearanceTraining()
     box_pruning: BoxPruning = BoxPruning()
     flow_filter: FlowFilter = FlowFilter()
+    weak_labels: WeakLabels = WeakLabels()
     motion_training: MotionTraining = MotionTraining()
     fusion_training: FusionTraining = FusionTraining()
     prediction: Prediction = Prediction()
@@ -362,6 +381,19 @@ class Profile(Settings):
                 'choose contrast = "colour", or store = "both" or "flow"'
             )
         return self
+
+    @model_validator(mode="after")
+    def _second_round_needs_weak_labels(self) -> Profile:
+        if self.weak_labels.rounds > 1 and self.motion_training.labels == "masks":
+            raise ValueError(
+                'motion-training.labels = "masks" has no second round of weak labels; set weak-labels.rounds = 1, or '
+                'labels = "weak"'
+            )
+        return self
+
+    def as_dict(self) -> dict[str, Any]:
+        """All settings as JSON-able values, sections by their names in files."""
+        return self.model_dump(mode="json", by_alias=True)
 
     def section(self, name: str) -> dict[str, Any]:
         """The settings of one section as JSON-able values; {} for a stage without settings."""

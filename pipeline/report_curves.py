@@ -12,7 +12,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from fusionseg.models.weights import WeightsError, read_header
-from fusionseg.pipeline.graph import STAGES
+from fusionseg.pipeline.graph import declared
 from fusionseg.pipeline.methods import MODELS
 from fusionseg.pipeline.report_charts import Bar, Line, Point, bar_chart, line_chart, nice_top
 from fusionseg.pipeline.store import run_records
@@ -36,7 +36,7 @@ def histories(root: Path, run: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[st
     were kept), and in words why others have none."""
     rows: list[dict[str, Any]] = []
     reasons = {}
-    for stage in (stage.name for stage in STAGES if stage.trained):
+    for stage in (stage.name for stage in declared(run) if stage.trained):
         header = _header(root, run, stage)
         if isinstance(header, str):
             reasons[stage] = header
@@ -74,7 +74,7 @@ def trainings(run: Mapping[str, Any], history: pd.DataFrame, reasons: Mapping[st
     top_loss = float(history["loss"].max()) if len(history) else 1.0
     top_j = nice_top(100 * float(history["J"].max())) if history["J"].notna().any() else 100.0
     found = []
-    for stage in (stage.name for stage in STAGES if stage.trained):
+    for stage in (stage.name for stage in declared(run) if stage.trained):
         if stage in reasons:
             found.append(Training(stage, reasons[stage]))
         else:

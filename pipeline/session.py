@@ -14,7 +14,7 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import write_json
 from fusionseg.pipeline.flow_pairs import with_partners
 from fusionseg.pipeline.flow_source import find_flow
-from fusionseg.pipeline.graph import FINAL, MASKS, STAGES, Stage, required, stages_for
+from fusionseg.pipeline.graph import FINAL, MASKS, STAGES, Stage, required, stages_for, variant_of
 from fusionseg.pipeline.images import read_boxes
 from fusionseg.pipeline.job import Context, Job, resolve_device, shown
 from fusionseg.pipeline.ledger import LEDGER, Ledger
@@ -56,7 +56,7 @@ class Session:
         root, self.name = place(request)
         self.context = Context(root, resolve_device(request.device), self.profile.run, say, processes)
         self.given = given_weights(self.profile)
-        variant = self.profile.flow_images.store, self.profile.motion_training.labels
+        variant = variant_of(self.profile.as_dict())
         self.by_name, self.stages = stages_for(*variant), required(frozenset(self.given), *variant)
         self.ledger = Ledger(self.context.root / LEDGER)
         self.roots = data_roots(self.profile, request, self.context)
@@ -327,7 +327,7 @@ class Session:
             run = read_run(self.context.root, self.name)
         except UserError:
             run = {"name": self.name, "started": _now(), "stages": {}}
-        settings = self.profile.model_dump(mode="json", by_alias=True)
+        settings = self.profile.as_dict()
         run["stages"] = still_valid(run["stages"], run.get("profile", settings), settings)
         roles = {role: [f"{i.dataset}/{i.name}" for i in items] for role, items in self.items.items()}
         return run | {
@@ -363,10 +363,12 @@ def in_shard(item: Item, shard: str | None) -> bool:
 def still_valid(stages: dict[str, Any], old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """Of a run's record, the stages that the new settings lead to as well; a single stage run with other settings
     leaves none behind that were computed from what it replaced."""
-    stale: set[str] = set()
-    for stage in STAGES:
+    before, after = (stages_for(*variant_of(settings)) for settings in (old, new))
+    stale = set(before) - set(after)
+    for stage in after.values():
         sections = (*stage.settings, "data", "render")
-        if stale.intersection(stage.needs) or any(old.get(name) != new.get(name) for name in sections):
+        moved = stage.name in before and before[stage.name].needs != stage.needs
+        if moved or stale.intersection(stage.needs) or any(old.get(name) != new.get(name) for name in sections):
             stale.add(stage.name)
     return {name: record for name, record in stages.items() if name not in stale}
 

@@ -64,6 +64,21 @@ def train_stream(
     reads: str,
 ) -> Record:
     """Train the stream of `job` on `count` samples, choosing the checkpoint on `validation`."""
+    task = stream_task(job, context, settings, count, make, validation)
+    header = stream_header(Network.model_validate(job.settings["network"]), reads)
+    with kept_memory():
+        return train(task, settings, job, context, header)
+
+
+def stream_task(
+    job: Job,
+    context: Context,
+    settings: StreamTraining,
+    count: int,
+    make: MakeSample,
+    validation: Sequence[Sample],
+) -> Task:
+    """A fresh stream, on the context's device, and how it is trained on `count` samples."""
     network = Network.model_validate(job.settings["network"])
     stream = build_stream(network, seed_of(job, settings)).to(context.device).to(memory_format=torch.channels_last)
     stream.batch_norm_trained = settings.batch_norm == "trained"
@@ -79,15 +94,13 @@ def train_stream(
 
     if context.device.type == "cpu":
         speed_up(stream.backbone)
-    task = Task(
+    return Task(
         stream,
         batch,
         logits,
         (lambda _: validation_j(stream, validation, network.bf16, context)) if validation else None,
         parameter_groups(stream, settings),
     )
-    with kept_memory():
-        return train(task, settings, job, context, stream_header(network, reads))
 
 
 def stack(samples: Sequence[Sample]) -> dict[str, Tensor]:

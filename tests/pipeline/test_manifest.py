@@ -385,6 +385,7 @@ def test_unknown_manifest_lists_those_that_come_with_the_package() -> None:
         read_manifest("davis16")
 
 
+APART = ("test", "validation", "fusion", "motion")  # the splits of davis2016-small that share nothing
 SHIPPED = sorted(p.stem for p in Path(fusionseg.data_manifests.__file__ or "").parent.glob("*.yaml"))
 
 
@@ -398,15 +399,22 @@ def test_davis_has_its_thirty_and_twenty_sequences_apart() -> None:
     splits = read_manifest("davis2016").splits
     assert (len(splits["train"]), len(splits["val"])) == (30, 20)  # type: ignore[arg-type]
     small = read_manifest("davis2016-small").splits
-    names = [name for split in small.values() for name in split]  # type: ignore[union-attr]
+    names = [name for split in APART for name in small[split]]
     assert len(names) == len(set(names)) == 30
     assert sorted(names) == sorted(splits["train"])  # type: ignore[arg-type]
+
+
+def test_the_splits_of_the_weak_labels_study_follow_their_rule() -> None:
+    small = read_manifest("davis2016-small").splits
+    names = sorted(name for split in APART for name in small[split])
+    assert (list(small["thresholds"]), list(small["proof"])) == (names[0::2], names[1::2])
+    assert list(small["train24"]) == [name for name in names if name not in list(small["test"])]
 
 
 @pytest.mark.real
 def test_real_data_sets_load(real_data: Path) -> None:
     small = read_manifest("davis2016-small")
-    items = [item for split in small.splits for item in load_items(small, split, real_data)]
+    items = [item for split in APART for item in load_items(small, split, real_data)]
     assert len(items) == 30 and sum(len(i.frames) for i in items) == 2079
     assert all(len(i.masks) == len(i.frames) == len(i.others["FSEG (published masks)"]) for i in items)
     (stills,) = load_items(read_manifest("coco-objects"), "train", real_data)

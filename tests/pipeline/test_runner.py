@@ -14,11 +14,12 @@ from videos import write_video
 import fusionseg.data_manifests
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.flow_filter import read_verdicts
-from fusionseg.pipeline.graph import STAGES
+from fusionseg.pipeline.graph import SECOND_ROUND, STAGES
 from fusionseg.pipeline.inspection import export_flow, export_masks
+from fusionseg.pipeline.report_tables import FUNNEL, funnel
 from fusionseg.pipeline.runner import run_job, run_plain
 from fusionseg.pipeline.session import Session
-from fusionseg.pipeline.store import list_artifacts, read_any_header, read_inputs, read_run
+from fusionseg.pipeline.store import list_artifacts, read_any_header, read_inputs, read_run, run_records
 
 NAMES = [stage.name for stage in STAGES]
 
@@ -75,6 +76,27 @@ def test_every_artifact_verifies(finished: Path) -> None:
     table = list_artifacts(finished / "out", verify=True)
     assert set(table["stage"]) == set(NAMES)
     assert set(table["state"]) == {"verified"}
+
+
+def test_a_second_round_keeps_the_first_and_its_motion_stream_goes_on(chain: Path) -> None:
+    second = [stage.name for stage in SECOND_ROUND]
+    before = NAMES[: NAMES.index("motion-scores")]
+    learns = ("motion-training.lr_head=0.01", "motion-training.steps=16")  # enough to find something again
+    states_of(chain, *learns)
+    first, asked = contents(chain), (*learns, "weak-labels.rounds=2")
+    states = states_of(chain, *asked)
+    assert {name: states[name] for name in before} == dict.fromkeys(before, "cached")
+    assert {states[name] for name in (*second, "motion-scores")} == {"computed"}
+    assert states_of(chain, *asked) == dict.fromkeys([*NAMES, *second], "cached")
+    run = read_run(chain / "out", "tiny")
+    scores = run_records(run, "motion-scores")[0]
+    origins = read_inputs(chain / "out" / scores.path, read_any_header(chain / "out" / scores.path))
+    assert {o["stage"] for o in origins} == {"flow-images", "motion-training-2"}
+    labels = run_records(run, "flow-filter-2")
+    assert funnel(run) == {name: sum(int(r.counts[name]) for r in labels) for name, _ in FUNNEL}
+    page = (chain / "out" / "reports" / "tiny.html").read_text()
+    assert "motion-training-2" in page and "weak labels of the second round" in page
+    assert states_of(chain, *learns) == dict.fromkeys(NAMES, "cached") and contents(chain) == first, "and back again"
 
 
 def test_setting_of_one_stage_reruns_it_and_what_follows(chain: Path) -> None:
