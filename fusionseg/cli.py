@@ -187,7 +187,7 @@ def add_weak_label_commands(commands: argparse._SubParsersAction[argparse.Argume
     add_data(study)
     add_out(study)
     study.add_argument(
-        "--part", choices=("purity", "training"), help="labels against masks alone, or trainings alone [both]"
+        "--part", choices=("purity", "training", "second-round"), help="labels against masks, or trainings [all]"
     )
     study.add_argument("--seeds", default="0,1,2", metavar="A,B", help="of the trainings [0,1,2]")
     add_set(study)

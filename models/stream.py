@@ -153,8 +153,14 @@ class Stream(nn.Module):
         scores: Tensor = self.decoder([features[i] for i in self._levels])
         return scores
 
+    def freeze_batch_norm(self) -> None:
+        """Take scale and shift of the backbone's BatchNorm out of the training, as the released networks do."""
+        for module in self.backbone.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.requires_grad_(False)
+
     def train(self, mode: bool = True) -> Stream:
-        """As usual, but the backbone's BatchNorm stays frozen at its ImageNet statistics [released network] unless
+        """As usual, but the backbone's BatchNorm keeps its ImageNet statistics [released network] unless
         `batch_norm_trained` says that it learns those of the pictures it sees."""
         super().train(mode)
         if self.batch_norm_trained:

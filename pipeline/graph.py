@@ -218,7 +218,10 @@ class Variant(NamedTuple):
 
 
 def variant_of(settings: Mapping[str, Any]) -> Variant:
-    """The variant of a profile, given as a run's record holds it (an older one knows fewer settings). Given weights of the motion stream are its last."""
+    """The variant of a profile, given as a run's record holds it; an older record knows fewer settings.
+
+    Given weights of the motion stream are its last: no labels are made at all.
+    """
     training = settings.get("motion-training", {})
     rounds = 1 if training.get("weights") else settings.get("weak-labels", {}).get("rounds", 1)
     return Variant(settings.get("flow-images", {}).get("store", "both"), training.get("labels", "weak"), rounds)
@@ -272,9 +275,7 @@ def _without(stage: Stage, gone: str, instead: str) -> Stage:
     return replace(stage, needs=needs, settings=tuple(dict.fromkeys((*stage.settings, "flow-images"))))
 
 
-def required(
-    given_weights: frozenset[str], store: str = "both", labels: str = "weak", rounds: int = 1
-) -> list[Stage]:
+def required(given_weights: frozenset[str], store: str = "both", labels: str = "weak", rounds: int = 1) -> list[Stage]:
     """The stages a run needs, in order: all that `FINAL` depends on, where stages with given weights need nothing."""
     stages = stages_for(store, labels, rounds)
     wanted: set[str] = set()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +27,11 @@ from fusionseg.pipeline.weak_labels import ACCEPTED, BOX, BOX_REASONS, FRAME_DRO
 UInt8 = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
 
-# Thresholds that are tried: of the box test (IoU), and of the flow test, whose ranges cover all that DAVIS shows.
-OVERLAPS = (0.0, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+# Thresholds that are tried: of the box test, and of the flow test, whose ranges cover all that DAVIS shows.
+MEASURES = {
+    "iou": (0.0, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
+    "coverage": (0.0, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75),
+}
 CONTRASTS = {
     "colour": (0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 80.0, 100.0),  # grey levels
     "vector": (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0),  # spreads of the background
@@ -38,21 +42,34 @@ COLUMNS = ["frame", "accepted", "unpruned", *LABELS]
 
 @dataclass(frozen=True)
 class Trial:
-    """Thresholds of both tests: `kind` "colour" or "vector"."""
+    """What both tests look at, as in `FlowFilter` (`measure` "iou" or "coverage", `contrast` "colour" or "vector"), and
+    their thresholds."""
 
-    kind: str
-    overlap: float
-    contrast: float
+    measure: str
+    contrast: str
+    min_overlap: float
+    min_contrast: float
+
+    def changes(self) -> dict[str, Any]:
+        """The settings of `flow-filter` that it changes."""
+        name = "min_contrast" if self.contrast == "colour" else "min_vector_contrast"
+        own = {"measure": self.measure, "contrast": self.contrast, "min_overlap": self.min_overlap}
+        return {**own, name: self.min_contrast}
 
     def settings(self, base: FlowFilter) -> FlowFilter:
         """`base` with these thresholds."""
-        name = "min_contrast" if self.kind == "colour" else "min_vector_contrast"
-        return base.model_copy(update={"contrast": self.kind, "min_overlap": self.overlap, name: self.contrast})
+        return base.model_copy(update=self.changes())
 
 
 def trials() -> list[Trial]:
     """The whole grid."""
-    return [Trial(kind, o, c) for kind, contrasts in CONTRASTS.items() for o in OVERLAPS for c in contrasts]
+    return [
+        Trial(measure, contrast, overlap, least)
+        for measure, overlaps in MEASURES.items()
+        for contrast, contrasts in CONTRASTS.items()
+        for overlap in overlaps
+        for least in contrasts
+    ]
 
 
 def paper_settings() -> FlowFilter:

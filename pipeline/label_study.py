@@ -7,7 +7,7 @@ label and true mask (`label_quality.quality`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from fusionseg.pipeline.profile import FlowFilter
 
 Flags = npt.NDArray[np.bool_]
 
-LEAST_YIELD = 0.40  # of the rule for thresholds, well above the bar, since other videos may keep less
+LEAST_YIELD = 0.30  # of the rule for thresholds: above the bar of 0.25, since other videos may keep less
 UNPRUNED, PRUNED, BOX_TEST, FLOW_TEST, BOTH = (
     "all frames", "after pruning", "after the box test", "after the flow test alone", "after both tests",
 )  # fmt: skip
@@ -27,7 +27,8 @@ ROW_COLUMNS = [
     "settings", "thresholds", "step", "frames", "kept", "yield", "purity", "purity_by_sequence", "filled_box",
     "grabcut",
 ]  # fmt: skip
-GRID_COLUMNS = ["contrast", "min_overlap", "min_contrast", "kept", "yield", "purity"]
+TRIAL = ["measure", "contrast", "min_overlap", "min_contrast"]
+GRID_COLUMNS = [*TRIAL, "kept", "yield", "purity"]
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def grid(measured: Measured, base: FlowFilter) -> pd.DataFrame:
     for trial in trials():
         frames = kept(measured, passed(measured.boxes, trial.settings(base))[1], drop)
         values = row(count, frames, "label")
-        found.append((trial.kind, trial.overlap, trial.contrast, values["kept"], values["yield"], values["purity"]))
+        found.append((*astuple(trial), values["kept"], values["yield"], values["purity"]))
     return pd.DataFrame(found, columns=GRID_COLUMNS)
 
 
@@ -114,13 +115,13 @@ def choose(grid: pd.DataFrame, least: float = LEAST_YIELD) -> Trial | None:
     enough = some[some["yield"] >= least]
     order = ["purity", "yield"] if len(enough) else ["yield", "purity"]
     best = (enough if len(enough) else some).sort_values(order, ascending=False, kind="stable").to_dict("records")
-    return Trial(best[0]["contrast"], best[0]["min_overlap"], best[0]["min_contrast"]) if best else None
+    return Trial(**{name: best[0][name] for name in TRIAL}) if best else None
 
 
-def frontier(chosen_on: pd.DataFrame, reported_on: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Purity over yield for one kind of contrast: the pairs of thresholds that no other beats in both on `chosen_on`,
-    with what they give on `reported_on`, by rising yield there. Both tables are grids in the same order."""
-    own = chosen_on[(chosen_on["contrast"] == kind) & (chosen_on["kept"] > 0)]
+def frontier(chosen_on: pd.DataFrame, reported_on: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Purity over yield for one measure of the box test: the trials that no other beats in both on `chosen_on`, with
+    what they give on `reported_on`, by rising yield there. Both tables are grids in the same order."""
+    own = chosen_on[(chosen_on["measure"] == measure) & (chosen_on["kept"] > 0)]
     order = own.sort_values(["yield", "purity"], ascending=False, kind="stable")
     best = order["purity"].cummax().shift(fill_value=-1.0)
     found = reported_on.loc[order.index[order["purity"] > best]]
@@ -153,18 +154,17 @@ def purity_bars(table: pd.DataFrame, settings: str) -> list[Bar]:
 
 
 def training_summary(runs: pd.DataFrame) -> pd.DataFrame:
-    """From a row a training (labels, seed, J, frames): a row a kind of labels with frames, mean J, its spread (standard
-    deviation over seeds, NaN of one), and ratio, ratio_spread: J of weak labels divided by J of this kind, seed by
-    seed."""
+    """From a row a training (labels, seed, J, frames, yield, purity): a row a kind of labels with the means over seeds,
+    J_spread (standard deviation over seeds, NaN of one), and ratio, ratio_spread: J of weak labels divided by J of this
+    kind, seed by seed."""
     wide = runs.pivot_table("J", "seed", "labels", sort=False)
     found = []
-    for kind in wide.columns:
+    for kind, own in runs.groupby("labels", sort=False):
         ratio = wide["weak"] / wide[kind] if "weak" in wide else wide[kind] * np.nan
-        frames = runs.loc[runs["labels"] == kind, "frames"].iloc[0]
-        found.append(
-            (kind, frames, len(wide[kind].dropna()), wide[kind].mean(), wide[kind].std(), ratio.mean(), ratio.std())
-        )
-    columns = ["labels", "frames", "seeds", "J", "J_spread", "ratio", "ratio_spread"]
+        means = own[["frames", "yield", "purity", "J"]].mean()
+        spread = {"J_spread": own["J"].std(), "ratio": ratio.mean(), "ratio_spread": ratio.std()}
+        found.append({"labels": kind, "seeds": len(own), **means, **spread})
+    columns = ["labels", "frames", "seeds", "yield", "purity", "J", "J_spread", "ratio", "ratio_spread"]
     return pd.DataFrame(found, columns=columns)
 
 

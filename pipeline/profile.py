@@ -223,8 +223,10 @@ class StreamTraining(Training):
 
     lr_backbone: float = Field(2e-4, gt=0)
     lr_bias_factor: float = Field(1.0, gt=0, description="times the head's rate, for the head's biases (DeepLab: 2)")
-    batch_norm: Literal["frozen", "trained"] = Field(
-        "frozen", description="of the backbone: ImageNet's statistics (paper), or those of the training's own pictures"
+    batch_norm: Literal["frozen", "affine", "trained"] = Field(
+        "affine",
+        description="of the backbone: all as ImageNet left it (release), or its scale and shift learn, or its statistics "
+        "too, of the training's own pictures",
     )
 
 

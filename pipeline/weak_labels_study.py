@@ -1,8 +1,9 @@
 """`fusionseg weak-labels study`: what weak labels are worth, measured on videos whose true masks are known.
 
-Two parts. `purity`: labels against true masks, at every step and for a grid of thresholds, which are chosen on the
+Three parts. `purity`: labels against true masks, at every step and for a grid of thresholds, which are chosen on the
 split `thresholds` and reported on `proof`. `training`: a motion stream trained on weak labels of the split `train24`,
-another on true masks of the identical frames, a third on as many random frames, scored on `test`. All of it is ordinary
+another on true masks of the identical frames, a third on as many random frames, scored on `test`.
+`second-round`: labels of the second round against those of the first, and a motion stream trained on either. All of it is ordinary
 runs in one store, so that a study goes on where it was stopped.
 """
 
@@ -17,11 +18,12 @@ from typing import Any
 import pandas as pd
 
 from fusionseg.pipeline import grabcut, label_quality
-from fusionseg.pipeline.artifact import Artifact
+from fusionseg.pipeline.artifact import Artifact, Record
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import write_json
 from fusionseg.pipeline.graph import BOXES, FRAMES, MASKS, Stage
 from fusionseg.pipeline.label_study import (
+    BOTH,
     KEYS,
     Bar,
     Measured,
@@ -29,8 +31,10 @@ from fusionseg.pipeline.label_study import (
     grid,
     purity_bars,
     rows,
+    steps,
     training_bars,
     training_summary,
+    words,
 )
 from fusionseg.pipeline.manifest import read_manifest
 from fusionseg.pipeline.profile import DataRef, FlowFilter, Profile, read_profile
@@ -40,10 +44,10 @@ from fusionseg.pipeline.session import Request, Session, place
 from fusionseg.pipeline.store import read_run
 from fusionseg.pipeline.weak_labels_study_page import lines, write_page
 
-PARTS = ("purity", "training")
+PARTS = ("purity", "training", "second-round")
 CHOSEN_ON, REPORTED_ON, TRAINED_ON, SCORED = "thresholds", "proof", "train24", "test"
 FOLDER = "study"  # of the tables, below the store's root
-PAPER = "paper"
+PAPER, CHOSEN = "paper", "chosen"
 
 GRABCUT = Stage(
     "grabcut", "GrabCut, started from every box", 1, "video", grabcut.compute, data={"boxed": (FRAMES, BOXES)}
@@ -59,12 +63,15 @@ QUALITY = Stage(
     settings=("flow-filter",),
 )
 LAST = "flow-filter"  # of a run's stages, for the part `purity`
-# What each kind of training learns from.
+# What each kind of training learns from, and which kinds a part compares.
 LABELS = {
-    "weak": ("motion-training.labels=weak",),
-    "masks": ("motion-training.labels=masks", "motion-training.frames=accepted"),
-    "random": ("motion-training.labels=masks", "motion-training.frames=random"),
+    "weak": ("motion-training.labels=weak", "weak-labels.rounds=1"),
+    "second": ("motion-training.labels=weak", "weak-labels.rounds=2"),
+    "masks": ("motion-training.labels=masks", "motion-training.frames=accepted", "weak-labels.rounds=1"),
+    "random": ("motion-training.labels=masks", "motion-training.frames=random", "weak-labels.rounds=1"),
 }
+KINDS = {"training": ("weak", "masks", "random"), "second-round": ("weak", "second")}
+ROUNDS = {"weak": "", "second": "-2"}  # how the stages of its weak labels' round end
 
 
 def run_study(request: Request, parts: Sequence[str], seeds: Sequence[int], say: Callable[[str], None]) -> Path:
@@ -75,8 +82,8 @@ def run_study(request: Request, parts: Sequence[str], seeds: Sequence[int], say:
     folder = root / FOLDER
     if "purity" in parts:
         study_purity(request, profile, folder, say)
-    if "training" in parts:
-        study_training(request, profile, seeds, folder, say)
+    for part in (part for part in KINDS if part in parts):
+        study_training(request, profile, part, seeds, folder, say)
     path = write_page(root, folder)
     for line in lines(folder):
         say(line)
@@ -140,16 +147,19 @@ def study_purity(request: Request, profile: Profile, folder: Path, say: Callable
     }
     base = profile.flow_filter
     grids = {split: grid(measured, base) for split, measured in splits.items()}
-    by_kind = {kind: choose(grids[CHOSEN_ON][grids[CHOSEN_ON]["contrast"] == kind]) for kind in label_quality.CONTRASTS}
-    trials = {kind: trial for kind, trial in by_kind.items() if trial is not None}
-    named = named_settings(base, {kind: trial.settings(base) for kind, trial in trials.items()}, profile.name)
-    best = choose(grids[CHOSEN_ON])
+    own, best = named_settings(base, profile.name), choose(grids[CHOSEN_ON])
+    judged = {PAPER: own[PAPER], **({CHOSEN: best.settings(base)} if best else {})}
+    kinds = {
+        f"best of {measure}, {contrast}": choose(kind)
+        for (measure, contrast), kind in grids[CHOSEN_ON].groupby(["measure", "contrast"], sort=False)
+    }
+    others = {name: trial.settings(base) for name, trial in kinds.items() if trial is not None}
     several = bool((splits[REPORTED_ON].boxes.groupby(KEYS).size() > 1).any())
     if best is not None and several:
         other = "drop" if base.rejected == "void" else "void"
-        named[f"chosen, {best.kind}; rejected = {other}"] = best.settings(base).model_copy(update={"rejected": other})
-    table = rows(splits[REPORTED_ON], named)
-    judged = [PAPER, *([f"chosen, {best.kind}"] if best else [])]
+        others[f"{CHOSEN}, rejected = {other}"] = best.settings(base).model_copy(update={"rejected": other})
+    table = rows(splits[REPORTED_ON], {**own, **judged, **others})
+    table = table[~table["settings"].isin(others) | (table["step"] == BOTH)]
     tables = {"purity": table, "grid": pd.concat([found.assign(split=split) for split, found in grids.items()])}
     write_tables(folder, tables)
     write_json(
@@ -164,11 +174,10 @@ def study_purity(request: Request, profile: Profile, folder: Path, say: Callable
     )
 
 
-def named_settings(base: FlowFilter, chosen: Mapping[str, FlowFilter], profile: str) -> dict[str, FlowFilter]:
-    """The settings that get a table of their own, by name: the paper's, the profile's where they differ, the chosen."""
+def named_settings(base: FlowFilter, profile: str) -> dict[str, FlowFilter]:
+    """The paper's settings and, where they differ, the profile's, by name."""
     paper = label_quality.paper_settings()
-    own = {} if base == paper else {f"profile {profile}": base}
-    return {PAPER: paper, **own, **{f"chosen, {kind}": settings for kind, settings in chosen.items()}}
+    return {PAPER: paper} if base == paper else {PAPER: paper, f"profile {profile}": base}
 
 
 def bars(found: Sequence[Bar]) -> list[dict[str, Any]]:
@@ -188,7 +197,7 @@ def measure(request: Request, rival: bool, say: Callable[[str], None]) -> Measur
         if request not in sessions:
             sessions[request] = open_session(request, own, say)
         if name == collect:
-            found.append(read_measured(sessions[request]))
+            found.append(read_measured(sessions[request], LAST, QUALITY.name))
         else:
             sessions[request].run_stage(name, run_job, again)
 
@@ -212,52 +221,76 @@ def open_session(request: Request, own: Mapping[str, Stage], say: Callable[[str]
     return session
 
 
-def read_measured(session: Session) -> Measured:
-    """Verdicts and qualities of all boxed videos."""
-    found: dict[str, list[pd.DataFrame]] = {}
-    for stage, name in ((LAST, "verdicts"), (QUALITY.name, "quality")):
-        for (dataset, video), record in session.records[stage].items():
-            with Artifact(session.context.root / record.path) as artifact:
-                table = artifact.table(name)
-            found.setdefault(stage, []).append(table.assign(dataset=dataset, video=video))
-    boxes, quality = (pd.concat(tables, ignore_index=True) for tables in found.values())
-    if quality.empty:
+def read_measured(session: Session, labels: str, quality: str) -> Measured:
+    """Verdicts and qualities of all boxed videos, as the stages `labels` and `quality` have written them."""
+    boxes, qualities = (
+        pd.concat([_read(session, record, name) for record in session.records[stage].values()], ignore_index=True)
+        for stage, name in ((labels, "verdicts"), (quality, "quality"))
+    )
+    if qualities.empty:
         raise UserError("no frame of the boxed videos has both a box and a true mask; nothing can be measured")
     # Frames without truth count for nothing.
-    return Measured(boxes.merge(quality[KEYS].drop_duplicates(), on=KEYS), quality)
+    return Measured(boxes.merge(qualities[KEYS].drop_duplicates(), on=KEYS), qualities)
+
+
+def _read(session: Session, record: Record, name: str) -> pd.DataFrame:
+    with Artifact(session.context.root / record.path) as artifact:
+        return artifact.table(name).assign(dataset=record.dataset, video=record.video)
 
 
 def study_training(
-    request: Request, profile: Profile, seeds: Sequence[int], folder: Path, say: Callable[[str], None]
+    request: Request, profile: Profile, part: str, seeds: Sequence[int], folder: Path, say: Callable[[str], None]
 ) -> None:
-    """Train and score a motion stream for every seed and kind of labels; write `training`, `training_sequences` and
-    `training.json`, after every run, so that a study that is stopped shows what it has."""
-    root, _ = place(request)
+    """Train and score a motion stream for every seed and kind of labels of a part; write its tables after every run, so
+    that a study that is stopped shows what it has."""
     found: list[dict[str, Any]] = []
     sequences: list[pd.DataFrame] = []
     for seed in seeds:
-        for labels, settings in LABELS.items():
+        for labels in KINDS[part]:
             name = f"study-{labels}-{seed}"
             say(f"run {name}: motion stream on {labels} labels, seed {seed}")
-            own = study_request(request, profile, name, TRAINED_ON, SCORED, *settings, f"motion-training.seed={seed}")
+            more = (*LABELS[labels], f"motion-training.seed={seed}")
+            own = study_request(request, profile, name, TRAINED_ON, SCORED, *more)
             run_plain(own, say=say)
-            run = read_run(root, name)
-            scores = load_scores(root, run)
-            overall = scores.overall.set_index("method")
-            frames = (funnel(run) or {}).get("labelled_frames", 0)
-            found.append({"labels": labels, "seed": seed, "frames": frames, "J": float(overall.loc["motion", "J"])})
-            motion = scores.by_sequence[scores.by_sequence["method"] == "motion"]
+            row, motion = read_training(own)
+            row |= {"labels": labels, "seed": seed, **worth(own, labels, say)}
+            found.append(row)
             sequences.append(motion.assign(labels=labels, seed=seed))
-            write_training(folder, pd.DataFrame(found), pd.concat(sequences, ignore_index=True), profile)
+            write_training(folder, part, pd.DataFrame(found), pd.concat(sequences, ignore_index=True), profile)
 
 
-def write_training(folder: Path, runs: pd.DataFrame, sequences: pd.DataFrame, profile: Profile) -> None:
-    """What is known so far of the trainings."""
+def read_training(request: Request) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Of a finished run: how many frames have a weak label, J of the motion stream, and its scores by sequence."""
+    root, name = place(request)
+    run = read_run(root, name)
+    scores = load_scores(root, run)
+    score = float(scores.overall.set_index("method").loc["motion", "J"])
+    frames = (funnel(run) or {}).get("labelled_frames", 0)
+    return {"frames": frames, "J": score}, scores.by_sequence[scores.by_sequence["method"] == "motion"]
+
+
+def worth(request: Request, labels: str, say: Callable[[str], None]) -> dict[str, float]:
+    """Yield and purity of the weak labels that a finished run has learnt from; NaN where it learnt from true masks."""
+    if labels not in ROUNDS:
+        return {"yield": float("nan"), "purity": float("nan")}
+    end = ROUNDS[labels]
+    made = ("appearance-scores", f"box-pruning{end}", f"{LAST}{end}")
+    quality = replace(QUALITY, name=f"{QUALITY.name}{end}", needs=made)
+    session = open_session(request, {quality.name: quality}, say)
+    session.run_stage(quality.name, run_job)
+    measured = read_measured(session, f"{LAST}{end}", quality.name)
+    found = dict(steps(measured, session.profile.flow_filter))[BOTH]
+    return {"yield": found["yield"], "purity": found["purity"]}
+
+
+def write_training(folder: Path, part: str, runs: pd.DataFrame, sequences: pd.DataFrame, profile: Profile) -> None:
+    """What is known so far of the trainings of a part."""
     summary = training_summary(runs)
-    write_tables(folder, {"training": runs, "training_summary": summary, "training_sequences": sequences})
+    write_tables(folder, {part: runs, f"{part}-summary": summary, f"{part}-sequences": sequences})
     settings = profile.motion_training
     facts = {
         "profile": profile.name, "steps": settings.steps, "batch": settings.batch, "crop": list(settings.crop),
-        "backbone": profile.network.backbone, "bars": bars(training_bars(summary)),
+        "backbone": profile.network.backbone, "thresholds": words(profile.flow_filter),
+        "source": profile.weak_labels.source, "bars": bars(training_bars(summary)),
     }  # fmt: skip
-    write_json(folder / "training.json", facts)
+    write_json(folder / f"{part}.json", facts)

@@ -12,25 +12,27 @@ import pandas as pd
 from markupsafe import Markup
 
 from fusionseg.pipeline.files import write_atomically
+from fusionseg.pipeline.label_quality import Trial
 from fusionseg.pipeline.label_study import LEAST_YIELD, PRUNED, UNPRUNED, frontier
 from fusionseg.pipeline.pages import DASH, percent, render
 from fusionseg.pipeline.report_charts import Line, line_chart
 from fusionseg.pipeline.tables import aligned
 
 TEMPLATE = "weak_labels_study.html.j2"
-_STYLES = {"colour": "appearance", "vector": "motion"}  # of lines, in the pages' style sheet
+_STYLES = {"iou": "appearance", "coverage": "motion"}  # of lines, in the pages' style sheet
 _PURITY = {
     "settings": "thresholds", "step": "labels", "kept": "frames", "yield": "yield", "purity": "purity",
     "purity_by_sequence": "purity by sequence", "filled_box": "filled box", "grabcut": "GrabCut",
 }  # fmt: skip
 _TRAINING = {
-    "labels": "labels", "frames": "frames", "seeds": "seeds", "J": "J", "J_spread": "spread", "ratio": "weak / this",
-    "ratio_spread": "spread of the ratio",
+    "labels": "labels", "frames": "frames", "yield": "yield", "purity": "purity", "seeds": "seeds", "J": "J",
+    "J_spread": "spread", "ratio": "weak / this", "ratio_spread": "spread of the ratio",
 }  # fmt: skip
 _COUNTS = ("kept", "frames", "seeds")
 KINDS_OF_LABELS = {
-    "weak": "weak labels", "masks": "true masks, identical frames", "random": "true masks, as many random frames",
+    "weak": "weak labels", "second": "weak labels of the second round", "masks": "true masks, identical frames", "random": "true masks, as many random frames",
 }  # fmt: skip
+TRAININGS = ("training", "second-round")
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,12 @@ def read_part(folder: Path, name: str, tables: Sequence[str]) -> Part:
     )
 
 
-def read_study(folder: Path) -> tuple[Part, Part]:
-    """Both parts, `purity` and `training`."""
-    names = ["training", "training_summary", "training_sequences"]
-    return read_part(folder, "purity", ["purity", "grid"]), read_part(folder, "training", names)
+def read_study(folder: Path) -> tuple[Part, dict[str, Part]]:
+    """The part `purity`, and those of TRAININGS that were run."""
+    trainings = {name: read_part(folder, name, [name, f"{name}-summary"]) for name in TRAININGS}
+    return read_part(folder, "purity", ["purity", "grid"]), {
+        name: part for name, part in trainings.items() if part.facts
+    }
 
 
 def bar_text(bar: Mapping[str, Any]) -> str:
@@ -77,7 +81,7 @@ def cells(table: pd.DataFrame, titles: Mapping[str, str]) -> list[list[str]]:
 def _cell(name: str, value: Any) -> str:
     if isinstance(value, str):
         return value
-    return str(int(value)) if name in _COUNTS else percent(value)
+    return str(round(value)) if name in _COUNTS else percent(value)
 
 
 def purity_cells(part: Part) -> list[list[str]]:
@@ -88,9 +92,8 @@ def purity_cells(part: Part) -> list[list[str]]:
     return cells(table.drop_duplicates(["settings", "step"]), _PURITY)
 
 
-def training_cells(part: Part) -> list[list[str]]:
-    """The table of the trainings."""
-    table = part.tables["training_summary"]
+def training_cells(table: pd.DataFrame) -> list[list[str]]:
+    """The table of the trainings of a part."""
     return cells(table.assign(labels=table["labels"].map(KINDS_OF_LABELS)), _TRAINING)
 
 
@@ -109,19 +112,16 @@ def markdown(found: Sequence[Sequence[str]], words: int) -> str:
 
 def lines(folder: Path) -> list[str]:
     """The study for the terminal, all shares in per cent."""
-    purity, training = read_study(folder)
+    purity, trainings = read_study(folder)
     found: list[str] = []
     if purity.facts:
-        found += [
-            "",
-            "weak labels against true masks, per cent",
-            *aligned(purity_cells(purity), range(2, len(_PURITY))),
-        ]
+        table = aligned(purity_cells(purity), range(2, len(_PURITY)))
+        found += ["", "weak labels against true masks, per cent", *table]
         found += [bar["text"] for bar in purity.bars] + chosen_lines(purity)
-    if training.facts:
-        table = aligned(training_cells(training), range(1, len(_TRAINING)))
-        found += ["", "motion stream trained on them, J on the scored sequences, per cent", *table]
-        found += [bar["text"] for bar in training.bars]
+    for name, part in trainings.items():
+        table = aligned(training_cells(part.tables[f"{name}-summary"]), range(1, len(_TRAINING)))
+        found += ["", f"{name}: a motion stream trained on them, J on the scored sequences, per cent", *table]
+        found += [bar["text"] for bar in part.bars]
     return [*found, ""]
 
 
@@ -130,40 +130,43 @@ def chosen_lines(part: Part) -> list[str]:
     chosen = part.facts["chosen"]
     if chosen is None:
         return ["no thresholds chosen: no box passes both tests"]
-    name = "min_contrast" if chosen["kind"] == "colour" else "min_vector_contrast"
-    values = {"contrast": chosen["kind"], "min_overlap": chosen["overlap"], name: chosen["contrast"]}
-    return ["chosen: " + " ".join(f"--set flow-filter.{key}={value}" for key, value in values.items())]
+    changes = Trial(**chosen).changes()
+    return ["chosen: " + " ".join(f"--set flow-filter.{key}={value}" for key, value in changes.items())]
 
 
 def write_page(root: Path, folder: Path) -> Path:
     """Write `study.md` beside the study's tables, and its page, whose path is given back."""
-    purity, training = read_study(folder)
-    text = "\n".join(
-        [
-            *([markdown(purity_cells(purity), 2)] if purity.facts else []),
-            *([markdown(training_cells(training), 1)] if training.facts else []),
-            "".join(f"- {bar['text']}\n" for bar in (*purity.bars, *training.bars)),
-        ]
-    )
+    purity, trainings = read_study(folder)
+    tables = [markdown(purity_cells(purity), 2)] if purity.facts else []
+    tables += [markdown(training_cells(part.tables[f"{name}-summary"]), 1) for name, part in trainings.items()]
+    bars = [bar for part in (purity, *trainings.values()) for bar in part.bars]
+    text = "\n".join([*tables, "".join(f"- {bar['text']}\n" for bar in bars)])
     write_atomically(folder / "study.md", text.encode())
     path = root / "reports" / "weak-labels-study.html"
-    write_atomically(path, page(purity, training, folder.name).encode())
+    write_atomically(path, page(purity, trainings, folder.name).encode())
     return path
 
 
-def page(purity: Part, training: Part, folder: str) -> str:
+def page(purity: Part, trainings: Mapping[str, Part], folder: str) -> str:
     """The study as one HTML file that needs nothing else."""
+    grid = purity.tables.get("grid")
     return render(
         TEMPLATE,
         purity=purity.facts,
         purity_cells=purity_cells(purity) if purity.facts else [],
-        chart=curve(purity.tables["grid"], purity.facts["chosen"]) if purity.facts else "",
-        grids=grid_cells(purity.tables["grid"]) if purity.facts else {},
+        chart="" if grid is None else curve(grid, purity.facts["chosen"]),
+        grids={} if grid is None else grid_cells(grid),
         chosen=chosen_lines(purity) if purity.facts else [],
-        training=training.facts,
-        training_cells=training_cells(training) if training.facts else [],
-        runs=training.tables["training"].to_dict("records") if training.facts else [],
-        bars=[*purity.bars, *training.bars],
+        trainings=[
+            {
+                "name": name,
+                "facts": part.facts,
+                "cells": training_cells(part.tables[f"{name}-summary"]),
+                "runs": part.tables[name].to_dict("records"),
+            }
+            for name, part in trainings.items()
+        ],
+        bars=[bar for part in (purity, *trainings.values()) for bar in part.bars],
         least_yield=LEAST_YIELD,
         kinds=KINDS_OF_LABELS,
         folder=folder,
@@ -176,31 +179,30 @@ def split_grid(grid: pd.DataFrame, split: str) -> pd.DataFrame:
 
 
 def curve(grid: pd.DataFrame, chosen: Mapping[str, Any] | None) -> Markup:
-    """Purity over yield on `proof`, for each kind of contrast the pairs of thresholds that are best on `thresholds`."""
+    """Purity over yield on `proof`, for each measure of the box test the trials that are best on `thresholds`."""
     first, second = (split_grid(grid, split) for split in ("thresholds", "proof"))
     drawn, said = [], []
-    for kind, style in _STYLES.items():
-        found = frontier(first, second, kind)
+    for measure, style in _STYLES.items():
+        found = frontier(first, second, measure)
         points = [(100 * float(r["yield"]), 100 * float(r["purity"])) for r in found.to_dict("records")]
         drawn.append(Line(style, points, dots=True))
-        said.append(f"{kind} " + ", ".join(f"{purity:.1f} at {kept:.0f}" for kept, purity in points))
+        said.append(f"{measure} " + ", ".join(f"{purity:.1f} at {kept:.0f}" for kept, purity in points))
     kept = None
     if chosen is not None:
-        same = (second["contrast"] == chosen["kind"]) & (second["min_overlap"] == chosen["overlap"])
-        row = second[same & (second["min_contrast"] == chosen["contrast"])].to_dict("records")[0]
+        row = second[(second[list(chosen)] == pd.Series(chosen)).all(axis=1)].to_dict("records")[0]
         kept = (100 * row["yield"], 100 * row["purity"]) if row["kept"] else None
     title = "Purity over yield, per cent"
     return line_chart(title, "; ".join(said), [d for d in drawn if d.points], 100, (0, 100), "yield", kept=kept)
 
 
 def grid_cells(grid: pd.DataFrame) -> dict[str, list[list[str]]]:
-    """By kind of contrast: purity and yield on `proof` for every pair of thresholds, as text."""
+    """By what both tests look at: purity and yield on `proof` for every pair of thresholds, as text."""
     found = {}
-    for kind, table in split_grid(grid, "proof").groupby("contrast", sort=False):
+    for (measure, contrast), table in split_grid(grid, "proof").groupby(["measure", "contrast"], sort=False):
         text = table["purity"].map(percent) + " / " + (100 * table["yield"]).map("{:.0f}".format)
         wide = table.assign(text=text).pivot_table("text", "min_overlap", "min_contrast", "first")
-        head = ["overlap", *(f"{value:g}" for value in wide.columns)]
-        found[str(kind)] = [
+        head = [measure, *(f"{value:g}" for value in wide.columns)]
+        found[f"{measure}, {contrast} contrast"] = [
             head,
             *([f"{value:g}", *map(str, row)] for value, row in zip(wide.index, wide.to_numpy(), strict=True)),
         ]

@@ -38,6 +38,8 @@ def test_what_is_tried_holds_the_named_settings_and_theirs_without_box_test() ->
     settings = tried(own)
     assert settings[:2] == [own, paper_settings()] and settings[2].min_overlap == 0 and settings[2].min_contrast == 7.0
     assert paper_settings() == read_profile("paper").flow_filter
-    vector = Trial("vector", 0.5, 2.0).settings(own)
-    assert (vector.contrast, vector.min_overlap, vector.min_vector_contrast) == ("vector", 0.5, 2.0)
+    vector = Trial("coverage", "vector", 0.5, 2.0).settings(own)
+    assert (vector.measure, vector.contrast, vector.min_overlap, vector.min_vector_contrast, vector.min_contrast) == (
+        "coverage", "vector", 0.5, 2.0, 7.0,
+    )  # fmt: skip
     assert vector in settings

@@ -13,6 +13,7 @@ from fusionseg.pipeline.label_study import (
     BOTH,
     BOX_TEST,
     FLOW_TEST,
+    GRID_COLUMNS,
     PRUNED,
     UNPRUNED,
     Measured,
@@ -31,6 +32,7 @@ from fusionseg.pipeline.weak_labels import MARKS, MOTION, REGION
 
 # video, frame, box, overlap, contrast: frame 1 of "a" has two boxes
 BOXES = [("a", 0, 0, 0.9, 50), ("a", 1, 0, 0.9, 10), ("a", 1, 1, 0.5, 90), ("b", 0, 0, 0.8, 40)]
+MADE = {"frames": 7, "yield": 0.5, "purity": 0.7}
 FRAMES = np.array([f"{video} {frame}" for video, frame, *_ in BOXES])
 # IoU of the labels of each set of boxes: unpruned, label, filled box, GrabCut
 QUALITIES = {
@@ -110,19 +112,21 @@ def test_all_sets_of_boxes_that_any_thresholds_lead_to_are_measured() -> None:
 def test_grid_has_every_trial_and_agrees_with_the_steps() -> None:
     found = grid(measured(), settings())
     assert len(found) == len(trials())
-    row = found[(found["contrast"] == "colour") & (found["min_overlap"] == 0.75) & (found["min_contrast"] == 30.0)]
+    row = found[
+        (found[["measure", "contrast", "min_overlap", "min_contrast"]] == ["iou", "colour", 0.75, 30.0]).all(axis=1)
+    ]
     assert row[["yield", "purity"]].to_numpy()[0].tolist() == pytest.approx([2 / 3, 0.85])
 
 
 def table(*values: tuple[float, float]) -> pd.DataFrame:
     """A grid of one kind: yield and purity; its contrasts are 0, 1, 2 ..."""
-    found = [("colour", 0.5, float(n), int(100 * y), y, p) for n, (y, p) in enumerate(values)]
-    return pd.DataFrame(found, columns=["contrast", "min_overlap", "min_contrast", "kept", "yield", "purity"])
+    found = [("iou", "colour", 0.5, float(n), int(100 * y), y, p) for n, (y, p) in enumerate(values)]
+    return pd.DataFrame(found, columns=GRID_COLUMNS)
 
 
 def test_the_purest_with_enough_yield_is_chosen_and_of_equals_what_keeps_more() -> None:
-    assert choose(table((1.0, 0.6), (0.5, 0.8), (0.45, 0.8), (0.3, 0.99))) == Trial("colour", 0.5, 1.0)
-    assert choose(table((0.1, 0.9), (0.3, 0.2))) == Trial("colour", 0.5, 1.0), "none keeps enough: the most"
+    assert choose(table((1.0, 0.6), (0.5, 0.8), (0.45, 0.8), (0.2, 0.99))) == Trial("iou", "colour", 0.5, 1.0)
+    assert choose(table((0.1, 0.9), (0.2, 0.2))) == Trial("iou", "colour", 0.5, 1.0), "none keeps enough: the most"
     assert choose(table((0.0, float("nan")))) is None
 
 
@@ -131,17 +135,15 @@ def test_frontier_is_picked_on_one_split_and_told_of_the_other() -> None:
         table((1.0, 0.6), (0.8, 0.5), (0.5, 0.8), (0.0, float("nan"))),
         table((0.9, 0.1), (0.7, 0.9), (0.4, 0.2), (0.1, 0.9)),
     )
-    assert frontier(first, second, "colour")[["yield", "purity"]].to_numpy().tolist() == [[0.4, 0.2], [0.9, 0.1]]
+    assert frontier(first, second, "iou")[["yield", "purity"]].to_numpy().tolist() == [[0.4, 0.2], [0.9, 0.1]]
 
 
 def test_trained_motion_is_compared_seed_by_seed() -> None:
     runs = [("weak", 0, 0.45), ("masks", 0, 0.5), ("weak", 1, 0.55), ("masks", 1, 0.5), ("weak", 2, 0.5)]
-    found = training_summary(pd.DataFrame(runs, columns=["labels", "seed", "J"]).assign(frames=7))
+    found = training_summary(pd.DataFrame(runs, columns=["labels", "seed", "J"]).assign(**MADE))
     masks = found.set_index("labels").loc["masks"]
     assert (masks["ratio"], masks["ratio_spread"]) == (pytest.approx(1.0), pytest.approx(0.1414, abs=1e-4))
     assert masks["seeds"] == 2, "a third is still to come"
     (bar,) = training_bars(found)
     assert bar.met and bar.least == 0.9
-    assert (
-        training_bars(training_summary(pd.DataFrame(runs[:1], columns=["labels", "seed", "J"]).assign(frames=7))) == []
-    )
+    assert training_bars(training_summary(pd.DataFrame(runs[:1], columns=["labels", "seed", "J"]).assign(**MADE))) == []

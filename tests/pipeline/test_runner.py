@@ -182,7 +182,7 @@ def test_damage_inside_shows_at_the_first_read_and_is_mended(chain: Path) -> Non
     data[middle : middle + 64] = bytes(64)
     path.write_bytes(bytes(data))
     said = Said()
-    run_plain(request(chain, "flow-filter.min_contrast=0.5"), say=said)
+    run_plain(request(chain), refresh=["box-motion"], say=said)  # which reads it
     assert any(path.name in line and "damaged" in line for line in said)
     assert said.states()["flow-images"] in ("1 computed, 8 cached", "cached")
     assert set(list_artifacts(chain / "out", "flow-images", verify=True)["state"]) == {"verified"}
@@ -402,8 +402,10 @@ def test_parts_of_the_videos_on_several_machines_make_the_whole(finished: Path, 
 
 
 def test_weak_labels_in_parts_and_interrupted_are_the_same(chain: Path) -> None:
-    """Parts in any order; a video that was done stays; one that was under way leaves nothing behind."""
-    before, stages = contents(chain), ("box-pruning", "box-motion", "flow-filter")
+    """Parts in any order, also of stages that use what was trained on all; a video that was done stays; one that was
+    under way leaves nothing behind."""
+    before = contents(chain)
+    stages = ("appearance-scores", "box-pruning", "box-motion", "flow-filter", "motion-scores")
     for stage in stages:
         shutil.rmtree(chain / "out" / "artifacts" / stage)
     for stage in stages:

@@ -69,14 +69,14 @@ def written(folder: Path) -> Request:
 
 @pytest.fixture(scope="module")
 def studied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Request, Said]:
-    """A study of both parts with one seed, and what it said."""
+    """A study of all parts with one seed, and what it said."""
     said = Said()
     request = written(tmp_path_factory.mktemp("study"))
     run_study(request, PARTS, [0], said)
     return request, said
 
 
-def test_both_parts_are_told_written_and_shown(studied: tuple[Request, Said]) -> None:
+def test_all_parts_are_told_written_and_shown(studied: tuple[Request, Said]) -> None:
     request, said = studied
     folder = Path(request.out) / "study"
     purity, training = pd.read_parquet(folder / "purity.parquet"), pd.read_parquet(folder / "training.parquet")
@@ -87,6 +87,8 @@ def test_both_parts_are_told_written_and_shown(studied: tuple[Request, Said]) ->
         (labels, 0) for labels in ("weak", "masks", "random")
     ]
     assert (training["frames"] > 0).all() and training["J"].between(0, 1).all()
+    second = pd.read_parquet(folder / "second-round-summary.parquet")
+    assert list(second["labels"]) == ["weak", "second"] and second["purity"].between(0, 1).all()
     page = (Path(request.out) / "reports" / "weak-labels-study.html").read_text()
     assert "GrabCut" in page and "true masks, identical frames" in page
     assert any("paper: yield" in line for line in said)
