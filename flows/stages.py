@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from fusionseg.flows.headline import Progress, publish
 from fusionseg.pipeline.artifact import Record
-from fusionseg.pipeline.graph import STAGES, Stage
+from fusionseg.pipeline.graph import EVERY, Stage
 from fusionseg.pipeline.job import Context, Job
 from fusionseg.pipeline.runner import check, forget_run, run_chain, run_job
 from fusionseg.pipeline.session import Request, Session, place
@@ -89,7 +89,7 @@ def make_stage_flow(stage: Stage) -> Flow[..., list[str]]:
     return run_stage
 
 
-STAGE_FLOWS: dict[str, Flow[..., list[str]]] = {stage.name: make_stage_flow(stage) for stage in STAGES}
+STAGE_FLOWS: dict[str, Flow[..., list[str]]] = {stage.name: make_stage_flow(stage) for stage in EVERY}
 
 
 # Deployments name a flow as a module attribute.
@@ -101,6 +101,10 @@ box_pruning = STAGE_FLOWS["box-pruning"]
 box_motion = STAGE_FLOWS["box-motion"]
 flow_filter = STAGE_FLOWS["flow-filter"]
 motion_training = STAGE_FLOWS["motion-training"]
+motion_scores_2 = STAGE_FLOWS["motion-scores-2"]
+box_pruning_2 = STAGE_FLOWS["box-pruning-2"]
+flow_filter_2 = STAGE_FLOWS["flow-filter-2"]
+motion_training_2 = STAGE_FLOWS["motion-training-2"]
 motion_scores = STAGE_FLOWS["motion-scores"]
 fusion_training = STAGE_FLOWS["fusion-training"]
 prediction = STAGE_FLOWS["prediction"]

@@ -64,13 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
         "fusionseg run davis --data ../data --set motion-training.steps=500", run_profile,
     )  # fmt: skip
     run.add_argument("profile", help="name of a profile that comes with the package, or path of a TOML file")
-    run.add_argument(
-        "--data",
-        action="append",
-        default=[],
-        metavar="[NAME=]ROOT",
-        help="folder of all data sets, or of one; repeatable",
-    )
+    add_data(run)
     add_run_options(run)
 
     artifacts = add(
@@ -116,6 +110,14 @@ def make_parser() -> argparse.ArgumentParser:
         "-o", "--output", type=Path, required=True, metavar="FILE", help="where the weights go, a .safetensors"
     )
 
+    onnx = add(
+        commands, "export-onnx", "networks as ONNX files that need nothing of fusionseg",
+        "fusionseg export-onnx davis -o onnx", export_networks,
+    )  # fmt: skip
+    onnx.add_argument("source", metavar="RUN|WEIGHTS", help="name of a run, or weights (.safetensors)")
+    onnx.add_argument("-o", dest="folder", type=Path, required=True, metavar="DIR", help="where the .onnx files go")
+    add_out(onnx)
+
     compare = add(
         commands, "compare", "what differs between two runs: settings, scores, masks",
         "fusionseg compare davis longer", compare_runs,
@@ -129,6 +131,11 @@ def make_parser() -> argparse.ArgumentParser:
         "fusionseg score --protocol davis2016 --truth DAVIS --masks ours=masks --out scores", score_masks,
     )  # fmt: skip
     add_score_options(scores)
+
+    title = "look at a run's weak labels, or measure what they are worth"
+    example = "example: fusionseg weak-labels audit davis"
+    labels = commands.add_parser("weak-labels", help=title, description=title, epilog=example)
+    add_weak_label_commands(labels.add_subparsers(title="commands", required=True, metavar="COMMAND"))
 
     title = "check a data set, or convert it"
     example = "example: fusionseg data check davis2016 --data ../davis"
@@ -159,6 +166,43 @@ def add_score_options(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--sequences", metavar="A,B", help="only these")
     which.add_argument("--list", type=Path, metavar="FILE", help="only those in this list, one a line")
     parser.add_argument("--workers", type=int, metavar="N", help="processes [as many as there are cores]")
+
+
+def add_weak_label_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The commands below `weak-labels`."""
+    audit = add(
+        commands, "audit", "a page to judge them by eye: boxes by verdict, and what other thresholds would yield",
+        "fusionseg weak-labels audit davis --each 10", audit_weak_labels,
+    )  # fmt: skip
+    audit.add_argument("run", help="name of a run")
+    audit.add_argument("--each", type=at_least(1), default=6, metavar="N", help="boxes shown of each verdict [6]")
+    audit.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="which boxes are drawn [0]")
+    add_out(audit)
+
+    study = add(
+        commands, "study", "measure weak labels against true masks, and a motion stream trained on them",
+        "fusionseg weak-labels study davis --data ../data --part purity", study_labels,
+    )  # fmt: skip
+    study.add_argument("profile", help="name of a profile that comes with the package, or path of a TOML file")
+    add_data(study)
+    add_out(study)
+    study.add_argument(
+        "--part", choices=("purity", "training", "second-round"), help="labels against masks, or trainings [all]"
+    )
+    study.add_argument("--seeds", default="0,1,2", metavar="A,B", help="of the trainings [0,1,2]")
+    add_set(study)
+    study.add_argument("--device", default="auto", help="auto, cpu or cuda[:N] [auto]")
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of an option that is a whole number."""
+
+    def number(text: str) -> int:
+        if (found := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"expected {least} or more, found {found}")
+        return found
+
+    return number
 
 
 def add_data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -210,6 +254,16 @@ def add_out(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_data(parser: argparse.ArgumentParser) -> None:
+    help = "folder of all data sets, or of one; repeatable"
+    parser.add_argument("--data", action="append", default=[], metavar="[NAME=]ROOT", help=help)
+
+
+def add_set(parser: argparse.ArgumentParser) -> None:
+    help = "override a setting, e.g. motion-training.steps=500"
+    parser.add_argument("--set", action="append", default=[], metavar="K=V", dest="overrides", help=help)
+
+
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """What `run` and `demo` share."""
     add_out(parser)
@@ -218,14 +272,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--refresh", action="append", default=[], metavar="STAGE", help="compute this stage anew; repeatable"
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="K=V",
-        dest="overrides",
-        help="override a setting, e.g. motion-training.steps=500",
-    )
+    add_set(parser)
     parser.add_argument(
         "--shard", metavar="K/N", help="with --only: the K-th of N parts of the videos, e.g. for one of N machines"
     )
@@ -307,10 +354,30 @@ def import_caffe(parsed: argparse.Namespace) -> None:
     run_import(parsed.file, parsed.kind, parsed.output, say)
 
 
+def export_networks(parsed: argparse.Namespace) -> None:
+    from fusionseg.pipeline.onnx_export import run_export
+
+    run_export(parsed.source, parsed.out, parsed.folder, say)
+
+
+def study_labels(parsed: argparse.Namespace) -> None:
+    from fusionseg.pipeline.session import Request
+    from fusionseg.pipeline.weak_labels_study import PARTS, parse_seeds, run_study
+
+    request = Request(parsed.profile, tuple(parsed.data), str(parsed.out), None, tuple(parsed.overrides), parsed.device)
+    run_study(request, [parsed.part] if parsed.part else PARTS, parse_seeds(parsed.seeds), say)
+
+
 def compare_runs(parsed: argparse.Namespace) -> None:
     from fusionseg.pipeline.compare import finish_comparison
 
     finish_comparison(parsed.out.expanduser().resolve(), parsed.run_a, parsed.run_b, say)
+
+
+def audit_weak_labels(parsed: argparse.Namespace) -> None:
+    from fusionseg.pipeline.weak_labels_audit import finish_audit
+
+    finish_audit(parsed.out.expanduser().resolve(), parsed.run, parsed.each, parsed.seed, say)
 
 
 def score_masks(parsed: argparse.Namespace) -> None:

@@ -153,8 +153,14 @@ class Stream(nn.Module):
         scores: Tensor = self.decoder([features[i] for i in self._levels])
         return scores
 
+    def freeze_batch_norm(self) -> None:
+        """Take scale and shift of the backbone's BatchNorm out of the training, as the released networks do."""
+        for module in self.backbone.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.requires_grad_(False)
+
     def train(self, mode: bool = True) -> Stream:
-        """As usual, but the backbone's BatchNorm stays frozen at its ImageNet statistics [released network] unless
+        """As usual, but the backbone's BatchNorm keeps its ImageNet statistics [released network] unless
         `batch_norm_trained` says that it learns those of the pictures it sees."""
         super().train(mode)
         if self.batch_norm_trained:
@@ -178,7 +184,8 @@ def padded_size(size: int, stride: int) -> int:
     >>> padded_size(480, 8), padded_size(481, 8), padded_size(1, 8)
     (481, 481, 1)
     """
-    return -(-(size - 1) // stride) * stride + 1
+    # Of no negative number: ONNX rounds the division of one up where Python rounds it down.
+    return (size + stride - 2) // stride * stride + 1
 
 
 def upsample(scores: Tensor, stride: int, size: tuple[int, int]) -> Tensor:

@@ -46,7 +46,8 @@ def run_import(source: Path, kind: str, target: Path, say: Callable[[str], None]
     except CaffeError as error:
         raise UserError(f"{source}: {error}") from None
     digest = hashlib.blake2b(data, digest_size=20).hexdigest()
-    full = {**header, "source": {"file": source.name, "digest": digest, "net": net.name}}
+    origin = {"role": "weights", "item": f"caffe/{source.name}", "kind": "caffemodel", "digest": digest}
+    full = {**header, "net": net.name, "inputs": [origin]}
     write_atomically(target, pack_weights(state, full)[0])
     numbers = sum(value.numel() for value in state.values() if value.is_floating_point())
     say(f"{target}: {len(state)} tensors, {numbers:,} numbers; run it with {_use(kind, target)}")

@@ -26,7 +26,7 @@ from fusionseg.pipeline.weak_labels import ACCEPTED, BOX, VERDICT_COLUMNS, summa
 def compute(job: Job, context: Context) -> Record:
     """Write `labels` (T, 2, H, W / 8) uint8, the bits of 0, 1 and void (see `bit_masks`), and the table `verdicts`, a
     row a box: video, frame, box, what `box-pruning` and `box-motion` measured, accepted (0 or 1), reason."""
-    settings = FlowFilter.model_validate(job.settings[job.stage])
+    settings = FlowFilter.model_validate(job.own)
     with (
         job.open(context, "box-pruning") as pruned,
         job.open(context, "box-motion") as moved,
@@ -74,11 +74,16 @@ def read_verdicts(out: str | Path, run: str) -> pd.DataFrame:
     return run_verdicts(root, read_run(root, run))
 
 
+def label_records(run: Mapping[str, Any]) -> list[Record]:
+    """The records of a run's weak labels, those of its last round."""
+    return run_records(run, "flow-filter-2") or run_records(run, "flow-filter")
+
+
 def run_verdicts(root: Path, run: Mapping[str, Any]) -> pd.DataFrame:
     """`read_verdicts` of a run's record."""
     columns = ["dataset", *VERDICT_COLUMNS]
     tables = []
-    for record in run_records(run, "flow-filter"):
+    for record in label_records(run):
         with open_recorded(root, record) as artifact:
             table = artifact.table("verdicts").assign(dataset=record.dataset, video=record.video)
         if missing := [name for name in columns if name not in table]:

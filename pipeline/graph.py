@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from fusionseg.pipeline import (
     appearance_training,
@@ -89,7 +89,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "appearance-scores",
         "appearance stream on every frame",
-        1,
+        2,
         "video",
         stream_scores.compute_appearance,
         data={"boxed": (FRAMES,), "fusion": (FRAMES,), "validation": (FRAMES,), "scored": (FRAMES,)},
@@ -138,7 +138,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "motion-scores",
         "motion stream on every flow image",
-        1,
+        2,
         "video",
         stream_scores.compute_motion,
         data={"fusion": (), "validation": (), "scored": ()},
@@ -175,19 +175,83 @@ STAGES: tuple[Stage, ...] = (
         needs=("prediction",),
     ),
 )
-NAMES = tuple(stage.name for stage in STAGES)
-BY_NAME = {stage.name: stage for stage in STAGES}
 FINAL = "scoring"
+_FIRST = {stage.name: stage for stage in STAGES}
 
 
-def stages_for(store: str, labels: str = "weak") -> dict[str, Stage]:
-    """The stages by name, in order, for what `flow-images.store` keeps and what `motion-training.labels` learns from.
+def _again(name: str, title: str, needs: tuple[str, ...], settings: tuple[str, ...] = (), **changes: Any) -> Stage:
+    """The stage of the second round that does what `name` does in the first."""
+    first = _FIRST[name]
+    return replace(first, name=f"{name}-2", title=title, needs=needs, settings=(*first.settings, *settings), **changes)
+
+
+# After `motion-training`, with `weak-labels.rounds = 2`; the motion stream of the last one is what goes on.
+SECOND_ROUND: tuple[Stage, ...] = (
+    _again(
+        "motion-scores", "motion stream of the first round on the boxed videos", ("flow-images", "motion-training"),
+        data={"boxed": ()},
+    ),
+    _again(
+        "box-pruning", "predictions of the first round, with object outside the boxes removed",
+        ("appearance-scores", "motion-scores-2"), ("weak-labels",),
+    ),
+    _again("flow-filter", "weak labels of the second round", ("box-pruning-2", "box-motion")),
+    _again(
+        "motion-training", "motion stream, on weak labels of the second round",
+        ("optical-flow", "flow-images", "flow-filter-2"),
+    ),
+)  # fmt: skip
+EVERY = tuple(
+    stage for first in STAGES for stage in ((first, *SECOND_ROUND) if first.name == "motion-training" else (first,))
+)
+NAMES = tuple(stage.name for stage in EVERY)
+BY_NAME = {stage.name: stage for stage in EVERY}
+
+
+class Variant(NamedTuple):
+    """What of a profile changes the graph: what `flow-images.store` keeps, what `motion-training.labels` learns from,
+    and how many rounds of weak labels there are."""
+
+    store: str = "both"
+    labels: str = "weak"
+    rounds: int = 1
+
+
+def variant_of(settings: Mapping[str, Any]) -> Variant:
+    """The variant of a profile, given as a run's record holds it; an older record knows fewer settings.
+
+    Given weights of the motion stream are its last: no labels are made at all.
+    """
+    training = settings.get("motion-training", {})
+    rounds = 1 if training.get("weights") else settings.get("weak-labels", {}).get("rounds", 1)
+    return Variant(settings.get("flow-images", {}).get("store", "both"), training.get("labels", "weak"), rounds)
+
+
+def rounds_of(rounds: int) -> list[Stage]:
+    """The stages as declared, in order, for so many rounds of weak labels."""
+    if rounds == 1:
+        return list(STAGES)
+    last = {"motion-training": "motion-training-2"}
+    second = {stage.name for stage in SECOND_ROUND}
+    return [
+        stage if stage.name in second else replace(stage, needs=tuple(last.get(need, need) for need in stage.needs))
+        for stage in EVERY
+    ]
+
+
+def declared(run: Mapping[str, Any]) -> list[Stage]:
+    """`rounds_of` the profile in a run's record."""
+    return rounds_of(variant_of(run["profile"]).rounds)
+
+
+def stages_for(store: str = "both", labels: str = "weak", rounds: int = 1) -> dict[str, Stage]:
+    """The stages by name, in order, for a `Variant`.
 
     "both": as above. "flow": there is no stage `flow-images`; who needs it reads u,v and colours them. "images": there
     is no stage `optical-flow`; flow images are made of frames in one pass, and who needs u,v does without.
     With the labels "masks", and only then, `motion-training` sees the true masks of boxed videos.
     """
-    stages = [_with_masks(s) if labels == "masks" and s.name == "motion-training" else s for s in STAGES]
+    stages = [_with_masks(s) if labels == "masks" and s.name == "motion-training" else s for s in rounds_of(rounds)]
     if store == "both":
         return {stage.name: stage for stage in stages}
     gone, instead = ("flow-images", "optical-flow") if store == "flow" else ("optical-flow", "flow-images")
@@ -201,7 +265,7 @@ def _with_masks(stage: Stage) -> Stage:
 def _without(stage: Stage, gone: str, instead: str) -> Stage:
     """`stage` where the stage `gone` isn't there and `instead` gives what it gave."""
     if stage.name == "flow-images":
-        maker = STAGES[NAMES.index(gone)]
+        maker = _FIRST[gone]
         return replace(stage, data=maker.data, needs=(), settings=(*maker.settings, *stage.settings))
     if gone not in stage.needs:
         return stage
@@ -211,9 +275,9 @@ def _without(stage: Stage, gone: str, instead: str) -> Stage:
     return replace(stage, needs=needs, settings=tuple(dict.fromkeys((*stage.settings, "flow-images"))))
 
 
-def required(given_weights: frozenset[str], store: str = "both", labels: str = "weak") -> list[Stage]:
+def required(given_weights: frozenset[str], store: str = "both", labels: str = "weak", rounds: int = 1) -> list[Stage]:
     """The stages a run needs, in order: all that `FINAL` depends on, where stages with given weights need nothing."""
-    stages = stages_for(store, labels)
+    stages = stages_for(store, labels, rounds)
     wanted: set[str] = set()
     waiting = [FINAL]
     while waiting:

@@ -91,6 +91,15 @@ class _LogLines(tqdm):
             print(str(self), file=sys.stderr, flush=True)
 
 
+def first_name(stage: str) -> str:
+    """What a stage of the second round of weak labels is called in the first, whose part it plays.
+
+    >>> first_name("box-pruning-2"), first_name("box-pruning")
+    ('box-pruning', 'box-pruning')
+    """
+    return stage.removesuffix("-2")
+
+
 @dataclass(frozen=True)
 class Job:
     """`items`: outside data by role, restricted to what the stage may read; `sources`: their digests; `inputs`:
@@ -126,16 +135,21 @@ class Job:
         (items,) = self.items.values()
         return items[0]
 
+    @property
+    def own(self) -> Mapping[str, Any]:
+        """The settings that are its stage's own."""
+        return self.settings[first_name(self.stage)]
+
     def has(self, stage: str) -> bool:
-        """Whether it reads artifacts of `stage`."""
-        return any(record.stage == stage for record in self.inputs)
+        """Whether it reads artifacts of `stage`, of either round."""
+        return any(first_name(record.stage) == stage for record in self.inputs)
 
     def input(self, stage: str, item: Item | None = None) -> Record:
-        """The artifact of `stage` (for `item`, where there is one a video)."""
+        """The artifact of `stage`, of either round (for `item`, where there is one a video)."""
         found = [
             r
             for r in self.inputs
-            if r.stage == stage and (item is None or (r.dataset, r.video) == (item.dataset, item.name))
+            if first_name(r.stage) == stage and (item is None or (r.dataset, r.video) == (item.dataset, item.name))
         ]
         if len(found) != 1:
             raise RuntimeError(

@@ -30,7 +30,7 @@ FlowSample = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]  # flow (h, w
 def compute(job: Job, context: Context) -> Record:
     """Write the motion stream's weights. Raises UserError if no frame has an accepted weak label, or true masks are
     asked for and missing."""
-    settings = MotionTraining.model_validate(job.settings[job.stage])
+    settings = MotionTraining.model_validate(job.own)
     long_side = Network.model_validate(job.settings["network"]).long_side
     frames = training_frames(job, context, settings)
     validation = [

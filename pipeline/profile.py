@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 import fusionseg.profiles
 from fusionseg.pipeline.errors import UserError
@@ -47,7 +47,9 @@ class Data(Settings):
         description="videos with boxes: weak labels for the motion stream; their masks are never read"
     )
     fusion: DataRef = Field(description="videos with masks: trains the fusion; best apart from `boxed`")
-    validation: DataRef | None = Field(None, description="videos with masks: chooses checkpoints; None keeps the last")
+    validation: DataRef | None = Field(
+        None, description='videos with masks: chooses checkpoints; "none", or left out, keeps the last'
+    )
     scored: tuple[DataRef, ...] = Field(
         description="videos: what is reported; those without masks or protocol are segmented, not scored", min_length=1
     )
@@ -55,6 +57,11 @@ class Data(Settings):
         "fail",
         description="a file that can't be used stops the run, or its video (or still) is left out and reported",
     )
+
+    @field_validator("validation", mode="before")
+    @classmethod
+    def _or_none(cls, value: object) -> object:
+        return None if value == "none" else value  # TOML has no null, and --set must be able to take it back
 
     @model_validator(mode="after")
     def _scored_apart(self) -> Data:
@@ -216,8 +223,10 @@ class StreamTraining(Training):
 
     lr_backbone: float = Field(2e-4, gt=0)
     lr_bias_factor: float = Field(1.0, gt=0, description="times the head's rate, for the head's biases (DeepLab: 2)")
-    batch_norm: Literal["frozen", "trained"] = Field(
-        "frozen", description="of the backbone: ImageNet's statistics (paper), or those of the training's own pictures"
+    batch_norm: Literal["frozen", "affine", "trained"] = Field(
+        "affine",
+        description="of the backbone: all as ImageNet left it (release), or its scale and shift learn, or its statistics "
+        "too, of the training's own pictures",
     )
 
 
@@ -265,10 +274,18 @@ class FlowFilter(Settings):
     """Thresholds and choices are applied last, on stored measurements. Distances are shares of the frame's diagonal
     (0.001 is 1 px at 480p), so that they hold for any size. `docs/weak-labels.md` says what each does."""
 
-    measure: Literal["iou", "coverage"] = Field(
-        "iou", description="of the box test: IoU of a region's tight box with its box (paper), or the share of it filled"
+    measure: Literal["iou", "coverage", "uncut-iou"] = Field(
+        "iou",
+        description="of the box test: IoU of a region's tight box with its box (paper), share of the box that it "
+        "fills, or that IoU with the predicted part not cut at the box",
     )
     min_overlap: float = Field(0.75, ge=0, le=1, description="least `measure` (paper for iou, unverified)")
+    min_confidence: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="IoU of region and object in the box that the network itself expects; 0: any, as in the paper",
+    )
     contrast: Literal["colour", "vector"] = Field(
         "colour", description="of the flow test: of the flow image's mean colours (paper), or of u and v themselves"
     )
@@ -291,7 +308,9 @@ class FlowFilter(Settings):
         0.9, ge=0, le=1, description="share of the frame's area; what is left is no background to speak of; 1: any"
     )
     min_motion: float = Field(
-        0.0005, ge=0, description="of the diagonal: a frame in which 99 % of the vectors are shorter stands still; 0: any"
+        0.0005,
+        ge=0,
+        description="of the diagonal: a frame in which 99 % of the vectors are shorter stands still; 0: any",
     )
     max_motion: float = Field(
         0.5, gt=0, description="of the diagonal: where 1 % of the vectors are longer, the estimator lost its way"
@@ -299,6 +318,17 @@ class FlowFilter(Settings):
     max_unknown: float = Field(0.5, ge=0, le=1, description="share of unknown vectors, in the box or outside; 1: any")
     min_own_motion: float = Field(
         0.0005, ge=0, description="of the diagonal: mean length in the box of flow without the camera's; 0: any"
+    )
+
+
+class WeakLabels(Settings):
+    """Self-training: labels again, from what the networks have learnt of the first ones."""
+
+    rounds: Literal[1, 2] = Field(
+        1, description="2: a second motion stream learns from labels that the first one's predictions make"
+    )
+    source: Literal["motion", "fused"] = Field(
+        "fused", description="of the second round's labels: the first motion stream, or both streams' mean logits"
     )
 
 
@@ -332,6 +362,7 @@ class Profile(Settings):
     appearance_training: AppearanceTraining = AppearanceTraining()
     box_pruning: BoxPruning = BoxPruning()
     flow_filter: FlowFilter = FlowFilter()
+    weak_labels: WeakLabels = WeakLabels()
     motion_training: MotionTraining = MotionTraining()
     fusion_training: FusionTraining = FusionTraining()
     prediction: Prediction = Prediction()
@@ -352,6 +383,19 @@ class Profile(Settings):
                 'choose contrast = "colour", or store = "both" or "flow"'
             )
         return self
+
+    @model_validator(mode="after")
+    def _second_round_needs_weak_labels(self) -> Profile:
+        if self.weak_labels.rounds > 1 and self.motion_training.labels == "masks":
+            raise ValueError(
+                'motion-training.labels = "masks" has no second round of weak labels; set weak-labels.rounds = 1, or '
+                'labels = "weak"'
+            )
+        return self
+
+    def as_dict(self) -> dict[str, Any]:
+        """All settings as JSON-able values, sections by their names in files."""
+        return self.model_dump(mode="json", by_alias=True)
 
     def section(self, name: str) -> dict[str, Any]:
         """The settings of one section as JSON-able values; {} for a stage without settings."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +40,25 @@ def scored_names(run: Mapping[str, Any]) -> dict[Unit, str]:
 
 def scored_items(root: Path, run: Mapping[str, Any]) -> tuple[dict[Unit, Item], list[str]]:
     """The scored videos of a run of the store `root` whose files are still there, and in words why others are not."""
+    return _items(root, run, run["profile"]["data"]["scored"], scored_names(run))
+
+
+def boxed_items(root: Path, run: Mapping[str, Any]) -> tuple[dict[Unit, Item], list[str]]:
+    """The same of the videos that weak labels were made for, with the frames that were in use."""
+    wanted = [(dataset, video) for dataset, _, video in (name.partition("/") for name in run["videos"]["boxed"])]
+    return _items(root, run, [run["profile"]["data"]["boxed"]], wanted)
+
+
+def _items(
+    root: Path, run: Mapping[str, Any], refs: Iterable[Mapping[str, Any]], wanted: Container[Unit]
+) -> tuple[dict[Unit, Item], list[str]]:
     extract = extractor(Ledger(root / LEDGER))
-    wanted = scored_names(run)
     found: dict[Unit, Item] = {}
     problems: list[str] = []
-    for ref in run["profile"]["data"]["scored"]:
+    for ref in refs:
         try:
             manifest = read_manifest(ref["manifest"])
-            items = _present_items(manifest, ref["split"], _data_root(run, manifest), problems, extract)
+            items = _present_items(manifest, ref, _data_root(run, manifest), problems, extract)
         except UserError as error:
             problems.append(str(error.args[0]))
             continue
@@ -63,10 +74,13 @@ def _data_root(run: Mapping[str, Any], manifest: DataManifest) -> Path:
     return Path(root)
 
 
-def _present_items(manifest: DataManifest, split: str, root: Path, problems: list[str], extract: Extract) -> list[Item]:
+def _present_items(
+    manifest: DataManifest, ref: Mapping[str, Any], root: Path, problems: list[str], extract: Extract
+) -> list[Item]:
     """The items of a split without the videos that miss a file; those are named in `problems`, once each."""
     bad: list[BadFile] = []
-    items = load_items(manifest, split, root, problems=bad, extract=extract)
+    stride, most = ref.get("stride", 1), ref.get("frames", 0)
+    items = load_items(manifest, ref["split"], root, (), stride, bad, extract, most)
     first = {error.name: str(error.args[0]) for error in reversed(bad)}
     problems += [text for _, text in reversed(first.items())]
     return [item for item in items if item.name not in first]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from fusionseg.pipeline.artifact import json_digest
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.graph import STAGES, required
+from fusionseg.pipeline.graph import declared, required, variant_of
 from fusionseg.pipeline.manifest import read_manifest
 from fusionseg.pipeline.methods import PROTOCOL_INPUT
 from fusionseg.pipeline.recorded import records_by_unit, scored_names
@@ -44,9 +44,9 @@ def state_of(run: Mapping[str, Any], stage: str) -> str | None:
 def stages_table(run: Mapping[str, Any]) -> pd.DataFrame:
     """What became of every stage of the graph, in order: stage, title, state, seconds, peak_memory and
     peak_gpu_memory (bytes), artifacts, made."""
-    given = frozenset(stage.name for stage in STAGES if state_of(run, stage.name) == "given")
-    needed = {stage.name for stage in required(given, run["profile"]["flow-images"]["store"])}
-    rows = [_stage_row(run, stage.name, stage.title, stage.name in needed) for stage in STAGES]
+    given = frozenset(stage.name for stage in declared(run) if state_of(run, stage.name) == "given")
+    needed = {stage.name for stage in required(given, *variant_of(run["profile"]))}
+    rows = [_stage_row(run, stage.name, stage.title, stage.name in needed) for stage in declared(run)]
     table = pd.DataFrame(rows, columns=_STAGE_COLUMNS)
     return table.astype({"seconds": float, "peak_memory": "Int64", "peak_gpu_memory": "Int64", "artifacts": int})
 
@@ -79,7 +79,7 @@ def data_table(root: Path, run: Mapping[str, Any]) -> tuple[pd.DataFrame, int]:
     be asked any more."""
     rows: dict[tuple[str, str, str], str] = {}
     gone = 0
-    readers = [stage.name for stage in STAGES if any(stage.data.values())]
+    readers = [stage.name for stage in declared(run) if any(stage.data.values())]
     for record in (record for stage in readers for record in run_records(run, stage)):
         path = root / record.path
         try:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import write_atomically
+from fusionseg.pipeline.flow_filter import label_records
 from fusionseg.pipeline.frame_scores import COLUMNS
 from fusionseg.pipeline.manifest import read_manifest
 from fusionseg.pipeline.methods import BASELINES, MODELS, STREAMS
@@ -28,7 +29,6 @@ from fusionseg.pipeline.metrics import (
 from fusionseg.pipeline.protocols import PROTOCOLS, Protocol, class_of, overall_means
 from fusionseg.pipeline.published import published_rows
 from fusionseg.pipeline.recorded import open_recorded, records_by_unit, scored_names
-from fusionseg.pipeline.store import run_records
 
 JOINT = "joint"
 OBJECT = "object"
@@ -208,7 +208,7 @@ def compare(per_sequence: pd.DataFrame, first: str, second: str, role: str) -> C
 
 def funnel(run: Mapping[str, Any]) -> dict[str, int] | None:
     """Totals of the weak labels' figures; None for a run that made none."""
-    records = run_records(run, "flow-filter")
+    records = label_records(run)
     if not records:
         return None
     return {name: sum(int(record.counts.get(name, 0)) for record in records) for name, _ in FUNNEL}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.errors import BadFile, DamagedArtifact, UserError
-from fusionseg.pipeline.graph import BY_NAME, NAMES, STAGES, Stage, required, stages_for
+from fusionseg.pipeline.graph import BY_NAME, EVERY, NAMES, Stage, required, stages_for, variant_of
 from fusionseg.pipeline.job import Context, Job
 from fusionseg.pipeline.processes import ALONE, Processes, join, leave
 from fusionseg.pipeline.profile import read_profile
@@ -72,11 +72,12 @@ def run_chain(
 def stage_names(request: Request, only: str | None) -> list[str]:
     """The stages of a run, in order. Raises UserError for an unknown one."""
     profile = read_profile(request.profile, request.overrides)
-    store = profile.flow_images.store
+    variant = variant_of(profile.as_dict())
     if only is None:
-        return [stage.name for stage in required(frozenset(given_weights(profile)), store)]
-    if known_stage(only) not in stages_for(store):
-        raise UserError(f'--only {only}: with flow-images.store = "{store}" there is no such stage')
+        return [stage.name for stage in required(frozenset(given_weights(profile)), *variant)]
+    if known_stage(only) not in stages_for(*variant):
+        own = f'flow-images.store = "{variant.store}" and weak-labels.rounds = {variant.rounds}'
+        raise UserError(f"--only {only}: with {own} there is no such stage")
     return [only]
 
 
@@ -92,7 +93,7 @@ def check(
     if request.shard is not None:
         parse_shard(request.shard)
         if only is None or BY_NAME[only].unit != "video":
-            videos = [stage.name for stage in STAGES if stage.unit == "video"]
+            videos = [stage.name for stage in EVERY if stage.unit == "video"]
             raise UserError(f"--shard works on one stage of videos: add --only with one of {', '.join(videos)}")
     for name in refresh:
         if known_stage(name) not in names:

@@ -14,7 +14,7 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import write_json
 from fusionseg.pipeline.flow_pairs import with_partners
 from fusionseg.pipeline.flow_source import find_flow
-from fusionseg.pipeline.graph import FINAL, MASKS, STAGES, Stage, required, stages_for
+from fusionseg.pipeline.graph import FINAL, MASKS, STAGES, Stage, required, stages_for, variant_of
 from fusionseg.pipeline.images import read_boxes
 from fusionseg.pipeline.job import Context, Job, resolve_device, shown
 from fusionseg.pipeline.ledger import LEDGER, Ledger
@@ -56,7 +56,7 @@ class Session:
         root, self.name = place(request)
         self.context = Context(root, resolve_device(request.device), self.profile.run, say, processes)
         self.given = given_weights(self.profile)
-        variant = self.profile.flow_images.store, self.profile.motion_training.labels
+        variant = variant_of(self.profile.as_dict())
         self.by_name, self.stages = stages_for(*variant), required(frozenset(self.given), *variant)
         self.ledger = Ledger(self.context.root / LEDGER)
         self.roots = data_roots(self.profile, request, self.context)
@@ -105,7 +105,7 @@ class Session:
             raise UserError(f"data.{role}: {ref.manifest} has no masks{which}; expected a data set with masks{wanted}")
         if role == "stills":
             return items
-        return [self._paired(item) for item in items if in_shard(item, self.request.shard)]
+        return [self._paired(item) for item in items]
 
     def _paired(self, item: Item) -> Item:
         """The video with what its optical flow is made of."""
@@ -124,17 +124,21 @@ class Session:
         with shown(f"frames of {path.name}", "frame") as show:
             return extractor(self.ledger, show)(path)
 
-    def jobs(self, stage: Stage) -> list[Job]:
-        """What `stage` has to do, in order; its inputs must have records. Raises BadFile."""
+    def jobs(self, stage: Stage, whole: bool = False) -> list[Job]:
+        """What `stage` has to do, in order; its inputs must have records. `whole`: also what belongs to other parts of
+        the videos. Raises BadFile."""
         if stage.unit == "model":
             return [self._model_job(stage)]
         kinds: dict[Unit, set[str]] = {}
         found: dict[Unit, Item] = {}
         for role, allowed in stage.data.items():
-            for item in self.items[role]:
+            for item in self.items[role] if whole else self._own_part(self.items[role]):
                 found.setdefault((item.dataset, item.name), item)
                 kinds.setdefault((item.dataset, item.name), set()).update(allowed)
         return [self._video_job(stage, item, sorted(kinds[unit])) for unit, item in found.items()]
+
+    def _own_part(self, items: Sequence[Item]) -> list[Item]:
+        return [item for item in items if item.stills or in_shard(item, self.request.shard)]
 
     def _video_job(self, stage: Stage, item: Item, kinds: Sequence[str]) -> Job:
         unit = (item.dataset, item.name)
@@ -188,10 +192,10 @@ class Session:
         except OSError as error:
             raise UserError(f"{setting} = {path}: can't be read ({error.strerror})") from None
 
-    def plan(self, stage: Stage) -> list[Job]:
+    def plan(self, stage: Stage, whole: bool = False) -> list[Job]:
         """`jobs`, with what was learnt of the data saved."""
         try:
-            return self.jobs(stage)
+            return self.jobs(stage, whole)
         finally:
             self._save_ledger()
 
@@ -203,15 +207,20 @@ class Session:
         """The artifacts of `jobs`, or None for those to compute. Of several processes, one looks: all agree."""
         return self.context.processes.from_main(lambda: [find(job, self.context) for job in jobs])
 
-    def resolve(self, stage: Stage) -> None:
-        """Find the records that `stage` needs of stages computed before. Raises UserError if one is missing."""
+    def resolve(self, stage: Stage, whole: frozenset[str] | None = None) -> None:
+        """Find the records that `stage` needs of stages computed before. Raises UserError if one is missing.
+
+        `whole`: stages of which all videos are needed even where only a part of them is worked on, since a model was
+        made of all.
+        """
+        whole = self._behind_models(stage) if whole is None else whole
         for need in stage.needs:
             if need in self.records:
                 continue
             earlier = self.by_name[need]
-            self.resolve(earlier)
+            self.resolve(earlier, whole)
             found = {}
-            jobs = self.plan(earlier)
+            jobs = self.plan(earlier, need in whole)
             for job, record in zip(jobs, self.find(jobs), strict=True):
                 if record is None:
                     raise UserError(
@@ -221,6 +230,15 @@ class Session:
                 found[job.dataset, job.video] = record
             self.records[need] = found
 
+    def _behind(self, stage: Stage) -> set[str]:
+        """All stages that `stage` needs, directly or not; given weights need none."""
+        needs = [need for need in stage.needs if stage.name not in self.given]
+        return set(needs).union(*(self._behind(self.by_name[need]) for need in needs))
+
+    def _behind_models(self, stage: Stage) -> frozenset[str]:
+        models = [self.by_name[name] for name in self._behind(stage) if self.by_name[name].unit == "model"]
+        return frozenset[str]().union(*(self._behind(model) for model in models))
+
     def inspect(self, names: Sequence[str]) -> None:
         """Look at all outside data of these stages once, so that what can't be used stops the run before it starts.
 
@@ -229,7 +247,7 @@ class Session:
         try:
             for stage in (self.by_name[name] for name in names if name not in self.given):
                 for role, kinds in stage.data.items():
-                    for item in self.items[role]:
+                    for item in self.items[role] if stage.unit == "model" else self._own_part(self.items[role]):
                         for kind in kinds:
                             if item.files(kind):
                                 self.ledger.digest(item, kind)
@@ -327,7 +345,7 @@ class Session:
             run = read_run(self.context.root, self.name)
         except UserError:
             run = {"name": self.name, "started": _now(), "stages": {}}
-        settings = self.profile.model_dump(mode="json", by_alias=True)
+        settings = self.profile.as_dict()
         run["stages"] = still_valid(run["stages"], run.get("profile", settings), settings)
         roles = {role: [f"{i.dataset}/{i.name}" for i in items] for role, items in self.items.items()}
         return run | {
@@ -363,10 +381,12 @@ def in_shard(item: Item, shard: str | None) -> bool:
 def still_valid(stages: dict[str, Any], old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """Of a run's record, the stages that the new settings lead to as well; a single stage run with other settings
     leaves none behind that were computed from what it replaced."""
-    stale: set[str] = set()
-    for stage in STAGES:
+    before, after = (stages_for(*variant_of(settings)) for settings in (old, new))
+    stale = set(before) - set(after)
+    for stage in after.values():
         sections = (*stage.settings, "data", "render")
-        if stale.intersection(stage.needs) or any(old.get(name) != new.get(name) for name in sections):
+        moved = stage.name in before and before[stage.name].needs != stage.needs
+        if moved or stale.intersection(stage.needs) or any(old.get(name) != new.get(name) for name in sections):
             stale.add(stage.name)
     return {name: record for name, record in stages.items() if name not in stale}
 

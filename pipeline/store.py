@@ -130,7 +130,7 @@ def read_inputs(path: Path, header: Mapping[str, Any]) -> list[dict[str, Any]]:
     digest). Raises DamagedArtifact."""
     found: list[dict[str, Any]]
     if path.suffix == WEIGHTS_SUFFIX:
-        found = header["inputs"]
+        found = header.get("inputs", [])  # weights that others wrote may not say
     else:
         with Artifact(path) as artifact:
             found = json.loads(artifact.attributes["inputs"])

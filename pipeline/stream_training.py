@@ -119,15 +119,20 @@ def stream_scores(stream: Stream, images: Tensor, context: Context) -> Tensor:
 
 
 def parameter_groups(stream: Stream, settings: StreamTraining) -> list[dict[str, Any]]:
-    """Backbone, decoder weights and decoder biases, each with its learning rate."""
+    """Backbone, decoder weights and decoder biases, each with its learning rate; biases don't decay (DeepLab-v2).
+
+    What `batch_norm = "frozen"` keeps as it is leaves the training here.
+    """
+    if settings.batch_norm == "frozen":
+        stream.freeze_batch_norm()
     weights: list[nn.Parameter] = []
     biases: list[nn.Parameter] = []
     for name, parameter in stream.decoder.named_parameters():
         (biases if name.endswith("bias") else weights).append(parameter)
     return [
-        {"params": list(stream.backbone.parameters()), "lr": settings.lr_backbone},
+        {"params": [p for p in stream.backbone.parameters() if p.requires_grad], "lr": settings.lr_backbone},
         {"params": weights, "lr": settings.lr_head},
-        {"params": biases, "lr": settings.lr_head * settings.lr_bias_factor},
+        {"params": biases, "lr": settings.lr_head * settings.lr_bias_factor, "weight_decay": 0.0},
     ]
 
 

@@ -5,6 +5,8 @@ Thresholds act here alone, on tables: thousands of boxes take milliseconds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -18,7 +20,7 @@ Flags = npt.NDArray[np.bool_]
 BOX = ["x0", "y0", "x1", "y1"]
 # Of every box: what it is, what box-pruning measured of the region in it, and what box-motion measured of its flow.
 MARKS = ["occluded", "generated", "height", "width"]
-REGION = ["area", "components", "largest_share", "overlap", "coverage"]
+REGION = ["area", "components", "largest_share", "overlap", "coverage", "uncut_overlap", "confidence"]
 MOTION = [
     "background", "contrast", "vector_contrast", "direction", "magnitude_in", "magnitude_out", "residual_in",
     "residual_out", "magnitude_p99", "unknown",
@@ -32,6 +34,7 @@ SMALL_BOX = "box too small"
 LARGE_BOX = "box covers nearly the whole frame"
 NO_OBJECT = "no object predicted in the box"
 SMALL_OVERLAP = "overlap too small"
+UNSURE = "the network is unsure of the region"
 NO_BACKGROUND = "no background outside the boxes"
 NO_FLOW = "no flow: a video of one frame"
 BROKEN_FLOW = "broken flow: unknown or absurd vectors"
@@ -40,7 +43,7 @@ CAMERA_ONLY = "moves with the camera only"
 SMALL_CONTRAST = "flow contrast too small"
 FRAME_DROPPED = "another box of its frame was rejected"
 # In the order in which they are tested: the first that holds is the verdict.
-BOX_REASONS = (OCCLUDED, GENERATED, SMALL_BOX, LARGE_BOX, NO_OBJECT, SMALL_OVERLAP)
+BOX_REASONS = (OCCLUDED, GENERATED, SMALL_BOX, LARGE_BOX, NO_OBJECT, SMALL_OVERLAP, UNSURE)
 FLOW_REASONS = (NO_BACKGROUND, NO_FLOW, BROKEN_FLOW, NO_MOTION, CAMERA_ONLY, SMALL_CONTRAST)
 REASONS = (*BOX_REASONS, *FLOW_REASONS, FRAME_DROPPED)
 
@@ -54,11 +57,43 @@ def verdicts(table: pd.DataFrame, settings: FlowFilter) -> pd.Series:
     tests = _box_tests(table, settings) | _flow_tests(table, settings)
     reasons = np.select([tests[reason] for reason in tests], list(tests), ACCEPTED).astype(object)
     if settings.rejected == "drop":
-        keys = [name for name in ("dataset", "video", "frame") if name in table]
-        rejected = pd.Series(reasons != ACCEPTED, table.index)
-        spoiled = rejected.groupby([table[key] for key in keys]).transform("any").to_numpy(bool)
-        reasons[spoiled & ~rejected.to_numpy()] = FRAME_DROPPED
+        rejected, frame = reasons != ACCEPTED, frame_numbers(table)
+        spoiled = np.bincount(frame, rejected) > 0
+        reasons[spoiled[frame] & ~rejected] = FRAME_DROPPED
     return pd.Series(reasons, table.index, name="reason", dtype=object)
+
+
+def frame_numbers(table: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """For each row, a number from 0 of the frame it belongs to."""
+    keys = [name for name in ("dataset", "video", "frame") if name in table]
+    return np.asarray(table.groupby(keys, sort=False).ngroup(), np.int64)
+
+
+def yields(
+    table: pd.DataFrame, settings: FlowFilter, overlaps: Sequence[float], contrasts: Sequence[float]
+) -> pd.DataFrame:
+    """What would be accepted under each pair of thresholds of the two tests, all else as in `settings`; `table` as for
+    `verdicts`.
+
+    Columns: overlap, contrast (the thresholds), boxes (that pass both tests), frames (with a label), and box_share and
+    frame_share (of all boxes, and of all frames with boxes).
+    """
+    column = contrast_test(settings)[0]
+    least = {"min_overlap": 0.0, "min_contrast": 0.0, "min_vector_contrast": 0.0, "rejected": "void"}
+    possible = (verdicts(table, settings.model_copy(update=least)) == ACCEPTED).to_numpy(bool)
+    frame, count = frame_numbers(table), max(len(table), 1)
+    frames = max(len(np.unique(frame)), 1)
+    fills, differs = table[measured_by(settings)].to_numpy(), table[column].to_numpy()
+    rows = []
+    for overlap in overlaps:
+        for contrast in contrasts:
+            passed = possible & (fills >= overlap) & (differs >= contrast)
+            labelled = np.bincount(frame, passed) > 0
+            if settings.rejected == "drop":
+                labelled &= np.bincount(frame, ~passed) == 0
+            boxes, kept = int(passed.sum()), int(labelled.sum())
+            rows.append((overlap, contrast, boxes, kept, boxes / count, kept / frames))
+    return pd.DataFrame(rows, columns=["overlap", "contrast", "boxes", "frames", "box_share", "frame_share"])
 
 
 def _box_tests(table: pd.DataFrame, settings: FlowFilter) -> dict[str, Flags]:
@@ -71,6 +106,7 @@ def _box_tests(table: pd.DataFrame, settings: FlowFilter) -> dict[str, Flags]:
         LARGE_BOX: share > settings.max_box,
         NO_OBJECT: table["area"] == 0,
         SMALL_OVERLAP: table[measured_by(settings)] < settings.min_overlap,
+        UNSURE: table["confidence"] < settings.min_confidence,
     }
     return {reason: rejected.to_numpy(bool) for reason, rejected in tests.items()}
 
@@ -93,7 +129,7 @@ def _flow_tests(table: pd.DataFrame, settings: FlowFilter) -> dict[str, Flags]:
 
 def measured_by(settings: FlowFilter) -> str:
     """The column that the box test looks at."""
-    return "overlap" if settings.measure == "iou" else "coverage"
+    return {"iou": "overlap", "coverage": "coverage", "uncut-iou": "uncut_overlap"}[settings.measure]
 
 
 def contrast_test(settings: FlowFilter) -> tuple[str, float]:

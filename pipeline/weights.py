@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fusionseg.models.folding import fold
 from fusionseg.models.fusion import create_fusion
+from fusionseg.models.precision import protect
 from fusionseg.models.preprocessing import Preprocessing
 from fusionseg.models.stream import Architecture, Stream
 from fusionseg.models.weights import WeightsError, read_header, read_weights
@@ -31,13 +33,13 @@ def given_record(stage: str, path: Path, profile: Profile) -> Record:
         header = read_header(path)
     except WeightsError as error:
         raise UserError(f"{stage}.weights: {error}") from None
-    misfit = _misfit(header, stage, profile)
+    misfit = _misfit(header, stage, profile, path)
     if misfit:
         raise UserError(f"{stage}.weights = {path}: {misfit}, or give other weights")
     return Record(stage, "given", path.stem, "", str(path.resolve()), header["content"], header.get("counts", {}))
 
 
-def _misfit(header: Mapping[str, Any], stage: str, profile: Profile) -> str | None:
+def _misfit(header: Mapping[str, Any], stage: str, profile: Profile, path: Path) -> str | None:
     """Why weights can't take the place of `stage`, and what to do; None where they can."""
     kind = header.get("kind")
     wanted = "fusion" if stage == "fusion-training" else "stream"
@@ -47,8 +49,8 @@ def _misfit(header: Mapping[str, Any], stage: str, profile: Profile) -> str | No
         settings, reads = {"fusion-training.fusion": profile.fusion_training.fusion}, None
         found = {"fusion-training.fusion": header.get("fusion")}
     else:
-        settings, found, reads = _network(profile), _described(header), header.get("reads")
-        _preprocessing(header)  # said now, not hours later
+        settings, found, reads = _network(profile), _described(header, path), header.get("reads")
+        _preprocessing(header, path)  # said now, not hours later
     if reads != _READS.get(stage):
         place = _STAGES.get(str(reads), "another stage")
         return (
@@ -67,30 +69,30 @@ def _network(profile: Profile) -> dict[str, Any]:
     return {f"network.{name}": value for name, value in values.items()}
 
 
-def _described(header: Mapping[str, Any]) -> dict[str, Any]:
+def _described(header: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """The same of weights; imported ones name no `long_side`: they were made at several sizes."""
-    values = asdict(_architecture(header))
+    values = asdict(_architecture(header, path))
     if header.get("long_side") is not None:
         values["long_side"] = header["long_side"]
     return {f"network.{name}": value for name, value in values.items()}
 
 
-def _architecture(header: Mapping[str, Any]) -> Architecture:
+def _architecture(header: Mapping[str, Any], path: Path) -> Architecture:
     try:
         return Architecture(**header["architecture"])
     except (KeyError, TypeError):
         raise UserError(
-            f"weights of an architecture that this version doesn't know, {header.get('architecture')}; "
+            f"{path}: an architecture that this version doesn't know, {header.get('architecture')}; "
             "update fusionseg, or give other weights"
         ) from None
 
 
-def _preprocessing(header: Mapping[str, Any]) -> Preprocessing | None:
+def _preprocessing(header: Mapping[str, Any], path: Path) -> Preprocessing | None:
     """The weights' own; None where the header names none: the backbone's."""
     try:
         return Preprocessing.from_dict(header["preprocessing"]) if "preprocessing" in header else None
     except ValueError as error:
-        raise UserError(f"weights whose header is wrong: {error}; give other weights") from None
+        raise UserError(f"{path}: {error}; give other weights") from None
 
 
 def load_stream(job: Job, context: Context, stage: str) -> tuple[Stream, Network]:
@@ -103,19 +105,31 @@ def load_stream(job: Job, context: Context, stage: str) -> tuple[Stream, Network
 # Building a network takes longer than a short video: keep the last ones for the videos to come.
 @functools.lru_cache(maxsize=2)
 def _stream(path: Path, content: str, device: str, given: bool) -> Stream:
+    stream, _ = read_stream(path, given)
+    return protect(fold(stream)).to(torch.device(device)).to(memory_format=torch.channels_last)
+
+
+def read_stream(path: Path, given: bool) -> tuple[Stream, dict[str, Any]]:
+    """The stream of a weights file, on the CPU in eval mode, and the file's header; `given`: by the user. Raises
+    UserError, DamagedArtifact where it isn't given."""
     state, header = _read(path, given)
-    stream = Stream(_architecture(header), preprocessing=_preprocessing(header))
+    stream = Stream(_architecture(header, path), preprocessing=_preprocessing(header, path))
     _fill(stream, state, path, given)
-    return stream.to(torch.device(device)).to(memory_format=torch.channels_last).eval()
+    return stream.eval(), header
 
 
 def load_fusion(job: Job, context: Context) -> nn.Module:
     """The trained fusion, ready for inference. Raises DamagedArtifact."""
     record = job.input("fusion-training")
-    state, header = _read(context.root / record.path, not record.key)
+    return read_fusion(context.root / record.path, not record.key)[0].to(context.device)
+
+
+def read_fusion(path: Path, given: bool) -> tuple[nn.Module, dict[str, Any]]:
+    """As `read_stream`, of a fusion."""
+    state, header = _read(path, given)
     fusion = create_fusion(header["fusion"])
-    _fill(fusion, state, context.root / record.path, not record.key)
-    return fusion.to(context.device).eval()
+    _fill(fusion, state, path, given)
+    return fusion.eval(), header
 
 
 def _read(path: Path, given: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -20,7 +20,7 @@ import pytest
 import yaml
 from tiny import Said, request, write_profile
 
-from fusionseg.pipeline.graph import STAGES
+from fusionseg.pipeline.graph import EVERY, STAGES
 from fusionseg.pipeline.runner import run_plain
 from fusionseg.pipeline.store import read_run
 
@@ -202,4 +202,4 @@ def test_deployments_of_the_chain_and_of_one_stage(server: dict[str, str], tmp_p
 def test_every_stage_is_deployed() -> None:
     declared = yaml.safe_load((CHECKOUT / "prefect.yaml").read_text())["deployments"]
     names = {entry["entrypoint"].rpartition(":")[2] for entry in declared}
-    assert names == {"fusionseg_flow", *(stage.name.replace("-", "_") for stage in STAGES)}
+    assert names == {"fusionseg_flow", *(stage.name.replace("-", "_") for stage in EVERY)}

@@ -3,14 +3,16 @@
 import ast
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fusionseg.pipeline.graph import BY_NAME, FINAL, NAMES, STAGES, Stage, required, stages_for
+from fusionseg.pipeline.graph import BY_NAME, FINAL, SECOND_ROUND, STAGES, Stage, required, stages_for, variant_of
 from fusionseg.pipeline.profile import Profile
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+SECOND = [stage.name for stage in SECOND_ROUND]
 TRAININGS = {"appearance-training", "motion-training", "fusion-training"}
 
 
@@ -20,7 +22,7 @@ def test_needs_exist_and_come_earlier() -> None:
         assert set(stage.needs) <= earlier, stage.name
         assert len(set(stage.needs)) == len(stage.needs)
         earlier.add(stage.name)
-    assert len(earlier) == len(STAGES) == len(BY_NAME) == 12
+    assert len(earlier) == len(STAGES) == 12
 
 
 def test_the_chain_is_the_paper_s() -> None:
@@ -146,12 +148,40 @@ def test_the_runner_loads_no_prefect() -> None:
 def test_what_is_kept_of_flow_changes_the_graph_and_nothing_dangles(store: str) -> None:
     stages = stages_for(store)
     gone = {"both": set(), "flow": {"flow-images"}, "images": {"optical-flow"}}[store]
-    assert set(NAMES) - set(stages) == gone
+    names = [stage.name for stage in STAGES]
+    assert set(names) - set(stages) == gone
     seen: set[str] = set()
     for stage in stages.values():
         assert set(stage.needs) <= seen and len(set(stage.settings)) == len(stage.settings)
         seen.add(stage.name)
-    assert [stage.name for stage in required(frozenset(), store)] == [name for name in NAMES if name not in gone]
+    assert [stage.name for stage in required(frozenset(), store)] == [name for name in names if name not in gone]
+
+
+@pytest.mark.parametrize("store", ["both", "flow", "images"])
+def test_a_second_round_goes_between_the_first_and_what_follows(store: str) -> None:
+    stages = stages_for(store, rounds=2)
+    order = list(stages)
+    assert order[order.index("motion-training") + 1 :][:5] == [
+        "motion-scores-2", "box-pruning-2", "flow-filter-2", "motion-training-2", "motion-scores",
+    ]  # fmt: skip
+    seen: set[str] = set()
+    for name, stage in stages.items():
+        assert set(stage.needs) <= seen and len(set(stage.settings)) == len(stage.settings)
+        seen.add(name)
+        if name not in SECOND:
+            assert replace(stage, needs=()) == replace(stages_for(store)[name], needs=())
+    assert [name for name, stage in stages.items() if "motion-training" in stage.needs] == ["motion-scores-2"]
+    assert [stage.name for stage in required(frozenset(), store, rounds=2)] == order
+    assert all("masks" not in stages[name].data["boxed"] for name in SECOND)
+    assert set(SECOND).isdisjoint(stages_for(store))
+
+
+def test_what_changes_the_graph_is_read_off_the_settings() -> None:
+    settings = {"flow-images": {"store": "flow"}, "motion-training": {"labels": "weak"}, "weak-labels": {"rounds": 2}}
+    assert variant_of(settings) == ("flow", "weak", 2)
+    assert variant_of({}) == ("both", "weak", 1), "a record of an older version"
+    given = settings | {"motion-training": {"labels": "weak", "weights": "own.safetensors"}}
+    assert variant_of(given).rounds == 1, "nothing is trained, so nothing is labelled"
 
 
 def test_without_flow_images_who_needs_them_reads_flow_and_knows_how_to_colour_it() -> None:

@@ -24,6 +24,7 @@ from fusionseg.pipeline.store import read_run
 
 pytestmark = pytest.mark.system
 STAGE = "appearance-training"
+MODERN = [f"{STAGE}.{text}" for text in ("steps=12", "ema=0.9", "accumulate=2", "bf16=true", "batch_norm=trained")]
 
 
 KINDS: dict[str, tuple[dict[str, Any], bool]] = {
@@ -80,6 +81,7 @@ def command(folder: Path, out: str) -> list[str]:
     return [
         sys.executable, "-m", "fusionseg.cli", "run", str(write_profile(folder)), "--plain", "--device", "cpu",
         "--out", str(folder / out), "--only", STAGE, "--set", "run.checkpoint_seconds=0",
+        *(word for setting in MODERN for word in ("--set", setting)),
     ]  # fmt: skip
 
 
@@ -108,7 +110,7 @@ def test_killed_training_goes_on_bit_for_bit(tmp_path: Path, how: signal.Signals
     assert done.returncode == 0, done.stderr
     assert "goes on from step" in done.stdout
     assert not list(folder.glob("*.checkpoint"))
-    run_plain(request(tmp_path, "run.checkpoint_seconds=1000", out="whole"), STAGE, say=Said())
+    run_plain(request(tmp_path, "run.checkpoint_seconds=1000", *MODERN, out="whole"), STAGE, say=Said())
     contents = [
         read_run(tmp_path / out, "tiny")["stages"][STAGE]["records"][0]["content"] for out in ("killed", "whole")
     ]

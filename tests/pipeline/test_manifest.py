@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,31 @@ def test_stride_takes_truth_along(tmp_path: Path) -> None:
     assert late.frames == late.all_frames[:1]
 
 
+@pytest.mark.parametrize("boxes", ["xml/{video}/{frame}.xml", "from-masks"])
+def test_a_cap_takes_frames_evenly_of_those_with_boxes(tmp_path: Path, boxes: str) -> None:
+    own = sparse(tmp_path, boxes=boxes)
+    (item,) = load_items(own, "all", tmp_path, most=2)
+    assert [path.stem for path in item.frames] == ["0", "8"] and item.numbers == (0, 8) and item.annotated == [0, 1]
+    assert len(item.all_frames) == 10 and len(item.masks) == 2
+    assert item.boxes is not None and len(item.files("boxes")) == 2
+    (whole,) = load_items(own, "all", tmp_path, most=10)
+    assert whole == load_items(own, "all", tmp_path)[0]
+    (thinner,) = load_items(own, "all", tmp_path, stride=4, most=2)  # of 0, 4 and 8
+    assert thinner.numbers == (0, 8)
+    (bare,) = load_items(sparse(tmp_path, boxes=None), "all", tmp_path, most=4)
+    assert bare.numbers == (0, 3, 6, 9)
+
+
+def test_frames_taken_out_of_a_video_take_everything_along(tmp_path: Path) -> None:
+    (item,) = load_items(sparse(tmp_path), "all", tmp_path, stride=2)
+    item = replace(item, partners=item.all_frames[1::2], others={"x": item.frames})
+    found = item.at([0, 2])
+    assert found.numbers == (0, 4) and found.annotated == [0, 1]
+    assert [path.stem for path in found.partners] == ["1", "5"] and found.others == {"x": found.frames}
+    assert found.boxes is not None and item.boxes is not None
+    assert found.boxes.paths == (item.boxes.paths[0], item.boxes.paths[2]) and found.all_frames == item.all_frames
+
+
 def test_only_frames_in_use_need_truth(tmp_path: Path) -> None:
     whole = sparse(tmp_path, sparse_masks=False, sparse_boxes=False)
     (item,) = load_items(whole, "all", tmp_path, stride=4)
@@ -359,6 +385,7 @@ def test_unknown_manifest_lists_those_that_come_with_the_package() -> None:
         read_manifest("davis16")
 
 
+APART = ("test", "validation", "fusion", "motion")  # the splits of davis2016-small that share nothing
 SHIPPED = sorted(p.stem for p in Path(fusionseg.data_manifests.__file__ or "").parent.glob("*.yaml"))
 
 
@@ -372,15 +399,22 @@ def test_davis_has_its_thirty_and_twenty_sequences_apart() -> None:
     splits = read_manifest("davis2016").splits
     assert (len(splits["train"]), len(splits["val"])) == (30, 20)  # type: ignore[arg-type]
     small = read_manifest("davis2016-small").splits
-    names = [name for split in small.values() for name in split]  # type: ignore[union-attr]
+    names = [name for split in APART for name in small[split]]
     assert len(names) == len(set(names)) == 30
     assert sorted(names) == sorted(splits["train"])  # type: ignore[arg-type]
+
+
+def test_the_splits_of_the_weak_labels_study_follow_their_rule() -> None:
+    small = read_manifest("davis2016-small").splits
+    names = sorted(name for split in APART for name in small[split])
+    assert (list(small["thresholds"]), list(small["proof"])) == (names[0::2], names[1::2])
+    assert list(small["train24"]) == [name for name in names if name not in list(small["test"])]
 
 
 @pytest.mark.real
 def test_real_data_sets_load(real_data: Path) -> None:
     small = read_manifest("davis2016-small")
-    items = [item for split in small.splits for item in load_items(small, split, real_data)]
+    items = [item for split in APART for item in load_items(small, split, real_data)]
     assert len(items) == 30 and sum(len(i.frames) for i in items) == 2079
     assert all(len(i.masks) == len(i.frames) == len(i.others["FSEG (published masks)"]) for i in items)
     (stills,) = load_items(read_manifest("coco-objects"), "train", real_data)

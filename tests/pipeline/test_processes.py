@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import signal
+import subprocess
+import sys
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -15,9 +17,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from small_training import Small, free_port, settings, start, train_in_one_of
+from tiny import Said, request, write_profile
 
+from fusionseg.models.weights import read_header
 from fusionseg.pipeline.errors import BadFile, DamagedArtifact, UserError
 from fusionseg.pipeline.processes import ALONE, Processes, first_to_tell, join, launched
+from fusionseg.pipeline.runner import run_plain
+from fusionseg.pipeline.store import list_artifacts, read_run
 
 
 @given(st.integers(0, 50), st.integers(1, 9))
@@ -127,3 +133,64 @@ def test_two_killed_processes_go_on_to_the_same_weights(tmp_path: Path) -> None:
     (state, header), (wanted, wanted_header) = cut.result(), whole.result()
     assert header == wanted_header
     assert all(torch.equal(state[name], value) for name, value in wanted.items())
+
+
+def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command line in two processes under torchrun."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.run([*launcher, "-m", "fusionseg.cli", *arguments], capture_output=True, text=True)
+
+
+def losses(root: Path, stage: str) -> list[float]:
+    (path,) = (root / "artifacts" / stage).glob("*/*.safetensors")
+    return [row["loss"] for row in read_header(path)["history"]]
+
+
+@pytest.mark.system
+def test_the_chain_in_two_processes_is_the_chain_in_one(tmp_path: Path) -> None:
+    done = launch("run", str(write_profile(tmp_path)), "--plain", "--device", "cpu", "--out", str(tmp_path / "two"))
+    assert done.returncode == 0, done.stderr
+    run_plain(request(tmp_path, out="one"), say=(said := Said()))
+    stages = [line.split()[1:3] for line in said if line.startswith("[")]
+    assert [line.split()[1:3] for line in done.stdout.splitlines() if line.startswith("[")] == stages
+    two, one = (read_run(tmp_path / out, "tiny")["stages"] for out in ("two", "one"))
+    for stage, record in one.items():
+        videos, expected = ([r["video"] for r in found["records"]] for found in (two[stage], record))
+        assert videos == expected
+    for stage in ("optical-flow", "flow-images"):  # no network in these
+        assert [r["content"] for r in two[stage]["records"]] == [r["content"] for r in one[stage]["records"]]
+    found, expected = (losses(tmp_path / out, "appearance-training") for out in ("two", "one"))
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert (tmp_path / "two/reports/tiny.html").exists() and not list((tmp_path / "two").rglob("*.part"))
+
+
+@pytest.mark.system
+def test_damage_that_one_of_two_processes_meets_is_mended_by_both(tmp_path: Path) -> None:
+    """One meets it while it filters its share of the videos; both start over, and find the rest cached."""
+    run_plain(request(tmp_path), say=Said())
+    path = sorted((tmp_path / "out/artifacts/flow-images/demo-vid").iterdir())[-1]
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 64] = bytes(64)
+    path.write_bytes(bytes(data))
+    common = ["--plain", "--device", "cpu", "--out", str(tmp_path / "out"), "--set", "flow-filter.min_contrast=0.5"]
+    done = launch("run", str(tmp_path / "tiny.toml"), *common)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(f"{path}: damaged artifact") == 1
+    assert (said := Said(done.stdout.splitlines())).states()["flow-images"] == "1 computed, 8 cached"
+    assert said.states()["appearance-scores"] == "cached"
+    assert set(list_artifacts(tmp_path / "out", "flow-images", verify=True)["state"]) == {"verified"}
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    ("arguments", "wrong"),
+    [
+        (["run", "nosuch", "--plain"], "no profile 'nosuch'"),
+        (["run", "demo"], "several processes under one launcher work without Prefect only; add --plain"),
+    ],
+)
+def test_what_all_processes_refuse_is_said_once(arguments: list[str], wrong: str) -> None:
+    done = launch(*arguments, "--device", "cpu")
+    assert done.returncode != 0 and done.stderr.count("fusionseg: error:") == 1
+    assert f"fusionseg: error: {wrong}" in done.stderr
