@@ -3,8 +3,8 @@
 Three parts. `purity`: labels against true masks, at every step and for a grid of thresholds, which are chosen on the
 split `thresholds` and reported on `proof`. `training`: a motion stream trained on weak labels of the split `train24`,
 another on true masks of the identical frames, a third on as many random frames, scored on `test`.
-`second-round`: labels of the second round against those of the first, and a motion stream trained on either. All of it is ordinary
-runs in one store, so that a study goes on where it was stopped.
+`second-round`: labels of the second round against those of the first, and a motion stream trained on either. All of it
+is ordinary runs in one store, so that a study goes on where it was stopped.
 """
 
 from __future__ import annotations

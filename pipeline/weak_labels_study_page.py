@@ -30,7 +30,8 @@ _TRAINING = {
 }  # fmt: skip
 _COUNTS = ("kept", "frames", "seeds")
 KINDS_OF_LABELS = {
-    "weak": "weak labels", "second": "weak labels of the second round", "masks": "true masks, identical frames", "random": "true masks, as many random frames",
+    "weak": "weak labels", "second": "weak labels of the second round",
+    "masks": "true masks, identical frames", "random": "true masks, as many random frames",
 }  # fmt: skip
 TRAININGS = ("training", "second-round")
 

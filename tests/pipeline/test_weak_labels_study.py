@@ -44,9 +44,10 @@ min_contrast = 0.0
 min_own_motion = 0.0
 
 [motion-training]
-steps = 2
+steps = 30
 batch = 2
 crop = [24, 40]
+lr_head = 1e-2
 """
 
 
