@@ -23,7 +23,7 @@ def steps() -> None:
     """Time training steps of the demo's stream (4 crops of 144x208) and print them."""
     import torch
 
-    from fusionseg.models.losses import LOSSES
+    from fusionseg.models.losses import loss as loss_of
     from fusionseg.models.stream import Architecture, Stream, upsample
 
     torch.manual_seed(0)
@@ -34,7 +34,8 @@ def steps() -> None:
     for _ in range(WARM_UP + STEPS):
         begun = time.perf_counter()
         scores = stream(stream.prepare(images).contiguous(memory_format=torch.channels_last))
-        loss = LOSSES["cross-entropy+dice"](upsample(scores, stream.score_stride, (144, 208)), labels)
+        scores = upsample(scores, stream.score_stride, (144, 208))
+        loss = loss_of("cross-entropy+dice", False, scores, labels)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -5,8 +5,8 @@
     ['Request', 'UserError', 'estimate_flow', 'list_artifacts', 'read_frame', 'read_table', 'read_verdicts', 'run']
 
 `run(Request("davis", data=("../data",)))` runs the whole chain without Prefect; `read_table` loads a table of an
-artifact as a DataFrame, `read_frame` a frame of an artifact as an array, `read_verdicts` what was measured of all boxes of
-a run; `list_artifacts(root)` gives a table of all artifacts; `estimate_flow` is the flow that stages use.
+artifact as a DataFrame, `read_frame` a frame of an artifact as an array, `read_verdicts` what was measured of all boxes
+of a run; `list_artifacts(root)` gives a table of all artifacts; `estimate_flow` is the flow that stages use.
 """
 
 from __future__ import annotations

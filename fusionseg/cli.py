@@ -29,20 +29,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return parsed.command(parsed) or 0
     except UserError as error:
-        print(f"fusionseg: error: {error.args[0]}", file=sys.stderr)
+        tell(f"error: {error.args[0]}")
         return EXIT_BAD_INPUT
     except BrokenPipeError:  # `fusionseg artifacts | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         what = f"{error.filename}: " if error.filename else ""
-        print(
-            f"fusionseg: error: {what}{error.strerror or error}; check path, permissions, free space", file=sys.stderr
-        )
+        tell(f"error: {what}{error.strerror or error}; check path, permissions, free space")
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        print("fusionseg: stopped; the same command goes on from here", file=sys.stderr)
+        tell("stopped; the same command goes on from here")
         return EXIT_INTERRUPTED
     return 0
+
+
+def tell(text: str) -> None:
+    """Why the run ends, in one line; of several processes, the first to end says it for all."""
+    from fusionseg.pipeline.processes import first_to_tell
+
+    if first_to_tell():
+        print(f"fusionseg: {text}", file=sys.stderr)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -87,6 +93,30 @@ def make_parser() -> argparse.ArgumentParser:
     export.add_argument("--format", default="flo", choices=("flo", "kitti", "npz", "hdf5"), help="of --flow [flo]")
     export.add_argument("--method", default="joint", help="appearance, motion, average, joint or a baseline [joint]")
     add_out(export)
+
+    caffe = add(
+        commands, "import-caffe", "the authors' published Caffe weights as ours; for research use only, as theirs",
+        "fusionseg import-caffe motion_stream.caffemodel --as motion -o motion.safetensors", import_caffe,
+    )  # fmt: skip
+    caffe.add_argument("file", type=Path, help="a .caffemodel")
+    caffe.add_argument(
+        "--as",
+        dest="kind",
+        required=True,
+        choices=("appearance", "motion", "joint"),
+        help="which of the networks it is",
+    )
+    caffe.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="where the weights go, a .safetensors"
+    )
+
+    onnx = add(
+        commands, "export-onnx", "networks as ONNX files that need nothing of fusionseg",
+        "fusionseg export-onnx davis -o onnx", export_networks,
+    )  # fmt: skip
+    onnx.add_argument("source", metavar="RUN|WEIGHTS", help="name of a run, or weights (.safetensors)")
+    onnx.add_argument("-o", dest="folder", type=Path, required=True, metavar="DIR", help="where the .onnx files go")
+    add_out(onnx)
 
     compare = add(
         commands, "compare", "what differs between two runs: settings, scores, masks",
@@ -145,8 +175,8 @@ def add_weak_label_commands(commands: argparse._SubParsersAction[argparse.Argume
         "fusionseg weak-labels audit davis --each 10", audit_weak_labels,
     )  # fmt: skip
     audit.add_argument("run", help="name of a run")
-    audit.add_argument("--each", type=whole_number, default=6, metavar="N", help="boxes shown of each verdict [6]")
-    audit.add_argument("--seed", type=whole_number, default=0, metavar="N", help="which boxes are drawn [0]")
+    audit.add_argument("--each", type=at_least(1), default=6, metavar="N", help="boxes shown of each verdict [6]")
+    audit.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="which boxes are drawn [0]")
     add_out(audit)
 
     study = add(
@@ -164,11 +194,14 @@ def add_weak_label_commands(commands: argparse._SubParsersAction[argparse.Argume
     study.add_argument("--device", default="auto", help="auto, cpu or cuda[:N] [auto]")
 
 
-def whole_number(text: str) -> int:
-    """A number that counts something."""
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"expected 0 or more, found {number}")
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of an option that is a whole number."""
+
+    def number(text: str) -> int:
+        if (found := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"expected {least} or more, found {found}")
+        return found
+
     return number
 
 
@@ -253,6 +286,7 @@ def run_demo(parsed: argparse.Namespace) -> None:
 
 
 def run_profile(parsed: argparse.Namespace) -> None:
+    from fusionseg.pipeline.processes import launched
     from fusionseg.pipeline.runner import run_plain
     from fusionseg.pipeline.session import Request
 
@@ -265,6 +299,8 @@ def run_profile(parsed: argparse.Namespace) -> None:
         parsed.device,
         shard=parsed.shard,
     )
+    if launched() > 1 and not parsed.plain:
+        raise UserError("several processes under one launcher work without Prefect only; add --plain")
     run = run_plain if parsed.plain else load_prefect_runner()
     run(request, parsed.only, tuple(parsed.refresh), say)
 
@@ -310,6 +346,18 @@ def export_run(parsed: argparse.Namespace) -> None:
         return
     count = export_masks(parsed.out, parsed.run, parsed.method, parsed.masks)
     say(f"{count} masks written to {parsed.masks}")
+
+
+def import_caffe(parsed: argparse.Namespace) -> None:
+    from fusionseg.pipeline.caffe_import import run_import
+
+    run_import(parsed.file, parsed.kind, parsed.output, say)
+
+
+def export_networks(parsed: argparse.Namespace) -> None:
+    from fusionseg.pipeline.onnx_export import run_export
+
+    run_export(parsed.source, parsed.out, parsed.folder, say)
 
 
 def study_labels(parsed: argparse.Namespace) -> None:

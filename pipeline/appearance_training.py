@@ -13,7 +13,7 @@ from fusionseg.pipeline.photometric import vary_look
 from fusionseg.pipeline.profile import AppearanceTraining, Network
 from fusionseg.pipeline.sample_cache import SampleCache
 from fusionseg.pipeline.samples import Augmentation, crop_pair, fit, resize, spread
-from fusionseg.pipeline.stream_training import Sample, train_stream
+from fusionseg.pipeline.stream_training import MakeSample, Sample, train_stream
 
 
 def compute(job: Job, context: Context) -> Record:
@@ -21,9 +21,21 @@ def compute(job: Job, context: Context) -> Record:
     settings = AppearanceTraining.model_validate(job.settings[job.stage])
     long_side = Network.model_validate(job.settings["network"]).long_side
     (stills,) = job.items["stills"]
-    annotated = stills.annotated
-    if not annotated:
+    if not stills.annotated:
         raise UserError(f"appearance-training: none of the {len(stills.frames)} stills of {stills.dataset} has a mask")
+    validation = [
+        load_sample(video, index, long_side)
+        for video in job.items["validation"]
+        for index in spread(video.annotated, settings.validate_frames)
+    ]
+    make = sampler(job, context, settings)
+    return train_stream(job, context, settings, len(stills.annotated), make, validation, "frames")
+
+
+def sampler(job: Job, context: Context, settings: AppearanceTraining) -> MakeSample:
+    """What makes augmented samples of the stills that have a mask, loaded ones being kept in memory."""
+    (stills,) = job.items["stills"]
+    annotated, long_side = stills.annotated, Network.model_validate(job.settings["network"]).long_side
     augmentation = Augmentation(settings.crop, settings.scales, settings.mirror)
     loaded = SampleCache(lambda index: load_sample(stills, annotated[index], long_side), context.run.cache_mb)
 
@@ -31,12 +43,7 @@ def compute(job: Job, context: Context) -> Record:
         image, label, _ = crop_pair(*loaded(index), augmentation, rng)
         return vary_look(image, settings.colour, settings.blur, rng), label
 
-    validation = [
-        load_sample(video, index, long_side)
-        for video in job.items["validation"]
-        for index in spread(video.annotated, settings.validate_frames)
-    ]
-    return train_stream(job, context, settings, len(annotated), make, validation, "frames")
+    return make
 
 
 def load_sample(item: Item, index: int, long_side: int) -> Sample:

@@ -73,7 +73,12 @@ def json_digest(value: Any) -> str:
 
 def artifact_path(stage: str, dataset: str, video: str, key: str, suffix: str) -> Path:
     """Where an artifact lies below the store's root."""
-    return Path("artifacts") / stage / dataset / f"{video.replace('/', '_')}-{key[:_KEY_IN_NAME]}{suffix}"
+    return Path("artifacts") / stage / dataset / f"{video.replace('/', '_')}-{short_key(key)}{suffix}"
+
+
+def short_key(key: str) -> str:
+    """What names of files hold of a key."""
+    return key[:_KEY_IN_NAME]
 
 
 def software() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Masks and labels as bits: eight pixels a byte, the first one in the highest bit, each row padded with 0 to whole bytes.
+"""Masks and labels as bits: eight pixels a byte, the first in the highest bit, each row padded with 0 to whole bytes.
 
 That is `numpy.packbits(mask, axis=-1)`, so plain h5py and `numpy.unpackbits(rows, axis=-1, count=width)` read them.
 """

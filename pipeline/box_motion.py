@@ -1,4 +1,4 @@
-"""Stage `box-motion`: what optical flow shows of each annotated box: how it differs from the background, and how it moves.
+"""Stage `box-motion`: what optical flow shows of each annotated box: how it moves, and differs from the background.
 
 Reads boxes and flow, nothing that was predicted. Measures only; thresholds are applied by `flow-filter`, last.
 Background is all that no box covers.
@@ -108,9 +108,7 @@ def _sample(flow: Flow, camera: npt.NDArray[np.float64], x: range, y: range, whe
     return _Sample(vectors, vectors - moved, 1.0 - float(known.mean()) if known.size else NAN)
 
 
-def vector_measures(
-    found: list[Motion], flow: Flow, boxes: Box, background: npt.NDArray[np.bool_]
-) -> list[Motion]:
+def vector_measures(found: list[Motion], flow: Flow, boxes: Box, background: npt.NDArray[np.bool_]) -> list[Motion]:
     """`found` with all that is measured of u and v."""
     height, width = flow.shape[:2]
     noise = _NOISE * float(np.hypot(height, width))

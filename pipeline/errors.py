@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 
 class UserError(Exception):
     """Something the user can put right. The command line prints it as one line and exits with code 2."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Made again in another process from what it holds: subclasses take arguments of their own."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[UserError], arguments: tuple[Any, ...], values: dict[str, Any]) -> UserError:
+    error = kind.__new__(kind)
+    error.args = arguments
+    error.__dict__.update(values)
+    return error
 
 
 # What is wrong with a file of a data set; "unclear": which of several it is, or what it belongs to.

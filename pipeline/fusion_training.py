@@ -22,7 +22,8 @@ from fusionseg.pipeline.samples import Augmentation, crop_pair, draw, sample_gen
 from fusionseg.pipeline.store import write_weights
 from fusionseg.pipeline.stream_scores import object_mask, upsampled
 from fusionseg.pipeline.stream_training import valid_j
-from fusionseg.pipeline.training import Task, seed_of, train
+from fusionseg.pipeline.training import seed_of, train
+from fusionseg.pipeline.training_step import Task
 
 
 class StoredPair(NamedTuple):
@@ -73,8 +74,9 @@ def load_pair(job: Job, context: Context, video: Item, index: int) -> StoredPair
         return StoredPair(a.frame("scores", index), a.facts, m.frame("scores", index), m.facts, label)
 
 
-def make_batch(job: Job, context: Context, settings: FusionTraining) -> Callable[[int], dict[str, Tensor]]:
-    """The function that gives the tensors of a step: `scores` (N, 4, h, w) float32, `labels` (N, h, w) uint8."""
+def make_batch(job: Job, context: Context, settings: FusionTraining) -> Callable[[int, range], dict[str, Tensor]]:
+    """The function that gives the tensors of some positions of a step's batch: `scores` (N, 4, h, w) float32, `labels`
+    (N, h, w) uint8."""
     augmentation = Augmentation(settings.crop, settings.scales, settings.mirror)
     frames = [
         f for video in job.items["fusion"] for f in frames_with_flow(job, context, video, settings.frames_a_video)
@@ -91,9 +93,9 @@ def make_batch(job: Job, context: Context, settings: FusionTraining) -> Callable
         scores, label, _ = crop_pair(scores, pair.label, augmentation, rng)
         return scores, label
 
-    def batch(step: int) -> dict[str, Tensor]:
+    def batch(step: int, positions: range) -> dict[str, Tensor]:
         chosen = draw(len(frames), settings.batch, step, settings.seed)
-        pairs = [sample(number, sample_generator(settings.seed, step, i)) for i, number in enumerate(chosen)]
+        pairs = [sample(chosen[i], sample_generator(settings.seed, step, i)) for i in positions]
         return {
             "scores": torch.from_numpy(np.stack([s.transpose(2, 0, 1) for s, _ in pairs])),
             "labels": torch.from_numpy(np.stack([label for _, label in pairs])),

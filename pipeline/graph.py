@@ -89,7 +89,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "appearance-scores",
         "appearance stream on every frame",
-        1,
+        2,
         "video",
         stream_scores.compute_appearance,
         data={"boxed": (FRAMES,), "fusion": (FRAMES,), "validation": (FRAMES,), "scored": (FRAMES,)},
@@ -138,7 +138,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "motion-scores",
         "motion stream on every flow image",
-        1,
+        2,
         "video",
         stream_scores.compute_motion,
         data={"fusion": (), "validation": (), "scored": ()},

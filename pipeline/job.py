@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +24,7 @@ from fusionseg.pipeline.artifact import (
 )
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.manifest import Item
+from fusionseg.pipeline.processes import ALONE, Processes
 from fusionseg.pipeline.profile import Run
 
 if TYPE_CHECKING:
@@ -42,20 +43,22 @@ class Context:
     device: torch.device
     run: Run = field(default_factory=lambda: Run())
     say: Callable[[str], None] = print
+    processes: Processes = ALONE
 
     def progress(self, title: str, total: int, unit: str, done: int = 0) -> tqdm[Any]:
-        """See `progress_bar`."""
-        return progress_bar(title, total, unit, done)
+        """See `progress_bar`; of several processes, the main one shows its own."""
+        return progress_bar(title, total, unit, done, quiet=not self.processes.main)
 
 
-def progress_bar(title: str, total: int, unit: str, done: int = 0) -> tqdm[Any]:
-    """A progress bar on a terminal, a line now and then elsewhere."""
+def progress_bar(title: str, total: int, unit: str, done: int = 0, quiet: bool = False) -> tqdm[Any]:
+    """A progress bar on a terminal, a line now and then elsewhere; nothing if `quiet`."""
     options: dict[str, Any] = {
         "total": total,
         "initial": done,
         "desc": f"  {title}",
         "unit": unit,
         "leave": False,
+        "disable": quiet,
     }
     if sys.stderr.isatty():
         return tqdm(**options, dynamic_ncols=True)
@@ -206,7 +209,7 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def in_order(function: Callable[[int], T], count: int, workers: int, start: int = 0) -> Iterator[T]:
+def in_order(function: Callable[[int], T], count: int, workers: int, start: int = 0) -> Generator[T, None, None]:
     """`function(start)` ... `function(count - 1)`, computed by threads a little ahead, given in order.
 
     OpenCV, HDF5 and NumPy release the interpreter's lock, so threads suffice, and memory stays bounded.

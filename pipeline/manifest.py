@@ -160,8 +160,8 @@ class Boxes:
 class Item:
     """One video, or one set of still images: its files, in natural order, one mask and box source a frame.
 
-    `frames` are those of `all_frames` that are in use, `numbers` where they stand there; masks, boxes and others go with
-    `frames`.
+    `frames` are those of `all_frames` that are in use, `numbers` where they stand there; masks, boxes and others go
+    with `frames`.
     """
 
     dataset: str
@@ -191,8 +191,15 @@ class Item:
         pick = lambda values: tuple(values[n] for n in positions) if values else ()  # noqa: E731
         boxes = replace(self.boxes, paths=pick(self.boxes.paths), masks=pick(self.boxes.masks)) if self.boxes else None
         others = {title: pick(paths) for title, paths in self.others.items()}
-        kept = {name: pick(getattr(self, name)) for name in ("frames", "masks", "partners", "numbers")}
-        return replace(self, boxes=boxes, others=others, **kept)
+        return replace(
+            self,
+            frames=pick(self.frames),
+            masks=pick(self.masks),
+            boxes=boxes,
+            others=others,
+            numbers=pick(self.numbers),
+            partners=pick(self.partners),
+        )
 
     @property
     def annotated(self) -> list[int]:

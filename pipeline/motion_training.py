@@ -38,9 +38,8 @@ def compute(job: Job, context: Context) -> Record:
         for video in job.items["validation"]
         for index in spread(annotated_flow(job, context, video), settings.validate_frames)
     ]
-    return train_stream(
-        job, context, settings, len(frames), sampler(job, context, settings, frames), validation, "flow-images"
-    )
+    make = sampler(job, context, settings, frames)
+    return train_stream(job, context, settings, len(frames), make, validation, "flow-images")
 
 
 def sampler(job: Job, context: Context, settings: MotionTraining, frames: Sequence[Frame]) -> MakeSample:

@@ -1,8 +1,8 @@
 """Changes of a training frame's look: colour and blur. Flow images know neither: their colours are directions.
 
 Colours are changed by torchvision's kernels with factors of our own generator, so that a sample stays a function of
-its seed and number. Its hue is left out (six times the cost of the other three together), and its blur takes
-four times as long as OpenCV's; `docs/augmentation.md` has the times.
+its seed and number. Hue is left out (five times the cost of the other three together), and blur is OpenCV's (a
+tenth of torchvision's time); `docs/augmentation.md` has the times.
 """
 
 from __future__ import annotations

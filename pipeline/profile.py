@@ -168,6 +168,12 @@ class Network(Settings):
         description="px; for training, frames are resized so that the longer side has this; 0 keeps their size",
     )
 
+    @model_validator(mode="after")
+    def _combines_what_is_there(self) -> Network:
+        if self.combine == "max" and self.decoder != "parallel-dilated":
+            raise ValueError('combine = "max" is of the decoder parallel-dilated; set decoder, or leave combine out')
+        return self
+
 
 class Scores(Settings):
     """What `appearance-scores` and `motion-scores` share."""
@@ -217,8 +223,10 @@ class StreamTraining(Training):
 
     lr_backbone: float = Field(2e-4, gt=0)
     lr_bias_factor: float = Field(1.0, gt=0, description="times the head's rate, for the head's biases (DeepLab: 2)")
-    batch_norm: Literal["frozen", "trained"] = Field(
-        "frozen", description="of the backbone: ImageNet's statistics (paper), or those of the training's own pictures"
+    batch_norm: Literal["frozen", "affine", "trained"] = Field(
+        "affine",
+        description="of the backbone: all as ImageNet left it (release), or its scale and shift learn, or its statistics "
+        "too, of the training's own pictures",
     )
 
 
@@ -266,10 +274,18 @@ class FlowFilter(Settings):
     """Thresholds and choices are applied last, on stored measurements. Distances are shares of the frame's diagonal
     (0.001 is 1 px at 480p), so that they hold for any size. `docs/weak-labels.md` says what each does."""
 
-    measure: Literal["iou", "coverage"] = Field(
-        "iou", description="of the box test: IoU of a region's tight box with its box (paper), or the share of it filled"
+    measure: Literal["iou", "coverage", "uncut-iou"] = Field(
+        "iou",
+        description="of the box test: IoU of a region's tight box with its box (paper), share of the box that it "
+        "fills, or that IoU with the predicted part not cut at the box",
     )
     min_overlap: float = Field(0.75, ge=0, le=1, description="least `measure` (paper for iou, unverified)")
+    min_confidence: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="IoU of region and object in the box that the network itself expects; 0: any, as in the paper",
+    )
     contrast: Literal["colour", "vector"] = Field(
         "colour", description="of the flow test: of the flow image's mean colours (paper), or of u and v themselves"
     )
@@ -292,7 +308,9 @@ class FlowFilter(Settings):
         0.9, ge=0, le=1, description="share of the frame's area; what is left is no background to speak of; 1: any"
     )
     min_motion: float = Field(
-        0.0005, ge=0, description="of the diagonal: a frame in which 99 % of the vectors are shorter stands still; 0: any"
+        0.0005,
+        ge=0,
+        description="of the diagonal: a frame in which 99 % of the vectors are shorter stands still; 0: any",
     )
     max_motion: float = Field(
         0.5, gt=0, description="of the diagonal: where 1 % of the vectors are longer, the estimator lost its way"

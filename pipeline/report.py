@@ -47,6 +47,7 @@ from fusionseg.pipeline.weak_labels import (
     FRAME_DROPPED,
     SMALL_CONTRAST,
     SMALL_OVERLAP,
+    UNSURE,
     VERDICT_COLUMNS,
     contrast_test,
     measured_by,
@@ -112,7 +113,10 @@ def collect(root: Path, run: Mapping[str, Any], scores: Scores) -> Found:
     try:
         verdicts, problem = run_verdicts(root, run), ""
     except UserError as error:
-        verdicts, problem = pd.DataFrame(columns=["dataset", *VERDICT_COLUMNS]), f"Verdicts can't be read: {error.args[0]}"
+        verdicts, problem = (
+            pd.DataFrame(columns=["dataset", *VERDICT_COLUMNS]),
+            f"Verdicts can't be read: {error.args[0]}",
+        )
     tables = {
         "per_frame": scores.per_frame,
         "per_sequence": scores.per_sequence,
@@ -240,7 +244,7 @@ def weak_labels(run: Mapping[str, Any], funnel: pd.DataFrame, verdicts: pd.DataF
 def measurement_charts(run: Mapping[str, Any], verdicts: pd.DataFrame) -> list[Markup]:
     """Histograms of what both tests measured, of the boxes that came to them, with the run's thresholds."""
     settings = FlowFilter.model_validate(run["profile"]["flow-filter"])
-    boxes = verdicts[verdicts["reason"].isin([SMALL_OVERLAP, *FLOW_REASONS, FRAME_DROPPED, ACCEPTED])]
+    boxes = verdicts[verdicts["reason"].isin([SMALL_OVERLAP, UNSURE, *FLOW_REASONS, FRAME_DROPPED, ACCEPTED])]
     passed = verdicts[verdicts["reason"].isin([SMALL_CONTRAST, FRAME_DROPPED, ACCEPTED])]
     column, least = contrast_test(settings)
     step, unit = (_CONTRAST_STEP, "grey levels") if column == "contrast" else (_VECTOR_STEP, "spreads")

@@ -17,7 +17,7 @@ from fusionseg.pipeline.methods import MODELS
 from fusionseg.pipeline.report_charts import Bar, Line, Point, bar_chart, line_chart, nice_top
 from fusionseg.pipeline.store import run_records
 
-HISTORY_COLUMNS = ["stage", "step", "loss", "J"]
+HISTORY_COLUMNS = ["stage", "step", "loss", "J", "kept"]
 OVER_TIME = ("appearance", "motion", "joint")
 _MOST_POINTS = 250  # of a line: one a pixel of its chart
 
@@ -32,8 +32,8 @@ class Training:
 
 
 def histories(root: Path, run: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Histories of the run's trainings as a table (stage, step, loss, J in 0..1 or nan), and in words why others have
-    none."""
+    """Histories of the run's trainings as a table (stage, step, loss, J in 0..1 or nan, whether that step's weights
+    were kept), and in words why others have none."""
     rows: list[dict[str, Any]] = []
     reasons = {}
     for stage in (stage.name for stage in declared(run) if stage.trained):
@@ -43,9 +43,19 @@ def histories(root: Path, run: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[st
         elif not header.get("history"):
             reasons[stage] = "nothing to learn: no parameters, or weights without a history"
         else:
-            rows += [{"stage": stage, **row} for row in header["history"]]
+            kept = kept_step(header)
+            rows += [{"stage": stage, **row, "kept": row["step"] == kept} for row in header["history"]]
     table = pd.DataFrame(rows).reindex(columns=HISTORY_COLUMNS)
-    return table.astype({"loss": float, "J": float}), reasons
+    return table.astype({"loss": float, "J": float, "kept": bool}), reasons
+
+
+def kept_step(header: Mapping[str, Any]) -> int:
+    """The step whose weights a training kept. Older weights don't say so: they were the first best ones."""
+    if "kept_step" in header:
+        return int(header["kept_step"])
+    validated = [row for row in header["history"] if "J" in row]
+    chosen = max(validated, key=lambda row: float(row["J"])) if validated else header["history"][-1]
+    return int(chosen["step"])
 
 
 def _header(root: Path, run: Mapping[str, Any], stage: str) -> dict[str, Any] | str:
@@ -78,17 +88,21 @@ def _training(stage: str, given: bool, history: pd.DataFrame, top_loss: float, t
     validated = history.dropna(subset=["J"])
     scores = points(validated["step"], 100 * validated["J"])
     ends = (0.0, losses[-1][0])
+    kept = int(history.loc[history["kept"], "step"].iloc[0])
+    kept_loss, kept_j = ([point for point in line if point[0] == kept] for line in (losses, scores))
     text = "given weights, whose own history says: " if given else ""
     text += f"{int(losses[-1][0])} steps; final loss {losses[-1][1]:.3f}"
     words = f"from {losses[0][1]:.3f} to {losses[-1][1]:.3f} in {int(losses[-1][0])} steps"
-    charts = [line_chart(f"{stage}: loss", words, [Line("joint", losses, dots=True)], top_loss, ends, "step", 2)]
+    line = [Line("joint", losses, dots=True)]
+    charts = [line_chart(f"{stage}: loss", words, line, top_loss, ends, "step", 2, *kept_loss)]
     if not scores:
         return Training(stage, f"{text}; no validation, the last state was kept", tuple(charts))
     best = max(scores, key=lambda point: point[1])
-    text += f"; best validation J {best[1]:.1f} at step {int(best[0])} (kept)"
+    text += f"; best validation J {best[1]:.1f} at step {int(best[0])} "
+    text += "(kept)" if kept == best[0] else f"(step {kept} was kept, with {kept_j[0][1]:.1f})"
     title, words = f"{stage}: validation J, per cent", f"best {best[1]:.1f} at step {int(best[0])}"
     line = [Line("joint", scores, dots=True)]
-    charts.append(line_chart(title, words, line, top_j, ends, "step", kept=best))
+    charts.append(line_chart(title, words, line, top_j, ends, "step", 0, *kept_j))
     return Training(stage, text, tuple(charts))
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.errors import BadFile, DamagedArtifact, UserError
 from fusionseg.pipeline.graph import BY_NAME, EVERY, NAMES, Stage, required, stages_for, variant_of
 from fusionseg.pipeline.job import Context, Job
+from fusionseg.pipeline.processes import ALONE, Processes, join, leave
 from fusionseg.pipeline.profile import read_profile
 from fusionseg.pipeline.report import finish
 from fusionseg.pipeline.session import Request, Session, given_weights, parse_shard, place
@@ -38,6 +40,7 @@ def run_chain(
     refresh: Iterable[str],
     say: Callable[[str], None],
     report: bool,
+    processes: Processes = ALONE,
 ) -> Path | None:
     """Run stages in order, then perhaps write the report, whose path is given back.
 
@@ -51,7 +54,7 @@ def run_chain(
             for name in names:
                 run_stage(request, name, name in waiting)
                 waiting.discard(name)
-            return finish(*place(request), say) if report else None
+            return processes.from_main(partial(finish, *place(request), say)) if report else None
         except DamagedArtifact as error:
             if error.path in mended:
                 raise
@@ -78,7 +81,13 @@ def stage_names(request: Request, only: str | None) -> list[str]:
     return [only]
 
 
-def check(request: Request, only: str | None, refresh: Iterable[str], say: Callable[[str], None]) -> list[str]:
+def check(
+    request: Request,
+    only: str | None,
+    refresh: Iterable[str],
+    say: Callable[[str], None],
+    processes: Processes = ALONE,
+) -> list[str]:
     """The stages of a run, after checking all that can be checked before it starts. Raises UserError."""
     names = stage_names(request, only)
     if request.shard is not None:
@@ -90,7 +99,8 @@ def check(request: Request, only: str | None, refresh: Iterable[str], say: Calla
         if known_stage(name) not in names:
             raise UserError(f"--refresh {name}: this run has no such stage; it has: {', '.join(names)}")
     try:
-        Session(request, say).inspect(names)
+        with processes.main_first():
+            Session(request, say, processes).inspect(names)
     except BadFile:
         if read_profile(request.profile, request.overrides).data.on_bad_file == "fail":
             raise
@@ -112,15 +122,23 @@ def known_stage(name: str) -> str:
 def run_plain(
     request: Request, only: str | None = None, refresh: Sequence[str] = (), say: Callable[[str], None] = print
 ) -> None:
-    """Run the graph in this process, without Prefect."""
-    names = check(request, only, refresh, say)
+    """Run the graph in this process, and in those that a launcher started beside it, without Prefect."""
+    processes = join(request.device)
+    request, say = replace(request, device=processes.device), say if processes.main else _say_nothing
+    names = check(request, only, refresh, say, processes)
     sessions: dict[Request, Session] = {}
 
     def run_stage(request: Request, name: str, again: bool) -> None:
         if request not in sessions:
-            sessions[request] = Session(request, say)
+            with processes.main_first():
+                sessions[request] = Session(request, say, processes)
         sessions[request].run_stage(name, run_job, again)
 
-    if only is None:
+    if only is None and processes.main:
         forget_run(request)
-    run_chain(request, run_stage, names, refresh, say, report=only is None)
+    run_chain(request, run_stage, names, refresh, say, report=only is None, processes=processes)
+    leave()
+
+
+def _say_nothing(text: str) -> None:
+    """What all processes but the main one say."""

@@ -21,6 +21,7 @@ from fusionseg.pipeline.ledger import LEDGER, Ledger
 from fusionseg.pipeline.manifest import Item, load_items, read_manifest
 from fusionseg.pipeline.memory import peak_memory, start_measuring
 from fusionseg.pipeline.methods import PROTOCOL_INPUT
+from fusionseg.pipeline.processes import ALONE, Processes
 from fusionseg.pipeline.profile import OUTSIDE, DataRef, Profile, Render, read_profile
 from fusionseg.pipeline.rendering import RENDER_VERSION, RenderSettings, render
 from fusionseg.pipeline.store import find, read_run, run_path
@@ -49,11 +50,11 @@ class Request:
 class Session:
     """One run in progress: profile, data, and the records of the stages so far."""
 
-    def __init__(self, request: Request, say: Callable[[str], None] = print) -> None:
+    def __init__(self, request: Request, say: Callable[[str], None] = print, processes: Processes = ALONE) -> None:
         self.request = request
         self.profile = read_profile(request.profile, request.overrides)
         root, self.name = place(request)
-        self.context = Context(root, resolve_device(request.device), self.profile.run, say)
+        self.context = Context(root, resolve_device(request.device), self.profile.run, say, processes)
         self.given = given_weights(self.profile)
         variant = variant_of(self.profile.as_dict())
         self.by_name, self.stages = stages_for(*variant), required(frozenset(self.given), *variant)
@@ -104,7 +105,7 @@ class Session:
             raise UserError(f"data.{role}: {ref.manifest} has no masks{which}; expected a data set with masks{wanted}")
         if role == "stills":
             return items
-        return [self._paired(item) for item in items if in_shard(item, self.request.shard)]
+        return [self._paired(item) for item in items]
 
     def _paired(self, item: Item) -> Item:
         """The video with what its optical flow is made of."""
@@ -123,17 +124,21 @@ class Session:
         with shown(f"frames of {path.name}", "frame") as show:
             return extractor(self.ledger, show)(path)
 
-    def jobs(self, stage: Stage) -> list[Job]:
-        """What `stage` has to do, in order; its inputs must have records. Raises BadFile."""
+    def jobs(self, stage: Stage, whole: bool = False) -> list[Job]:
+        """What `stage` has to do, in order; its inputs must have records. `whole`: also what belongs to other parts of
+        the videos. Raises BadFile."""
         if stage.unit == "model":
             return [self._model_job(stage)]
         kinds: dict[Unit, set[str]] = {}
         found: dict[Unit, Item] = {}
         for role, allowed in stage.data.items():
-            for item in self.items[role]:
+            for item in self.items[role] if whole else self._own_part(self.items[role]):
                 found.setdefault((item.dataset, item.name), item)
                 kinds.setdefault((item.dataset, item.name), set()).update(allowed)
         return [self._video_job(stage, item, sorted(kinds[unit])) for unit, item in found.items()]
+
+    def _own_part(self, items: Sequence[Item]) -> list[Item]:
+        return [item for item in items if item.stills or in_shard(item, self.request.shard)]
 
     def _video_job(self, stage: Stage, item: Item, kinds: Sequence[str]) -> Job:
         unit = (item.dataset, item.name)
@@ -187,23 +192,36 @@ class Session:
         except OSError as error:
             raise UserError(f"{setting} = {path}: can't be read ({error.strerror})") from None
 
-    def plan(self, stage: Stage) -> list[Job]:
+    def plan(self, stage: Stage, whole: bool = False) -> list[Job]:
         """`jobs`, with what was learnt of the data saved."""
         try:
-            return self.jobs(stage)
+            return self.jobs(stage, whole)
         finally:
+            self._save_ledger()
+
+    def _save_ledger(self) -> None:
+        if self.context.processes.main:
             self.ledger.save()
 
-    def resolve(self, stage: Stage) -> None:
-        """Find the records that `stage` needs of stages computed before. Raises UserError if one is missing."""
+    def find(self, jobs: Sequence[Job]) -> list[Record | None]:
+        """The artifacts of `jobs`, or None for those to compute. Of several processes, one looks: all agree."""
+        return self.context.processes.from_main(lambda: [find(job, self.context) for job in jobs])
+
+    def resolve(self, stage: Stage, whole: frozenset[str] | None = None) -> None:
+        """Find the records that `stage` needs of stages computed before. Raises UserError if one is missing.
+
+        `whole`: stages of which all videos are needed even where only a part of them is worked on, since a model was
+        made of all.
+        """
+        whole = self._behind_models(stage) if whole is None else whole
         for need in stage.needs:
             if need in self.records:
                 continue
             earlier = self.by_name[need]
-            self.resolve(earlier)
+            self.resolve(earlier, whole)
             found = {}
-            for job in self.plan(earlier):
-                record = find(job, self.context)
+            jobs = self.plan(earlier, need in whole)
+            for job, record in zip(jobs, self.find(jobs), strict=True):
                 if record is None:
                     raise UserError(
                         f"{stage.name} needs {need} of {job.dataset}/{job.video} with these settings, which is "
@@ -211,6 +229,15 @@ class Session:
                     )
                 found[job.dataset, job.video] = record
             self.records[need] = found
+
+    def _behind(self, stage: Stage) -> set[str]:
+        """All stages that `stage` needs, directly or not; given weights need none."""
+        needs = [need for need in stage.needs if stage.name not in self.given]
+        return set(needs).union(*(self._behind(self.by_name[need]) for need in needs))
+
+    def _behind_models(self, stage: Stage) -> frozenset[str]:
+        models = [self.by_name[name] for name in self._behind(stage) if self.by_name[name].unit == "model"]
+        return frozenset[str]().union(*(self._behind(model) for model in models))
 
     def inspect(self, names: Sequence[str]) -> None:
         """Look at all outside data of these stages once, so that what can't be used stops the run before it starts.
@@ -220,12 +247,12 @@ class Session:
         try:
             for stage in (self.by_name[name] for name in names if name not in self.given):
                 for role, kinds in stage.data.items():
-                    for item in self.items[role]:
+                    for item in self.items[role] if stage.unit == "model" else self._own_part(self.items[role]):
                         for kind in kinds:
                             if item.files(kind):
                                 self.ledger.digest(item, kind)
         finally:
-            self.ledger.save()
+            self._save_ledger()
 
     def is_cached(self, name: str) -> bool:
         """Whether a stage has nothing to compute."""
@@ -251,20 +278,35 @@ class Session:
             return self._note(stage, "given", [self.given[name]], begun)
         self.resolve(stage)
         jobs = self.plan(stage)
-        found = [None if refresh else find(job, self.context) for job in jobs]
+        found: list[Record | None] = [None] * len(jobs) if refresh else self.find(jobs)
         records = [replace(record, cached=True) for record in found if record is not None]
         if len(records) == len(jobs):
             if all_cached:
                 all_cached(stage, records)
         else:
-            records = self._execute(stage, jobs, execute, refresh)
+            records = self._execute(stage, jobs, found, execute, refresh)
         self.records[name] = {_unit(record): record for record in records}
         state = "cached" if all(r.cached for r in records) else "computed"
         return self._note(stage, state, records, begun)
 
-    def _execute(self, stage: Stage, jobs: list[Job], execute: Execute, refresh: bool) -> list[Record]:
+    def _execute(
+        self, stage: Stage, jobs: list[Job], found: list[Record | None], execute: Execute, refresh: bool
+    ) -> list[Record]:
+        """Compute what isn't found: models by all processes at once, videos by one each."""
+        processes = self.context.processes
         if stage.unit == "model":  # shows its own steps
-            return [execute(stage, job, self.context, refresh) for job in jobs]
+            # None may come late, find what the others have just written, and leave them alone.
+            anew = refresh or not processes.alone
+            return processes.together(lambda: [execute(stage, job, self.context, anew) for job in jobs])[0]
+        if processes.alone:  # also those that are found, so that whoever executes can show it
+            return self._execute_share(stage, jobs, execute, refresh)
+        missing = [job for job, record in zip(jobs, found, strict=True) if record is None]
+        share = [missing[number] for number in processes.share(len(missing))]
+        shares = processes.together(lambda: self._execute_share(stage, share, execute, refresh))
+        computed = iter([record for records in shares for record in records])
+        return [next(computed) if record is None else replace(record, cached=True) for record in found]
+
+    def _execute_share(self, stage: Stage, jobs: list[Job], execute: Execute, refresh: bool) -> list[Record]:
         records = []
         with self.context.progress(stage.name, len(jobs), "video") as bar:
             for job in jobs:
@@ -285,7 +327,7 @@ class Session:
         self.context.say(f"{number} {stage.name:20} {what:11} {detail:28} {seconds:7.1f} s")
         for note in notes(records):
             self.context.say(f"        {note}")
-        if self.request.shard:  # a part of a stage is no state of a run
+        if self.request.shard or not self.context.processes.main:  # a part of a stage is no state of a run
             return records
         run = self._run_record()
         run["stages"][stage.name] = {

@@ -62,12 +62,21 @@ def write_weights(
     header: Mapping[str, Any],
     counts: Mapping[str, float],
 ) -> Record:
-    """Write the weights artifact of `job`."""
+    """Write the weights artifact of `job`; of several processes, which all call this, the main one writes."""
+    if context.processes.main:
+        write_atomically(context.root / job.path(), pack_job_weights(job, state, header, counts))
+    context.processes.wait()
+    return record_of(job, context)
+
+
+def pack_job_weights(
+    job: Job, state: Mapping[str, Tensor], header: Mapping[str, Any], counts: Mapping[str, float]
+) -> bytes:
+    """The bytes of a weights file that `job` made."""
     made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     full = {**header, **job.identity(), "counts": dict(counts), "made": made, "software": software()}
     data, _ = pack_weights(state, full)
-    write_atomically(context.root / job.path(), data)
-    return record_of(job, context)
+    return data
 
 
 def list_artifacts(root: Path, stage: str | None = None, verify: bool = False) -> pd.DataFrame:
@@ -121,7 +130,7 @@ def read_inputs(path: Path, header: Mapping[str, Any]) -> list[dict[str, Any]]:
     digest). Raises DamagedArtifact."""
     found: list[dict[str, Any]]
     if path.suffix == WEIGHTS_SUFFIX:
-        found = header["inputs"]
+        found = header.get("inputs", [])  # weights that others wrote may not say
     else:
         with Artifact(path) as artifact:
             found = json.loads(artifact.attributes["inputs"])

@@ -70,7 +70,7 @@ def write_scores(
     with job.write(context) as writer, torch.inference_mode(), autocast:
         data = writer.frames("scores", count, (2, *shape), np.float16)
         for images in in_order(load, len(groups), context.run.workers):
-            for frame in stream_scores(stream, images, context).float().cpu().numpy():
+            for frame in stream_scores(stream, images, context).half().cpu().numpy():
                 data.append(frame)
         writer.facts |= {
             "stride": stream.score_stride,
@@ -87,10 +87,11 @@ def full_scores(artifact: Artifact, index: int) -> Tensor:
 
 def upsampled(scores: npt.NDArray[np.float16], facts: Mapping[str, Any]) -> Tensor:
     """Scores (2, h, w) of an artifact with these `facts`, upsampled to the frame's size: (1, 2, H, W) float32."""
-    stored = torch.from_numpy(scores.astype(np.float32))[None]
+    stored = torch.from_numpy(scores).float()[None]
     return to_frame(stored, facts["stride"], tuple(facts["network_size"]), tuple(facts["frame_size"]))
 
 
 def object_mask(logits: Tensor) -> npt.NDArray[np.bool_]:
     """Arg max of (1, 2, H, W) logits: (H, W) bool, True where object."""
-    return np.asarray(logits.argmax(1)[0].cpu().numpy() == 1)
+    # PyTorch's arg max takes 35 ms of a 480p frame, this comparison 0.2.
+    return np.asarray((logits[0, 1] > logits[0, 0]).cpu().numpy())

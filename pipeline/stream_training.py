@@ -11,14 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from fusionseg.models.backbone import BACKBONES, WeightsUnavailable
+from fusionseg.models.cpu_training import speed_up
 from fusionseg.models.labels import VOID
 from fusionseg.models.stream import Architecture, Stream, to_frame, upsample
 from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.job import Context, Job
+from fusionseg.pipeline.memory import kept_memory
 from fusionseg.pipeline.profile import Network, StreamTraining
 from fusionseg.pipeline.samples import draw, sample_generator
-from fusionseg.pipeline.training import Task, seed_of, train
+from fusionseg.pipeline.training import seed_of, train
+from fusionseg.pipeline.training_step import Task
 
 UInt8 = npt.NDArray[np.uint8]
 Sample = tuple[UInt8, UInt8]  # image (H, W, 3) RGB, label (H, W) in 0, 1, 255
@@ -28,18 +31,17 @@ MakeSample = Callable[[int, np.random.Generator], Sample]
 
 def architecture_of(network: Network) -> Architecture:
     """The part of the network settings that determines tensors."""
-    return Architecture(network.backbone, network.decoder, network.output_stride, network.stride_on)
+    return Architecture(network.backbone, network.decoder, network.output_stride, network.stride_on, network.combine)
 
 
 def stream_header(network: Network, reads: str) -> dict[str, Any]:
     """What a stream's weights say of themselves; `reads`: "frames" or "flow-images"."""
-    spec = BACKBONES[network.backbone]
     return {
         "kind": "stream",
         "reads": reads,
         "architecture": architecture_of(network).as_dict(),
         "long_side": network.long_side,
-        "preprocessing": {"channels": "rgb", "mean": spec.mean, "std": spec.std},
+        "preprocessing": BACKBONES[network.backbone].preprocessing.as_dict(),
     }
 
 
@@ -62,28 +64,43 @@ def train_stream(
     reads: str,
 ) -> Record:
     """Train the stream of `job` on `count` samples, choosing the checkpoint on `validation`."""
+    task = stream_task(job, context, settings, count, make, validation)
+    header = stream_header(Network.model_validate(job.settings["network"]), reads)
+    with kept_memory():
+        return train(task, settings, job, context, header)
+
+
+def stream_task(
+    job: Job,
+    context: Context,
+    settings: StreamTraining,
+    count: int,
+    make: MakeSample,
+    validation: Sequence[Sample],
+) -> Task:
+    """A fresh stream, on the context's device, and how it is trained on `count` samples."""
     network = Network.model_validate(job.settings["network"])
     stream = build_stream(network, seed_of(job, settings)).to(context.device).to(memory_format=torch.channels_last)
     stream.batch_norm_trained = settings.batch_norm == "trained"
 
-    def batch(step: int) -> dict[str, Tensor]:
+    def batch(step: int, positions: range) -> dict[str, Tensor]:
         chosen = draw(count, settings.batch, step, settings.seed)
-        pairs = [make(index, sample_generator(settings.seed, step, i)) for i, index in enumerate(chosen)]
-        return stack(pairs)
+        return stack([make(chosen[i], sample_generator(settings.seed, step, i)) for i in positions])
 
     def logits(model: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         labels = tensors["labels"].to(context.device).long()
-        scores = stream_scores(stream, tensors["images"], context)
+        scores = stream_scores(stream, tensors["images"], context).float()  # enlarged as in inference
         return upsample(scores, stream.score_stride, (labels.shape[-2], labels.shape[-1])), labels
 
-    task = Task(
+    if context.device.type == "cpu":
+        speed_up(stream.backbone)
+    return Task(
         stream,
         batch,
         logits,
         (lambda _: validation_j(stream, validation, network.bf16, context)) if validation else None,
         parameter_groups(stream, settings),
     )
-    return train(task, settings, job, context, stream_header(network, reads))
 
 
 def stack(samples: Sequence[Sample]) -> dict[str, Tensor]:
@@ -102,15 +119,20 @@ def stream_scores(stream: Stream, images: Tensor, context: Context) -> Tensor:
 
 
 def parameter_groups(stream: Stream, settings: StreamTraining) -> list[dict[str, Any]]:
-    """Backbone, decoder weights and decoder biases, each with its learning rate."""
+    """Backbone, decoder weights and decoder biases, each with its learning rate; biases don't decay (DeepLab-v2).
+
+    What `batch_norm = "frozen"` keeps as it is leaves the training here.
+    """
+    if settings.batch_norm == "frozen":
+        stream.freeze_batch_norm()
     weights: list[nn.Parameter] = []
     biases: list[nn.Parameter] = []
     for name, parameter in stream.decoder.named_parameters():
         (biases if name.endswith("bias") else weights).append(parameter)
     return [
-        {"params": list(stream.backbone.parameters()), "lr": settings.lr_backbone},
+        {"params": [p for p in stream.backbone.parameters() if p.requires_grad], "lr": settings.lr_backbone},
         {"params": weights, "lr": settings.lr_head},
-        {"params": biases, "lr": settings.lr_head * settings.lr_bias_factor},
+        {"params": biases, "lr": settings.lr_head * settings.lr_bias_factor, "weight_decay": 0.0},
     ]
 
 

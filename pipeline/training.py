@@ -1,200 +1,196 @@
 """The one training loop: of both streams and of the fusion.
 
 Deterministic from its seed, with live progress, validation on given frames, the best state kept, and a checkpoint that
-a killed training goes on from.
+a killed training goes on from. docs/training.md tells it to users.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fusionseg.models.losses import LOSSES
+from fusionseg.models.losses import count
 from fusionseg.pipeline.artifact import Record, json_digest
+from fusionseg.pipeline.averaging import Average, State, applied, copied
+from fusionseg.pipeline.checkpoint import Checkpoint, Parts
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import write_atomically
 from fusionseg.pipeline.job import Context, Job, in_order
 from fusionseg.pipeline.profile import Training
-from fusionseg.pipeline.store import write_weights
+from fusionseg.pipeline.schedules import learning_rate_factor, make_optimiser, make_schedule
+from fusionseg.pipeline.store import WEIGHTS_SUFFIX, pack_job_weights, write_weights
+from fusionseg.pipeline.training_log import TrainingLog, log_folder
+from fusionseg.pipeline.training_step import Task, Tensors, backpropagate, trained_norms
 
-_MAX_NORM = 10.0  # gradients are clipped to this; far above what a healthy step shows
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a training consists of.
-
-    `batch(step)` gives the tensors of a step, prepared by threads ahead of time; `logits(model, tensors)` gives logits
-    (N, 2, H, W) and labels (N, H, W); `validate(model)` gives the mean J on the validation frames (None: there are
-    none); `groups` are the optimiser's parameter groups.
-    """
-
-    model: nn.Module
-    batch: Callable[[int], Mapping[str, Tensor]]
-    logits: Callable[[nn.Module, Mapping[str, Tensor]], tuple[Tensor, Tensor]]
-    validate: Callable[[nn.Module], float] | None
-    groups: list[dict[str, Any]]
+_SMOOTH = 0.95  # weight of the past in the loss that is shown
+# How CPU and GPU say that memory is out; only the GPU has an exception of its own.
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad allocation")
 
 
 def train(task: Task, settings: Training, job: Job, context: Context, header: Mapping[str, Any]) -> Record:
-    """Train, and write the best state (by validation J; the last without validation) as the job's weights."""
-    optimiser = make_optimiser(task.groups, settings)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate_factor(step, settings))
-    checkpoint = Checkpoint(context.root / job.path().with_suffix(".checkpoint"), job.key)
-    state = checkpoint.load(task.model, optimiser, schedule) or {
-        "step": 0,
-        "best": None,
-        "best_j": -1.0,
-        "history": [],
-    }
-    if state["step"]:
-        context.say(f"  {job.stage}: goes on from step {state['step']} of {settings.steps}")
-    saved, whole = time.monotonic(), True  # whether weights and `state` belong together
-    bar = context.progress(job.stage, settings.steps, "step", state["step"])
-
-    def save() -> None:
-        checkpoint.save(task.model, optimiser, schedule, state)
-
-    try:
-        for tensors in in_order(task.batch, settings.steps, context.run.workers, state["step"]):
-            loss = backpropagate(task, tensors, optimiser, settings)
-            whole = False
-            optimiser.step()
-            schedule.step()
-            state["step"] += 1
-            _note(state, settings, task, loss, bar)
-            whole = True
-            bar.update()
-            if time.monotonic() - saved > context.run.checkpoint_seconds:
-                save()
-                saved = time.monotonic()
-    except KeyboardInterrupt:
-        if whole:  # else the last checkpoint stands: no half-done update, no validation passed over
-            save()
-        context.say(f"  {job.stage}: stopped; the same command goes on from the last checkpoint")
-        raise
-    finally:
-        bar.close()
-    counts = {"steps": settings.steps, "final_loss": state["history"][-1]["loss"]}
-    if state["best"] is not None:
-        counts["best_validation_j"] = state["best_j"]
-    full = {**header, "history": state["history"]}
-    record = write_weights(job, context, state["best"] or task.model.state_dict(), full, counts)
-    checkpoint.remove()
-    return record
-
-
-def backpropagate(
-    task: Task, tensors: Mapping[str, Tensor], optimiser: torch.optim.Optimizer, settings: Training
-) -> float:
-    """Gradients of one batch; its loss. Raises UserError if it is not a number."""
-    task.model.train()
-    logits, labels = task.logits(task.model, tensors)
-    loss = LOSSES[settings.loss](logits.float(), labels)
-    value = float(loss.detach())
-    if not np.isfinite(value):
+    """Train, and write what `settings.keep` chooses as the job's weights: the state with the best validation J, or the
+    last. Raises UserError."""
+    if settings.batch < context.processes.count:
         raise UserError(
-            f"the loss became {value}: lower the learning rates (lr_head is {settings.lr_head}) with "
-            "--set; the last checkpoint is kept"
+            f"{job.stage}.batch = {settings.batch} is less than the {context.processes.count} processes; raise it, or "
+            "start fewer"
         )
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(task.model.parameters(), _MAX_NORM)
-    return value
+    loop = _Loop(task, settings, job, context)
+    loop.run()
+    return loop.finish(header)
 
 
-def _note(state: dict[str, Any], settings: Training, task: Task, loss: float, bar: Any) -> None:
-    """Validate where it is due, keep the best state, add to the history."""
-    step = state["step"]
-    state["smooth"] = loss if "smooth" not in state else 0.95 * state["smooth"] + 0.05 * loss
-    due = step % settings.validate_every == 0 or step == settings.steps
-    if due:
-        row = {"step": step, "loss": round(state["smooth"], 5)}
-        if task.validate:
-            task.model.eval()
-            row["J"] = round(task.validate(task.model), 5)
-            if row["J"] > state["best_j"]:
-                state["best_j"] = row["J"]
-                state["best"] = {k: v.detach().cpu().clone() for k, v in task.model.state_dict().items()}
-        state["history"].append(row)
-    latest = state["history"][-1] if state["history"] else {}
-    bar.set_postfix(loss=f"{state['smooth']:.3f}", J=f"{latest['J']:.3f}" if "J" in latest else "-", refresh=False)
+class _Loop:
+    """A training in progress."""
 
+    def __init__(self, task: Task, settings: Training, job: Job, context: Context) -> None:
+        self.task, self.settings, self.job, self.context = task, settings, job, context
+        optimiser = make_optimiser(task.groups, settings)
+        average = Average(task.model, settings.ema) if settings.ema else None
+        self.parts = Parts(task.model, optimiser, make_schedule(optimiser, settings), average)
+        self.checkpoint = Checkpoint(context.root / job.path().with_suffix(".checkpoint"), job.key)
+        # Plain values and the best weights so far; `void`: steps in a row without a single labelled pixel.
+        self.state: dict[str, Any] = self.checkpoint.load(self.parts) or {
+            "step": 0, "best": None, "best_step": 0, "best_j": -1.0, "history": [], "smooth": None, "void": 0,
+        }  # fmt: skip
+        self.whole = True  # whether weights and `state` belong together
+        self.saved = time.monotonic()
 
-def make_optimiser(groups: list[dict[str, Any]], settings: Training) -> torch.optim.Optimizer:
-    """AdamW or SGD over parameter groups that carry their own `lr`."""
-    if settings.optimiser == "adamw":
-        return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
-    return torch.optim.SGD(groups, momentum=settings.momentum, weight_decay=settings.weight_decay)
-
-
-def learning_rate_factor(step: int, settings: Training) -> float:
-    """Share of the full learning rate at `step`: "poly" falls as (1 - step/steps)^power (DeepLab); "one-cycle" rises
-    over the first tenth and falls as a cosine."""
-    progress = min(step / settings.steps, 1.0)
-    if settings.schedule == "poly":
-        return float((1 - progress) ** settings.poly_power)
-    warm = 0.1
-    if progress < warm:
-        return 0.05 + 0.95 * progress / warm
-    return float(0.5 * (1 + np.cos(np.pi * (progress - warm) / (1 - warm))) * 0.99 + 0.01)
-
-
-_DIGEST_BYTES = 20
-
-
-def _digest(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()
-
-
-class Checkpoint:
-    """One file beside the weights to come: model, optimiser, schedule, best state so far, history."""
-
-    def __init__(self, path: Path, key: str) -> None:
-        self.path, self.key = path, key
-
-    def save(self, model: nn.Module, optimiser: Any, schedule: Any, state: Mapping[str, Any]) -> None:
-        """Write it, whole or not at all."""
-        buffer = io.BytesIO()
-        parts = {
-            "model": model.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "schedule": schedule.state_dict(),
-        }
-        torch.save({**parts, "state": dict(state), "key": self.key}, buffer)
-        data = buffer.getvalue()
-        write_atomically(self.path, _digest(data) + data)  # torch.load checks no checksums
-
-    def load(self, model: nn.Module, optimiser: Any, schedule: Any) -> dict[str, Any] | None:
-        """Restore, and give the state; None where there is no checkpoint of this very training."""
+    def run(self) -> None:
+        """All steps that are left."""
+        state, steps = self.state, self.settings.steps
+        if state["step"]:
+            self.context.say(f"  {self.job.stage}: goes on from step {state['step']} of {steps}")
+        positions = self.context.processes.share(self.settings.batch)
+        batches = in_order(
+            lambda step: self.task.batch(step, positions), steps, self.context.run.workers, state["step"]
+        )
+        self.log = TrainingLog(self.context, self.job, steps, state["step"])
         try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            return None
-        if data[:_DIGEST_BYTES] != _digest(data[_DIGEST_BYTES:]):  # damage costs minutes, not the run
-            self.remove()
-            return None
-        saved = torch.load(io.BytesIO(data[_DIGEST_BYTES:]), map_location="cpu", weights_only=True)
-        if saved["key"] != self.key:
-            return None
-        model.load_state_dict(saved["model"])
-        optimiser.load_state_dict(saved["optimiser"])
-        schedule.load_state_dict(saved["schedule"])
-        state: dict[str, Any] = saved["state"]
-        return state
+            while state["step"] < steps:
+                with _memory_explained(self.job.stage, self.settings):
+                    self.step(batches)
+                if time.monotonic() - self.saved > self.context.run.checkpoint_seconds:
+                    self.save()
+        except KeyboardInterrupt:
+            if self.whole:  # else the last checkpoint stands: no half-done update, no validation passed over
+                self.save()
+            self.context.say(f"  {self.job.stage}: stopped; the same command goes on from the last checkpoint")
+            raise
+        finally:
+            batches.close()
+            self.log.close()
 
-    def remove(self) -> None:
-        """Delete it."""
-        self.path.unlink(missing_ok=True)
+    def step(self, batches: Iterator[Tensors]) -> None:
+        """One update of the weights, and what is due after it."""
+        self.log.begin()
+        tensors, counts = self.fetch(batches)
+        rate = self.settings.lr_head * learning_rate_factor(self.state["step"], self.settings)
+        self.whole = not trained_norms(self.task.model.train())
+        loss = backpropagate(self.task, tensors, counts, self.settings, self.context)
+        self.whole = False
+        self.parts.optimiser.step()
+        self.parts.schedule.step()
+        self.state["step"] += 1
+        if self.parts.average:
+            self.parts.average.update(self.task.model, self.state["step"])
+        self.log.step(self.state["step"], self.settings.batch, loss, rate)
+        self.note(loss, int(counts[:2].sum()))
+        self.whole = True
+        score = self.state["history"][-1].get("J") if self.state["history"] else None
+        self.log.show(self.state["smooth"], score, rate)
+
+    def fetch(self, batches: Iterator[Tensors]) -> tuple[Tensors, Tensor]:
+        """This process's share of the next batch, and the counts of the whole one."""
+        fetched: list[Tensors] = []
+
+        def work() -> list[int]:
+            fetched.append(next(batches))
+            counts: list[int] = count(fetched[0]["labels"]).tolist()
+            return counts
+
+        shares = self.context.processes.together(work)  # a file that one can't read stops all
+        return fetched[0], torch.tensor(shares).sum(0)
+
+    def note(self, loss: float, pixels: int) -> None:
+        """Validate where it is due, keep the best state, add to the history."""
+        state, settings = self.state, self.settings
+        smooth = state["smooth"]
+        state["smooth"] = loss if smooth is None else _SMOOTH * smooth + (1 - _SMOOTH) * loss
+        state["void"] = 0 if pixels else state["void"] + 1
+        if state["void"] >= min(settings.validate_every, settings.steps):
+            raise UserError(
+                f"{self.job.stage}: {state['void']} steps in a row had no labelled pixel, void everywhere; look at the "
+                f"labels, or raise {self.job.stage}.crop or .batch with --set"
+            )
+        if state["step"] % settings.validate_every == 0 or state["step"] == settings.steps:
+            state["history"].append({"step": state["step"], "loss": round(state["smooth"], 5), **self.validate()})
+
+    def validate(self) -> dict[str, float]:
+        """The mean J on the validation frames; the state is kept where it is the best so far."""
+        validate = self.task.validate
+        if validate is None:
+            return {}
+        self.task.model.eval()
+        with applied(self.task.model, self.parts.average):
+            score = self.context.processes.from_main(lambda: round(validate(self.task.model), 5))
+        self.log.validated(self.state["step"], score)
+        if score > self.state["best_j"]:
+            self.state |= {"best_j": score, "best_step": self.state["step"]}
+            if self.context.processes.main:
+                self.state["best"] = {name: value.cpu() for name, value in self.last().items()}
+        return {"J": score}
+
+    def last(self) -> State:
+        """A copy of the newest state: of the running mean, where there is one."""
+        return copied(self.parts.average.state if self.parts.average else self.task.model.state_dict())
+
+    def save(self) -> None:
+        """A checkpoint; the main process's does for all."""
+        if self.context.processes.main:
+            self.log.flush()
+            self.checkpoint.save(self.parts, self.state)
+        self.saved = time.monotonic()
+
+    def finish(self, header: Mapping[str, Any]) -> Record:
+        """Write the weights, those that weren't chosen beside the logs, and remove the checkpoint."""
+        state, steps = self.state, self.settings.steps
+        counts = {"steps": steps, "final_loss": state["history"][-1]["loss"]}
+        found = {"last": (steps, self.last())}
+        if state["best_step"]:
+            counts["best_validation_j"] = state["best_j"]
+            found["best"] = (state["best_step"], state["best"])
+        chosen = self.settings.keep if self.settings.keep in found else "last"
+        full = {**header, "history": state["history"], "kept_step": found[chosen][0]}
+        if self.context.processes.main and len({step for step, _ in found.values()}) == 2:
+            (other,) = found.keys() - {chosen}
+            step, weights = found[other]
+            data = pack_job_weights(self.job, weights, {**full, "kept_step": step}, counts)
+            write_atomically(log_folder(self.context, self.job) / f"{other}{WEIGHTS_SUFFIX}", data)
+        record = write_weights(self.job, self.context, found[chosen][1], full, counts)
+        if self.context.processes.main:
+            self.checkpoint.remove()
+        return record
+
+
+@contextmanager
+def _memory_explained(stage: str, settings: Training) -> Iterator[None]:
+    """What to change where memory is out."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is the former
+        text = str(error).lower()
+        if not isinstance(error, MemoryError) and not any(words in text for words in _NO_MEMORY):
+            raise
+        raise UserError(
+            f"{stage}: out of memory; raise {stage}.accumulate (now {settings.accumulate}; up to .batch), or "
+            f"lower .batch ({settings.batch}) or .crop ({list(settings.crop)}) with --set; the last checkpoint is kept"
+        ) from None
 
 
 def seed_of(job: Job, settings: Training) -> int:

@@ -20,7 +20,7 @@ Flags = npt.NDArray[np.bool_]
 BOX = ["x0", "y0", "x1", "y1"]
 # Of every box: what it is, what box-pruning measured of the region in it, and what box-motion measured of its flow.
 MARKS = ["occluded", "generated", "height", "width"]
-REGION = ["area", "components", "largest_share", "overlap", "coverage"]
+REGION = ["area", "components", "largest_share", "overlap", "coverage", "uncut_overlap", "confidence"]
 MOTION = [
     "background", "contrast", "vector_contrast", "direction", "magnitude_in", "magnitude_out", "residual_in",
     "residual_out", "magnitude_p99", "unknown",
@@ -34,6 +34,7 @@ SMALL_BOX = "box too small"
 LARGE_BOX = "box covers nearly the whole frame"
 NO_OBJECT = "no object predicted in the box"
 SMALL_OVERLAP = "overlap too small"
+UNSURE = "the network is unsure of the region"
 NO_BACKGROUND = "no background outside the boxes"
 NO_FLOW = "no flow: a video of one frame"
 BROKEN_FLOW = "broken flow: unknown or absurd vectors"
@@ -42,7 +43,7 @@ CAMERA_ONLY = "moves with the camera only"
 SMALL_CONTRAST = "flow contrast too small"
 FRAME_DROPPED = "another box of its frame was rejected"
 # In the order in which they are tested: the first that holds is the verdict.
-BOX_REASONS = (OCCLUDED, GENERATED, SMALL_BOX, LARGE_BOX, NO_OBJECT, SMALL_OVERLAP)
+BOX_REASONS = (OCCLUDED, GENERATED, SMALL_BOX, LARGE_BOX, NO_OBJECT, SMALL_OVERLAP, UNSURE)
 FLOW_REASONS = (NO_BACKGROUND, NO_FLOW, BROKEN_FLOW, NO_MOTION, CAMERA_ONLY, SMALL_CONTRAST)
 REASONS = (*BOX_REASONS, *FLOW_REASONS, FRAME_DROPPED)
 
@@ -65,7 +66,7 @@ def verdicts(table: pd.DataFrame, settings: FlowFilter) -> pd.Series:
 def frame_numbers(table: pd.DataFrame) -> npt.NDArray[np.int64]:
     """For each row, a number from 0 of the frame it belongs to."""
     keys = [name for name in ("dataset", "video", "frame") if name in table]
-    return table.groupby(keys, sort=False).ngroup().to_numpy(np.int64)
+    return np.asarray(table.groupby(keys, sort=False).ngroup(), np.int64)
 
 
 def yields(
@@ -105,6 +106,7 @@ def _box_tests(table: pd.DataFrame, settings: FlowFilter) -> dict[str, Flags]:
         LARGE_BOX: share > settings.max_box,
         NO_OBJECT: table["area"] == 0,
         SMALL_OVERLAP: table[measured_by(settings)] < settings.min_overlap,
+        UNSURE: table["confidence"] < settings.min_confidence,
     }
     return {reason: rejected.to_numpy(bool) for reason, rejected in tests.items()}
 
@@ -127,7 +129,7 @@ def _flow_tests(table: pd.DataFrame, settings: FlowFilter) -> dict[str, Flags]:
 
 def measured_by(settings: FlowFilter) -> str:
     """The column that the box test looks at."""
-    return "overlap" if settings.measure == "iou" else "coverage"
+    return {"iou": "overlap", "coverage": "coverage", "uncut-iou": "uncut_overlap"}[settings.measure]
 
 
 def contrast_test(settings: FlowFilter) -> tuple[str, float]:

@@ -1,5 +1,5 @@
-"""`fusionseg weak-labels audit`: the weak labels of a run as a page to judge by eye: boxes sampled by their verdict, with
-all that was measured of them, and what other thresholds would yield.
+"""`fusionseg weak-labels audit`: the weak labels of a run as a page to judge by eye: boxes sampled by their verdict,
+with all that was measured of them, and what other thresholds would yield.
 
 A view over the run's artifacts: nothing reads it, and it decides nothing.
 """
@@ -49,6 +49,7 @@ from fusionseg.pipeline.weak_labels import (
     SMALL_BOX,
     SMALL_CONTRAST,
     SMALL_OVERLAP,
+    UNSURE,
     contrast_test,
     measured_by,
     yields,
@@ -167,6 +168,7 @@ def explanations(settings: FlowFilter) -> dict[str, str]:
         LARGE_BOX: f"more than {settings.max_box:g} of the frame's area",
         NO_OBJECT: "the appearance stream sees none there",
         SMALL_OVERLAP: f"{measured_by(settings)} below {settings.min_overlap:g}",
+        UNSURE: f"expected IoU of region and object below {settings.min_confidence:g}",
         NO_BACKGROUND: "boxes cover the whole frame",
         NO_FLOW: "there is no second frame",
         BROKEN_FLOW: f"more than {settings.max_unknown:g} of the vectors unknown, or 1 % of them longer than "
@@ -179,7 +181,7 @@ def explanations(settings: FlowFilter) -> dict[str, str]:
 
 
 def choose(table: pd.DataFrame, each: int, seed: int) -> pd.DataFrame:
-    """At most `each` boxes of every verdict, in the order of the tests, drawn at random; of as many videos as can be."""
+    """At most `each` boxes of every verdict, in the order of the tests, drawn at random, of many videos."""
     found = []
     for number, reason in enumerate((ACCEPTED, *REASONS)):
         rows = table[table["reason"] == reason]
@@ -233,7 +235,9 @@ def strip(root: Path, run: Mapping[str, Any], item: Item, row: Row) -> Strip:
             noted("label", f"{where}: label", labelled(small, read_plain(labels, "labels", index)), ""),
             flow_cell(flow, index, where, draw, row),
         )
-    return Strip(str(row["reason"]), item.name, f"frame {index} of 0 to {len(item.frames) - 1}, box {row['box']}", pictures)
+    return Strip(
+        str(row["reason"]), item.name, f"frame {index} of 0 to {len(item.frames) - 1}, box {row['box']}", pictures
+    )
 
 
 def noted(title: str, alt: str, image: UInt8, note: str) -> Picture:
@@ -257,9 +261,7 @@ def labelled(small: UInt8, label: UInt8) -> UInt8:
     return overlay(overlay(small, label == VOID, _VOID), label == 1, _OBJECT)
 
 
-def flow_cell(
-    flow: FlowPictures, index: int, where: str, draw: Callable[[UInt8], UInt8], row: Row
-) -> Picture:
+def flow_cell(flow: FlowPictures, index: int, where: str, draw: Callable[[UInt8], UInt8], row: Row) -> Picture:
     """The flow image with the boxes on it; nothing for a video of one frame."""
     if flow.count <= index:
         return Picture("flow", f"{where}: no flow")
@@ -281,12 +283,15 @@ def predicted_note(row: Row) -> str:
 
 def region_note(row: Row) -> str:
     """How the region fills its box."""
-    return f"overlap {row['overlap']:.2f} · coverage {row['coverage']:.2f} · {row['area']} px"
+    return (
+        f"overlap {row['overlap']:.2f}, uncut {row['uncut_overlap']:.2f} · coverage {row['coverage']:.2f} · "
+        f"confidence {row['confidence']:.2f}"
+    )
 
 
 def flow_note(row: Row) -> str:
     """How the flow in the box differs, and how much moves in and out of it."""
     return (
-        f"contrast {row['contrast']:.0f} · vector {row['vector_contrast']:.2f} · moves {row['magnitude_in']:.1f} px in, "
-        f"{row['magnitude_out']:.1f} out; without the camera {row['residual_in']:.1f}, {row['residual_out']:.1f}"
+        f"contrast {row['contrast']:.0f} · vector {row['vector_contrast']:.2f} · moves {row['magnitude_in']:.1f} px "
+        f"in, {row['magnitude_out']:.1f} out; without the camera {row['residual_in']:.1f}, {row['residual_out']:.1f}"
     ).replace("nan", "–")

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fusionseg.models.folding import fold
 from fusionseg.models.fusion import create_fusion
+from fusionseg.models.precision import protect
+from fusionseg.models.preprocessing import Preprocessing
 from fusionseg.models.stream import Architecture, Stream
 from fusionseg.models.weights import WeightsError, read_header, read_weights
 from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
 from fusionseg.pipeline.job import Context, Job
 from fusionseg.pipeline.profile import Network, Profile
-from fusionseg.pipeline.stream_training import stream_header
+from fusionseg.pipeline.stream_training import architecture_of
 
 _READS = {"appearance-training": "frames", "motion-training": "flow-images"}
-
-
-def expected_header(stage: str, profile: Profile) -> dict[str, Any]:
-    """What the weights that take the place of `stage` must say of themselves."""
-    if stage == "fusion-training":
-        return {"kind": "fusion", "fusion": profile.fusion_training.fusion}
-    return stream_header(profile.network, _READS[stage])
+_STAGES = {"frames": "appearance-training", "flow-images": "motion-training"}
 
 
 def given_record(stage: str, path: Path, profile: Profile) -> Record:
@@ -34,15 +33,66 @@ def given_record(stage: str, path: Path, profile: Profile) -> Record:
         header = read_header(path)
     except WeightsError as error:
         raise UserError(f"{stage}.weights: {error}") from None
-    for name, wanted in expected_header(stage, profile).items():
-        if name == "preprocessing":  # follows from the backbone
-            continue
-        if header.get(name) != wanted:
-            raise UserError(
-                f"{stage}.weights = {path}: its {name} is {header.get(name)}, the profile expects {wanted}; "
-                "change the profile's network or fusion, or give other weights"
-            )
+    misfit = _misfit(header, stage, profile, path)
+    if misfit:
+        raise UserError(f"{stage}.weights = {path}: {misfit}, or give other weights")
     return Record(stage, "given", path.stem, "", str(path.resolve()), header["content"], header.get("counts", {}))
+
+
+def _misfit(header: Mapping[str, Any], stage: str, profile: Profile, path: Path) -> str | None:
+    """Why weights can't take the place of `stage`, and what to do; None where they can."""
+    kind = header.get("kind")
+    wanted = "fusion" if stage == "fusion-training" else "stream"
+    if kind != wanted:
+        return f"it holds a {kind}, {stage} makes a {wanted}; name it in the section of its own stage"
+    if wanted == "fusion":
+        settings, reads = {"fusion-training.fusion": profile.fusion_training.fusion}, None
+        found = {"fusion-training.fusion": header.get("fusion")}
+    else:
+        settings, found, reads = _network(profile), _described(header, path), header.get("reads")
+        _preprocessing(header, path)  # said now, not hours later
+    if reads != _READS.get(stage):
+        place = _STAGES.get(str(reads), "another stage")
+        return (
+            f"it was trained on {reads}, {stage} needs one trained on {_READS[stage]}; it belongs into {place}.weights"
+        )
+    differing = [name for name, value in found.items() if value != settings[name]]
+    if differing:
+        told = ", ".join(f"{name} is {found[name]} in it and {settings[name]} in the profile" for name in differing)
+        return f"{told}; add " + " ".join(f"--set {name}={found[name]}" for name in differing)
+    return None
+
+
+def _network(profile: Profile) -> dict[str, Any]:
+    """The profile's settings that a stream's weights must agree with, by the names that users know."""
+    values = architecture_of(profile.network).as_dict() | {"long_side": profile.network.long_side}
+    return {f"network.{name}": value for name, value in values.items()}
+
+
+def _described(header: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The same of weights; imported ones name no `long_side`: they were made at several sizes."""
+    values = asdict(_architecture(header, path))
+    if header.get("long_side") is not None:
+        values["long_side"] = header["long_side"]
+    return {f"network.{name}": value for name, value in values.items()}
+
+
+def _architecture(header: Mapping[str, Any], path: Path) -> Architecture:
+    try:
+        return Architecture(**header["architecture"])
+    except (KeyError, TypeError):
+        raise UserError(
+            f"{path}: an architecture that this version doesn't know, {header.get('architecture')}; "
+            "update fusionseg, or give other weights"
+        ) from None
+
+
+def _preprocessing(header: Mapping[str, Any], path: Path) -> Preprocessing | None:
+    """The weights' own; None where the header names none: the backbone's."""
+    try:
+        return Preprocessing.from_dict(header["preprocessing"]) if "preprocessing" in header else None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; give other weights") from None
 
 
 def load_stream(job: Job, context: Context, stage: str) -> tuple[Stream, Network]:
@@ -55,25 +105,50 @@ def load_stream(job: Job, context: Context, stage: str) -> tuple[Stream, Network
 # Building a network takes longer than a short video: keep the last ones for the videos to come.
 @functools.lru_cache(maxsize=2)
 def _stream(path: Path, content: str, device: str, given: bool) -> Stream:
+    stream, _ = read_stream(path, given)
+    return protect(fold(stream)).to(torch.device(device)).to(memory_format=torch.channels_last)
+
+
+def read_stream(path: Path, given: bool) -> tuple[Stream, dict[str, Any]]:
+    """The stream of a weights file, on the CPU in eval mode, and the file's header; `given`: by the user. Raises
+    UserError, DamagedArtifact where it isn't given."""
     state, header = _read(path, given)
-    stream = Stream(Architecture(**header["architecture"]))
-    stream.load_state_dict(state)
-    return stream.to(torch.device(device)).to(memory_format=torch.channels_last).eval()
+    stream = Stream(_architecture(header, path), preprocessing=_preprocessing(header, path))
+    _fill(stream, state, path, given)
+    return stream.eval(), header
 
 
 def load_fusion(job: Job, context: Context) -> nn.Module:
     """The trained fusion, ready for inference. Raises DamagedArtifact."""
     record = job.input("fusion-training")
-    state, header = _read(context.root / record.path, not record.key)
+    return read_fusion(context.root / record.path, not record.key)[0].to(context.device)
+
+
+def read_fusion(path: Path, given: bool) -> tuple[nn.Module, dict[str, Any]]:
+    """As `read_stream`, of a fusion."""
+    state, header = _read(path, given)
     fusion = create_fusion(header["fusion"])
-    fusion.load_state_dict(state)
-    return fusion.to(context.device).eval()
+    _fill(fusion, state, path, given)
+    return fusion.eval(), header
 
 
 def _read(path: Path, given: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         return read_weights(path)
     except WeightsError as error:
-        if given:  # the user's own file: never deleted, and nothing makes it again
-            raise UserError(f"{error}; give other weights") from None
-        raise DamagedArtifact(path, str(error)) from None
+        raise _unusable(path, str(error), given) from None
+
+
+def _fill(module: nn.Module, state: Mapping[str, Tensor], path: Path, given: bool) -> None:
+    try:
+        module.load_state_dict(state)
+    except RuntimeError:
+        missing = module.state_dict().keys() - state.keys()
+        surplus = state.keys() - module.state_dict().keys()
+        found = f"{len(missing)} tensors missing, {len(surplus)} unknown" if missing or surplus else "other shapes"
+        raise _unusable(path, f"{path}: the tensors aren't those of its architecture ({found})", given) from None
+
+
+def _unusable(path: Path, found: str, given: bool) -> UserError:
+    """`given`: the user's own file, which is never deleted, and nothing makes it again."""
+    return UserError(f"{found}; give other weights") if given else DamagedArtifact(path, found)

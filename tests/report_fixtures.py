@@ -181,12 +181,14 @@ def verdicts_of(frames: int) -> pd.DataFrame:
     return pd.DataFrame(columns)[VERDICT_COLUMNS]
 
 
-def write_weights_file(path: Path, stage: str, history: Sequence[Mapping[str, float]] = ()) -> dict[str, Any]:
+def write_weights_file(
+    path: Path, stage: str, history: Sequence[Mapping[str, float]] = (), **more: Any
+) -> dict[str, Any]:
     """A weights file of six numbers; its record."""
     header = {
         "kind": "stream", "stage": stage, "history": list(history), "counts": {"steps": 300}, "key": "k" * 40,
         "inputs": [{"role": "stills", "item": f"{DATA_SET}/set", "kind": "masks", "digest": "e"}], "settings": {},
-        "video": "model", "made": "2026-01-02T03:04:05Z",
+        "video": "model", "made": "2026-01-02T03:04:05Z", **more,
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(pack_weights({"head": torch.arange(6.0)}, header)[0])

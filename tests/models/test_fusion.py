@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusionseg.models.fusion import FUSIONS, AverageFusion, PaperFusion, ReleaseFusion, create_fusion
+from fusionseg.models.fusion import FUSIONS, AverageFusion, GatedFusion, PaperFusion, ReleaseFusion, create_fusion
 
 
 def pixel(background: float, foreground: float) -> Tensor:
@@ -106,6 +106,45 @@ def test_average_is_the_mean_and_has_nothing_to_train() -> None:
     assert list(fusion.parameters()) == []
 
 
+def test_gated_fusion_begins_as_the_average() -> None:
+    fusion = GatedFusion()
+    assert sum(p.numel() for p in fusion.parameters()) == (5 * 9 + 1) * 8 + (8 * 9 + 1) * 8 + (8 + 1) * 2 == 970
+    a, m = torch.randn(2, 2, 2, 21, 37, generator=torch.Generator().manual_seed(0)) * 5
+    torch.testing.assert_close(fusion(a, m), AverageFusion()(a, m))
+
+
+def test_gated_fusion_learns_which_stream_to_trust_where() -> None:
+    """The appearance stream is right on the left, the motion stream on the right; unsure where it is wrong."""
+    torch.manual_seed(0)
+    truth = (torch.rand(4, 1, 4, 8) > 0.5).float().repeat_interleave(8, 2).repeat_interleave(8, 3) * 2 - 1
+    wrong = torch.where(torch.rand(4, 1, 32, 64) > 0.5, 1.0, -1.0) * 0.9
+    left = torch.arange(64).view(1, 1, 1, 64) < 32
+    a, m = torch.where(left, truth * 3, wrong), torch.where(left, wrong, truth * 3)
+    streams = [torch.cat([-x, x], 1) for x in (a * 0.2, m)]  # and the appearance stream's logits are too small
+    labels = (truth[:, 0] > 0).long()
+
+    def errors(fusion: nn.Module) -> float:
+        return float((fusion(*streams).argmax(1) != labels).float().mean())
+
+    fusion = GatedFusion()
+    before = errors(fusion)
+    optimiser = torch.optim.AdamW(fusion.parameters(), 0.02)
+    for _ in range(60):
+        optimiser.zero_grad()
+        F.cross_entropy(fusion(*streams), labels).backward()
+        optimiser.step()
+    assert before > 0.05 and errors(fusion) < before / 5
+
+
+def test_gated_fusion_sees_no_further_than_sure() -> None:
+    """Twice the logits, where both streams are sure already, move no weight."""
+    fusion = GatedFusion()
+    nn.init.normal_(fusion.judge.weight)
+    a, m = torch.randn(2, 1, 2, 16, 16, generator=torch.Generator().manual_seed(0)).sign() * 40
+    a[:, 0], m[:, 0] = -a[:, 1], -m[:, 1]
+    torch.testing.assert_close(fusion._evidence(a), fusion._evidence(2 * a))
+
+
 @pytest.mark.parametrize("name", FUSIONS)
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 4)])
 def test_every_fusion_keeps_the_shape(name: str, size: tuple[int, int]) -> None:
@@ -116,5 +155,5 @@ def test_every_fusion_keeps_the_shape(name: str, size: tuple[int, int]) -> None:
 
 
 def test_unknown_fusion_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="unknown fusion 'maximum'; known: paper, release, average"):
+    with pytest.raises(ValueError, match="unknown fusion 'maximum'; known: paper, release, gated, average"):
         create_fusion("maximum")

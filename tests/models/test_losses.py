@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from fusionseg.models.labels import VOID
-from fusionseg.models.losses import LOSSES, cross_entropy, dice
+from fusionseg.models.losses import LOSSES, balanced_cross_entropy, count, cross_entropy, dice, loss
 
-ALL = {"dice": dice, **LOSSES}
+ALL = [(name, balance) for name in LOSSES for balance in (False, True)]
 
 
 @pytest.fixture
@@ -75,29 +75,72 @@ def test_dice_counts_every_image_alike() -> None:
     assert dice(logits, labels).item() == pytest.approx((0 + (1 - 1 / 2)) / 2, abs=1e-4)
 
 
-def test_the_sum_is_the_sum(batch: tuple[Tensor, Tensor]) -> None:
-    assert LOSSES["cross-entropy"](*batch).item() == cross_entropy(*batch).item()
-    expected = cross_entropy(*batch) + dice(*batch)
-    assert LOSSES["cross-entropy+dice"](*batch).item() == pytest.approx(expected.item())
+def test_balanced_cross_entropy_equals_numpy(batch: tuple[Tensor, Tensor]) -> None:
+    logits, labels = batch
+    p, y = probabilities(logits), labels.numpy()
+    means = [-np.log(p[:, 0][y == 0]).mean(), -np.log(p[:, 1][y == 1]).mean()]
+    assert balanced_cross_entropy(logits, labels).item() == pytest.approx(np.mean(means), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_void_pixels_change_nothing_and_get_no_gradient(name: str, batch: tuple[Tensor, Tensor]) -> None:
+@pytest.mark.parametrize("present", [0, 1])
+def test_balanced_cross_entropy_of_one_class_is_the_plain_one(present: int, batch: tuple[Tensor, Tensor]) -> None:
+    logits, labels = batch
+    labels = torch.where(labels == VOID, VOID, present)
+    expected = cross_entropy(logits, labels).item()
+    assert balanced_cross_entropy(logits, labels).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_loss_of_two_is_their_sum(batch: tuple[Tensor, Tensor]) -> None:
+    assert loss("cross-entropy", False, *batch).item() == cross_entropy(*batch).item()
+    assert loss("dice", False, *batch).item() == loss("dice", True, *batch).item() == dice(*batch).item()
+    expected = balanced_cross_entropy(*batch) + dice(*batch)
+    assert loss("cross-entropy+dice", True, *batch).item() == pytest.approx(expected.item())
+
+
+def test_an_unknown_loss_is_named(batch: tuple[Tensor, Tensor]) -> None:
+    with pytest.raises(ValueError, match="unknown loss 'focal'; known: cross-entropy, dice"):
+        loss("focal", False, *batch)
+
+
+def test_counts_by_hand() -> None:
+    labels = torch.tensor([[[0, 0, 1]], [[VOID, VOID, VOID]]])
+    assert count(labels).tolist() == [2, 1, 2]
+
+
+@pytest.mark.parametrize(("name", "balance"), ALL)
+@pytest.mark.parametrize("cut", [1, 2])
+def test_parts_of_a_batch_add_up_to_the_whole(name: str, balance: bool, cut: int, batch: tuple[Tensor, Tensor]) -> None:
+    """Parts of unlike sizes, unlike shares of void and of object."""
+    logits, labels = batch
+    labels[:cut, 1:] = VOID
+    logits.requires_grad_()
+    whole = loss(name, balance, logits, labels)
+    (wanted,) = torch.autograd.grad(whole, logits)
+    pieces = [(logits[:cut], labels[:cut]), (logits[cut:], labels[cut:])]
+    counts = torch.stack([count(piece[1]) for piece in pieces]).sum(0)
+    shares = torch.stack([loss(name, balance, *piece, counts) for piece in pieces])
+    (found,) = torch.autograd.grad(shares.sum(), logits)
+    assert shares.sum().item() == pytest.approx(whole.item(), rel=1e-6)
+    assert torch.allclose(found, wanted, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "balance"), ALL)
+def test_void_pixels_change_nothing_and_get_no_gradient(name: str, balance: bool, batch: tuple[Tensor, Tensor]) -> None:
     logits, labels = batch
     void = (labels == VOID)[:, None].expand_as(logits)
     logits.requires_grad_()
-    loss = ALL[name](logits, labels)
-    loss.backward()
+    value = loss(name, balance, logits, labels)
+    value.backward()
     assert logits.grad is not None
     assert not logits.grad[void].any() and bool((logits.grad[~void] != 0).any())
     changed = torch.where(void, torch.randn_like(logits) * 20, logits.detach())
-    assert ALL[name](changed, labels).item() == loss.item()
+    assert loss(name, balance, changed, labels).item() == value.item()
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_a_batch_of_nothing_but_void_is_finite_and_teaches_nothing(name: str) -> None:
+@pytest.mark.parametrize(("name", "balance"), ALL)
+def test_a_batch_of_nothing_but_void_is_finite_and_teaches_nothing(name: str, balance: bool) -> None:
     logits = torch.randn(2, 2, 3, 3, requires_grad=True)
-    loss = ALL[name](logits, torch.full((2, 3, 3), VOID))
-    loss.backward()
-    assert loss.item() == 0
+    value = loss(name, balance, logits, torch.full((2, 3, 3), VOID))
+    value.backward()
+    assert value.item() == 0
     assert logits.grad is not None and not logits.grad.any()

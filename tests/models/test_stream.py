@@ -6,7 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fusionseg.models import stream as stream_module
+from fusionseg.models.backbone import BACKBONES, OUTPUT_STRIDES
+from fusionseg.models.preprocessing import CAFFE, Preprocessing
 from fusionseg.models.stream import (
+    DECODERS,
     RELEASE_DILATIONS,
     Architecture,
     ParallelDilated,
@@ -100,6 +104,50 @@ def test_an_edge_in_the_scores_lands_on_its_pixel(residue: int) -> None:
         assert bool((mask[:, edge:] == 1).all()) and bool((mask[:, :edge] == 0).all())
 
 
+class Box(nn.Module):
+    """A backbone of known geometry: the mean grey of 17 x 17 pixels, those on the rim half, at every 8th."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        line = torch.ones(17)
+        line[[0, -1]] = 0.5
+        self.register_buffer("kernel", (torch.outer(line, line) / 256 / 3).expand(1, 3, 17, 17).clone())
+        self.feature_info = self
+
+    def channels(self) -> list[int]:
+        return [1]
+
+    def reduction(self) -> list[int]:
+        return [8]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [F.conv2d(x, self.get_buffer("kernel"), stride=8, padding=8)]
+
+
+@pytest.mark.parametrize("width", range(40, 48))
+def test_an_edge_that_slides_over_a_picture_is_found_on_its_pixel(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A box as wide as two strides makes of an edge a slope that linear upsampling gives back exactly; what remains is
+    # the way of every picture: `prepare`, the network at stride 8, `to_frame`.
+    monkeypatch.setattr(stream_module, "create_backbone", lambda *_: Box())
+    grey = Preprocessing("rgb", (127.5,) * 3, (127.5,) * 3)
+    stream = Stream(Architecture("resnet101", "parallel-dilated", 8, "1x1"), preprocessing=grey)
+    for branch in stream.decoder.branches:  # type: ignore[union-attr]
+        nn.init.zeros_(branch.weight)
+    with torch.no_grad():  # object where bright: the middle of one of the four kernels
+        stream.decoder.branches[0].weight[:, 0, 1, 1] = torch.tensor([-1.0, 1.0])  # type: ignore[index, union-attr]
+    size = (width + 11, width)
+    for edge in range(16, 24):  # all residues of the edge, by all of the size
+        image = torch.zeros(1, 3, *size, dtype=torch.uint8)
+        image[..., edge:] = 255
+        for turned in (False, True):
+            picture = image.transpose(2, 3) if turned else image
+            shape = (picture.shape[2], picture.shape[3])
+            scores = stream(stream.prepare(picture))
+            mask = to_frame(scores, stream.score_stride, shape, shape).argmax(1)
+            assert tuple(mask.shape[-2:]) == shape
+            assert torch.equal(mask[0], (picture[0, 0] > 0).long())
+
+
 def test_frames_that_were_resized_get_scores_resized_as_images_are() -> None:
     # The network saw a picture of 20x30, the frame has 40x60; scores at stride 1 cover the padded 21x33.
     scores = torch.randn(1, 2, 21, 33, generator=torch.Generator().manual_seed(0))
@@ -151,6 +199,24 @@ def test_trained_batch_norm_learns_the_statistics_of_what_it_sees() -> None:
     assert not any(torch.equal(stream.state_dict()[k], v) for k, v in before.items())
 
 
+@pytest.mark.parametrize("output_stride", OUTPUT_STRIDES)
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_trains_under_every_decoder_at_every_stride(
+    backbone: str, decoder: str, output_stride: int
+) -> None:
+    torch.manual_seed(0)
+    stream = Stream(Architecture(backbone, decoder, output_stride)).train()
+    scores = stream(stream.prepare(torch.randint(0, 256, (1, 3, 33, 30), dtype=torch.uint8)))
+    stride = stream.score_stride
+    assert stride == (4 if decoder == "skip" else output_stride) and stream.pad_stride == output_stride
+    assert tuple(scores.shape) == (1, 2, 32 // stride + 1, 32 // stride + 1)
+    upsample(scores, stride, (33, 30)).square().mean().backward()
+    gradients = [p.grad for p in stream.parameters()]
+    assert all(g is not None and bool(g.isfinite().all()) for g in gradients)
+    assert bool(gradients[0].any()), "nothing reached the first layer"  # type: ignore[union-attr]
+
+
 def test_train_mode_still_holds_for_everything_else() -> None:
     stream = stream_of("skip").train()
     assert stream.training and stream.decoder.training and stream.backbone.training
@@ -184,13 +250,45 @@ def test_the_paper_s_head_is_the_sum_of_four_dilated_convolutions() -> None:
         np.testing.assert_allclose(found[:, y, x], expected, rtol=1e-4, atol=1e-4)
 
 
+def test_the_head_s_branches_can_be_combined_by_their_maximum() -> None:
+    torch.manual_seed(0)
+    by_sum, by_maximum = ParallelDilated([5]), ParallelDilated([5], "max")
+    by_maximum.load_state_dict(by_sum.state_dict())
+    features = torch.randn(1, 5, 31, 29)
+    with torch.inference_mode():
+        branches = [branch(features) for branch in by_sum.branches]
+        expected = np.maximum.reduce([branch.numpy() for branch in branches])
+        np.testing.assert_array_equal(by_maximum([features]).numpy(), expected)
+        assert not np.allclose(by_sum([features]).numpy(), expected)
+    stream = Stream(Architecture("efficientnet-lite0", "parallel-dilated", 16, combine="max"))
+    assert stream.decoder.combine == "max"
+
+
+def test_the_paper_s_stream_has_the_released_parameters() -> None:
+    with torch.device("meta"):
+        stream = Stream(Architecture("resnet101", "parallel-dilated", 8, "1x1"))
+    body = 42_500_160  # counted by hand in test_backbone.py
+    assert sum(p.numel() for p in stream.parameters()) == body + 4 * (2048 * 2 * 9 + 2) == 42_647_624
+
+
 def test_the_paper_s_head_has_the_released_parameters() -> None:
     head = ParallelDilated([2048])
     assert sum(p.numel() for p in head.parameters()) == 4 * (2048 * 2 * 9 + 2)
     assert all(branch.bias is not None and not branch.bias.any() for branch in head.branches)  # type: ignore[operator, union-attr]
 
 
+def test_caffe_s_weights_get_their_own_preprocessing() -> None:
+    stream = Stream(Architecture("efficientnet-lite0", "parallel-dilated", 8), preprocessing=CAFFE)
+    images = torch.randint(0, 256, (1, 3, 20, 18), dtype=torch.uint8)
+    black = np.zeros((25, 25, 3))
+    black[:20, :18] = images[0].numpy().transpose(1, 2, 0)
+    expected = black[..., ::-1] - (104.008, 116.669, 122.675)
+    np.testing.assert_allclose(stream.prepare(images)[0].numpy().transpose(1, 2, 0), expected, atol=1e-4)
+
+
 def test_unknown_decoder_and_backbone_are_named() -> None:
+    with pytest.raises(ValueError, match="unknown combine 'mean'; known: sum, max"):
+        Stream(Architecture(combine="mean"))
     with pytest.raises(ValueError, match=r"unknown decoder 'unet'; known: parallel-dilated, skip"):
         Stream(Architecture(decoder="unet"))
     with pytest.raises(ValueError, match="unknown backbone 'vgg'"):
@@ -200,3 +298,8 @@ def test_unknown_decoder_and_backbone_are_named() -> None:
 def test_architecture_goes_through_json_and_back() -> None:
     architecture = Architecture("resnet101", "parallel-dilated", 8, "1x1")
     assert Architecture(**architecture.as_dict()) == architecture
+
+
+def test_an_architecture_of_version_0_1_has_its_branches_summed() -> None:
+    old = {"backbone": "resnet101", "decoder": "parallel-dilated", "output_stride": 8, "stride_on": "1x1"}
+    assert Architecture(**old).combine == "sum"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fusionseg.pipeline.artifact import Artifact
 from fusionseg.pipeline.bit_masks import read_plain
-from fusionseg.pipeline.box_pruning import Region, clip_boxes, compute, inside, prune, prune_box
+from fusionseg.pipeline.box_pruning import Region, clip_boxes, compute, inside, measure, prune
 from fusionseg.pipeline.profile import BoxPruning
 from fusionseg.pipeline.weak_labels import BOX, MARKS, REGION
 
@@ -48,9 +48,7 @@ def measured(box: Box, settings: BoxPruning = ALL) -> Region:
         ((3, 1, 3, 4), 0.0, 0, 0, 0.0),  # no area at all
     ],
 )
-def test_what_is_measured_by_hand(
-    box: Box, overlap: float, area: int, components: int, largest_share: float
-) -> None:
+def test_what_is_measured_by_hand(box: Box, overlap: float, area: int, components: int, largest_share: float) -> None:
     found = measured(box)
     box_area = (box[2] - box[0]) * (box[3] - box[1])
     assert (found.area, found.components) == (area, components)
@@ -59,7 +57,39 @@ def test_what_is_measured_by_hand(
 
 
 def test_parts_that_touch_at_a_corner_are_one() -> None:
-    assert prune_box(picture("#.", ".#"), ALL)[1].components == 1
+    assert prune(picture("#.", ".#"), np.array([(0, 0, 2, 2)]), ALL)[1][0].components == 1
+
+
+@pytest.mark.parametrize(
+    ("box", "uncut"),
+    [
+        ((1, 1, 4, 3), 1.0),  # nothing of it lies outside
+        ((0, 0, 4, 4), 6 / 16),
+        ((1, 1, 3, 3), 4 / 6),  # the part goes on for a column
+        ((1, 1, 2, 2), 1 / 6),
+        ((3, 1, 6, 3), 6 / 10),  # of parts of one size the first goes on; the other stays in the region
+        ((4, 2, 7, 4), 0.0),
+    ],
+)
+def test_overlap_with_the_part_that_is_not_cut(box: Box, uncut: float) -> None:
+    assert measured(box).uncut_overlap == pytest.approx(uncut)
+
+
+def test_a_prediction_that_floods_its_box_is_told_from_one_that_fits() -> None:
+    flood = np.ones((20, 20), bool)
+    (found,) = prune(flood, np.array([(5, 5, 15, 15)]), ALL)[1]
+    assert found.overlap == 1 and found.uncut_overlap == pytest.approx(0.25)
+
+
+def test_confidence_is_the_iou_that_the_network_expects() -> None:
+    logit = lambda p: np.log(p / (1 - p))  # noqa: E731
+    margin = np.array([[logit(0.9), logit(0.6), logit(0.2), logit(0.1)]], np.float32)
+    region, (found,) = measure(margin, np.array([(0, 0, 4, 1)]), ALL)
+    assert region.tolist() == [[True, True, False, False]]
+    assert found.confidence == pytest.approx((0.9 + 0.6) / (2 + 0.2 + 0.1), abs=1e-4)
+    sure = np.where(region, np.inf, -np.inf).astype(np.float32)
+    assert measure(sure, np.array([(0, 0, 4, 1), (2, 0, 4, 1)]), ALL)[1][0].confidence == 1
+    assert measure(sure, np.array([(2, 0, 4, 1)]), ALL)[1][0].confidence == 0  # nothing predicted
 
 
 def test_only_the_largest_part_is_kept_and_measured() -> None:
@@ -124,6 +154,10 @@ def scores(mask: np.ndarray) -> np.ndarray:
     return np.stack([np.where(mask, -1, 1), np.where(mask, 1, -1)]).astype(np.float16)
 
 
+P = 1 / (1 + np.exp(-2))  # of a score of 1 for object and -1 for background
+CONFIDENCE = [round(n * P / (n + m * (1 - P)), 4) for n, m in ((5, 1), (1, 5), (3, 11))]
+
+
 def test_stage(tmp_path: Path) -> None:
     context = make_context(tmp_path)
     boxes: list[list[Box]] = [[(1, 1, 4, 3), (5, 1, 7, 4)], [], [(0, 2, 90, 90)]]
@@ -142,9 +176,9 @@ def test_stage(tmp_path: Path) -> None:
     assert np.array_equal(regions[2] == 1, MASK & (np.arange(4) >= 2)[:, None])
     expected = pd.DataFrame(
         [
-            (0, 0, 1, 1, 4, 3, 0, 1, 4, 7, 5, 1, 1.0, 1.0, 5 / 6),
-            (0, 1, 5, 1, 7, 4, 1, 0, 4, 7, 1, 1, 1.0, 1 / 6, 1 / 6),
-            (2, 0, 0, 2, 7, 4, 1, 1, 4, 7, 3, 1, 1.0, 3 / 14, 3 / 14),
+            (0, 0, 1, 1, 4, 3, 0, 1, 4, 7, 5, 1, 1.0, 1.0, 5 / 6, 1.0, CONFIDENCE[0]),
+            (0, 1, 5, 1, 7, 4, 1, 0, 4, 7, 1, 1, 1.0, 1 / 6, 1 / 6, 1 / 6, CONFIDENCE[1]),
+            (2, 0, 0, 2, 7, 4, 1, 1, 4, 7, 3, 1, 1.0, 3 / 14, 3 / 14, 3 / 17, CONFIDENCE[2]),
         ],
         columns=["frame", "box", *BOX, *MARKS, *REGION],
     ).astype({"occluded": np.int8, "generated": np.int8})

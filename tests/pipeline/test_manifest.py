@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,31 @@ def test_stride_takes_truth_along(tmp_path: Path) -> None:
     assert [path.stem for path in other.frames] == ["0", "3", "6", "9"] and other.annotated == [0]
     (late,) = load_items(sparse(tmp_path), "all", tmp_path, stride=99)
     assert late.frames == late.all_frames[:1]
+
+
+@pytest.mark.parametrize("boxes", ["xml/{video}/{frame}.xml", "from-masks"])
+def test_a_cap_takes_frames_evenly_of_those_with_boxes(tmp_path: Path, boxes: str) -> None:
+    own = sparse(tmp_path, boxes=boxes)
+    (item,) = load_items(own, "all", tmp_path, most=2)
+    assert [path.stem for path in item.frames] == ["0", "8"] and item.numbers == (0, 8) and item.annotated == [0, 1]
+    assert len(item.all_frames) == 10 and len(item.masks) == 2
+    assert item.boxes is not None and len(item.files("boxes")) == 2
+    (whole,) = load_items(own, "all", tmp_path, most=10)
+    assert whole == load_items(own, "all", tmp_path)[0]
+    (thinner,) = load_items(own, "all", tmp_path, stride=4, most=2)  # of 0, 4 and 8
+    assert thinner.numbers == (0, 8)
+    (bare,) = load_items(sparse(tmp_path, boxes=None), "all", tmp_path, most=4)
+    assert bare.numbers == (0, 3, 6, 9)
+
+
+def test_frames_taken_out_of_a_video_take_everything_along(tmp_path: Path) -> None:
+    (item,) = load_items(sparse(tmp_path), "all", tmp_path, stride=2)
+    item = replace(item, partners=item.all_frames[1::2], others={"x": item.frames})
+    found = item.at([0, 2])
+    assert found.numbers == (0, 4) and found.annotated == [0, 1]
+    assert [path.stem for path in found.partners] == ["1", "5"] and found.others == {"x": found.frames}
+    assert found.boxes is not None and item.boxes is not None
+    assert found.boxes.paths == (item.boxes.paths[0], item.boxes.paths[2]) and found.all_frames == item.all_frames
 
 
 def test_only_frames_in_use_need_truth(tmp_path: Path) -> None:

@@ -1,10 +1,16 @@
-"""Peak memory, as the system tells it."""
+"""Peak memory, as the system tells it, and memory kept for the next step."""
+
+import ctypes
+import platform
 
 import numpy as np
 import pytest
 import torch
 
-from fusionseg.pipeline.memory import peak_memory, start_measuring
+from fusionseg.pipeline import memory
+from fusionseg.pipeline.memory import kept_memory, peak_memory, start_measuring
+
+resource = pytest.importorskip("resource")
 
 
 def test_the_peak_covers_what_was_held_and_never_falls() -> None:
@@ -28,3 +34,30 @@ def test_a_cuda_device_has_its_own_peak_since_the_stage_began(monkeypatch: pytes
     assert peak_memory(device)["gpu"] == 0
     held["peak"] = 5
     assert peak_memory(device)["gpu"] == 5
+
+
+def faults(size: int, rounds: int) -> int:
+    """Return how many pages the system gave for asking for `size` bytes, filling and freeing them, again and again."""
+    library = ctypes.CDLL(None)
+    library.malloc.restype = ctypes.c_void_p
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(rounds):
+        block = ctypes.c_void_p(library.malloc(ctypes.c_size_t(size)))
+        ctypes.memset(block, 1, size)
+        library.free(block)
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_kept_memory_is_used_again_and_given_back_afterwards() -> None:
+    size, rounds = 64 * 2**20, 10
+    pages = rounds * size // resource.getpagesize()
+    with kept_memory():
+        assert faults(size, rounds) < pages / 2
+    assert faults(size, rounds) >= pages
+
+
+def test_where_the_c_library_knows_nothing_of_it_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: object())
+    with kept_memory():
+        pass

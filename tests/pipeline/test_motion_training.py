@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from builders import make_context, make_item, make_job, texture, write_input, write_png
 
+from fusionseg.pipeline.bit_masks import pack_label
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.flow_images import colour, full_magnitude, known_flow, paint
 from fusionseg.pipeline.job import Job
@@ -122,8 +123,11 @@ def motion_job(root: Path, settings: MotionTraining, annotated: int = 8, flow: n
     inputs = [
         write_input(context, "optical-flow", {"flow": flow}),
         write_input(context, "flow-images", {"images": np.stack([colour(one) for one in flow])}),
-        write_input(context, "flow-filter", {"labels": labels}, tables={"verdicts": table}),
-    ]
+        write_input(
+            context, "flow-filter", {"labels": np.stack([pack_label(label) for label in labels])},
+            {"frame_size": [24, 40]}, {"verdicts": table},
+        ),
+    ]  # fmt: skip
     sections = {
         "motion-training": settings.model_dump(mode="json"), "flow-images": FlowImages().model_dump(mode="json"),
         "network": Network(long_side=32).model_dump(mode="json"),

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 
 import fusionseg.profiles
+from fusionseg.models.backbone import BACKBONES
+from fusionseg.models.caffe import RELEASE
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.profile import AppearanceTraining, Profile, Training, read_profile
+from fusionseg.pipeline.stream_training import architecture_of
 
 OWN = """
 [data]
@@ -29,28 +32,50 @@ def test_shipped_profiles_are_valid_and_named_as_their_file(name: str) -> None:
     assert read_profile(name).name == name
 
 
+# DeepLab-v2's solver, which is FusionSeg's ancestor's, and Caffe's ways: nothing of the modern engine.
+SOLVER = {
+    "optimiser": "sgd", "lr_backbone": 2.5e-4, "lr_head": 2.5e-3, "lr_bias_factor": 2, "momentum": 0.9,
+    "weight_decay": 5e-4, "schedule": "poly", "poly_power": 0.9, "steps": 20000, "batch": 10, "accumulate": 1,
+    "crop": (321, 321), "scales": (0.5, 1.5), "mirror": True, "loss": "cross-entropy", "balance": False, "clip_norm": 0,
+    "ema": 0, "bf16": False, "keep": "last", "batch_norm": "frozen",
+}  # fmt: skip
+
+
 def test_the_paper_profile_is_the_paper_s() -> None:
     paper = read_profile("paper")
     network = paper.network
-    assert (network.backbone, network.decoder, network.output_stride, network.stride_on, network.long_side) == (
-        "resnet101", "parallel-dilated", 8, "1x1", 0,
-    )  # fmt: skip
+    assert architecture_of(network) == RELEASE and network.long_side == 0 and network.pretrained
     for training in (paper.appearance_training, paper.motion_training):
-        assert (training.optimiser, training.lr_backbone, training.lr_head, training.lr_bias_factor) == (
-            "sgd",
-            2.5e-4,
-            2.5e-3,
-            2,
-        )
-        assert (training.momentum, training.weight_decay, training.poly_power, training.schedule) == (
-            0.9,
-            5e-4,
-            0.9,
-            "poly",
-        )
-        assert (training.steps, training.batch, training.crop, training.scales) == (20000, 10, (321, 321), (0.5, 1.5))
-    assert paper.fusion_training.fusion == "paper"
+        assert {name: getattr(training, name) for name in SOLVER} == SOLVER
+    assert (paper.appearance_training.colour, paper.appearance_training.blur) == (0, 0)
+    assert (paper.motion_training.labels, paper.motion_training.frames) == ("weak", "accepted")
+    fusion = paper.fusion_training
+    assert (fusion.fusion, fusion.loss, fusion.batch, fusion.clip_norm, fusion.ema) == (
+        "paper",
+        "cross-entropy",
+        8,
+        0,
+        0,
+    )
     assert (paper.flow_filter.min_overlap, paper.flow_filter.min_contrast) == (0.75, 30)
+    assert paper.data.validation is None  # no frame of DAVIS chooses a checkpoint
+
+
+def test_the_maximum_of_branches_needs_a_decoder_that_has_branches(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r'network: .*combine = "max" is of the decoder parallel-dilated'):
+        own(tmp_path, "", "network.combine=max")
+    network = own(tmp_path, "", "network.combine=max", "network.decoder=parallel-dilated").network
+    assert architecture_of(network).combine == "max"
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_can_be_named(tmp_path: Path, name: str) -> None:
+    assert own(tmp_path, "", f"network.backbone={name}").network.backbone == name
+
+
+def test_no_setting_names_a_backbone_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"network\.backbone: .*convnext-tiny.*found 'vgg16'"):
+        own(tmp_path, "", "network.backbone=vgg16")
 
 
 def test_file_goes_over_defaults_and_overrides_over_both(tmp_path: Path) -> None:
@@ -103,6 +128,10 @@ def test_override_reaches_nested_tables(tmp_path: Path) -> None:
         ("data.scored=[]", r"data\.scored"),
         ("data.boxed.stride=0", r"data\.boxed\.stride"),
         ("data.stills.stride=2", r"stills\.stride = 2: stills are no video"),
+        ("data.stills.frames=2", r"stills\.frames = 2: stills are no video"),
+        ('data.scored=[{manifest = "d", split = "x", frames = 3}]', "scored: frames = 3 of d/x: every frame is scored"),
+        ("flow-filter.min_confidence=2", r"flow-filter\.min_confidence"),
+        ("box-pruning.components=some", r"box-pruning\.components: .*'all' or 'largest', found 'some'"),
         (
             'data.scored=[{manifest = "d", split = "x", stride = 3}]',
             r"scored: stride = 3 of d/x: every frame is scored",
@@ -133,6 +162,13 @@ def test_what_is_scored_may_train_nothing(tmp_path: Path, role: str) -> None:
     with pytest.raises(UserError, match=f"can't be `{role}` too"):
         own(tmp_path, "", f'data.{role}={{manifest = "d", split = "x", stride = 2}}')
     assert own(tmp_path, "", f'data.{role}={{manifest = "d", split = "y"}}')
+
+
+def test_vectors_are_compared_only_where_they_are_kept() -> None:
+    no_vectors = ['flow-images.store="images"', "motion-training.mirror=false", "motion-training.scales=[1, 1]"]
+    with pytest.raises(UserError, match=r'flow-filter\.contrast = "vector" compares them; choose contrast = "colour"'):
+        read_profile("demo", [*no_vectors, 'flow-filter.contrast="vector"'])
+    assert read_profile("demo", no_vectors)
 
 
 def test_missing_or_invalid_file(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from report_fixtures import (
     DATA_SET,
     FRAMES,
+    HISTORY,
     OVERLAPS,
     SCORES,
     TinyRun,
@@ -22,6 +23,7 @@ from report_fixtures import (
     make_video,
     true_mask,
     write_artifact,
+    write_weights_file,
 )
 from report_page import Page
 
@@ -281,6 +283,21 @@ def test_curves_state_what_was_kept(tiny: TinyRun) -> None:
     points = [tuple(map(float, pair.split(","))) for pair in line.split()]
     assert points[0][0] < points[1][0] < points[2][0]
     assert points[1][1] < points[2][1] < points[0][1], "higher J is higher up"
+
+
+def test_curves_mark_the_last_state_where_it_was_kept(tiny: TinyRun) -> None:
+    path = tiny.path("appearance-training", "model")
+    write_weights_file(path, "appearance-training", HISTORY, kept_step=300)
+    page, _ = report(tiny)
+    text = page.sections["training"]
+    assert f"best validation J 62.0 at step 200 (step 300 was kept, with {100 * HISTORY[2]['J']:.1f})" in text
+    svg = (tiny.root / "reports/tiny.html").read_text()
+    (line,) = re.findall(r"appearance-training: loss: .*?points=\"([^\"]+)\"", svg)
+    x, y = line.split()[2].split(",")
+    assert svg.count(f'<circle class="ring" cx="{x}" cy="{y}"') == 1
+    history = pd.read_parquet(tiny.root / "reports/tiny-tables/history.parquet")
+    kept = history[history["stage"] == "appearance-training"].set_index("step")["kept"]
+    assert kept.to_dict() == {100: False, 200: False, 300: True}
 
 
 def test_data_with_roles_and_licences(tiny: TinyRun) -> None:

@@ -13,6 +13,7 @@ from videos import write_video
 
 import fusionseg.data_manifests
 from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.flow_filter import read_verdicts
 from fusionseg.pipeline.graph import SECOND_ROUND, STAGES
 from fusionseg.pipeline.inspection import export_flow, export_masks
 from fusionseg.pipeline.report_tables import FUNNEL, funnel
@@ -181,7 +182,7 @@ def test_damage_inside_shows_at_the_first_read_and_is_mended(chain: Path) -> Non
     data[middle : middle + 64] = bytes(64)
     path.write_bytes(bytes(data))
     said = Said()
-    run_plain(request(chain, "flow-filter.min_contrast=0.5"), say=said)
+    run_plain(request(chain), refresh=["box-motion"], say=said)  # which reads it
     assert any(path.name in line and "damaged" in line for line in said)
     assert said.states()["flow-images"] in ("1 computed, 8 cached", "cached")
     assert set(list_artifacts(chain / "out", "flow-images", verify=True)["state"]) == {"verified"}
@@ -226,9 +227,9 @@ def test_given_weights_take_the_place_of_training(chain: Path) -> None:
 
 def test_weights_of_another_architecture_are_refused(chain: Path) -> None:
     (weights,) = (chain / "out" / "artifacts" / "motion-training").rglob("*.safetensors")
-    with pytest.raises(UserError, match=r"its reads is flow-images, the profile expects frames"):
+    with pytest.raises(UserError, match=r"it was trained on flow-images.* belongs into motion-training\.weights"):
         states_of(chain, f"appearance-training.weights={weights}")
-    with pytest.raises(UserError, match=r"architecture .* expects .*resnet18"):
+    with pytest.raises(UserError, match=r"network\.backbone is efficientnet-lite0 in it and resnet18 in the profile"):
         states_of(chain, f"motion-training.weights={weights}", "network.backbone=resnet18", "network.pretrained=false")
 
 
@@ -366,13 +367,14 @@ def test_flow_images_coloured_on_reading_train_the_same_networks(chain: Path) ->
 
 
 def test_flow_images_alone_are_made_in_one_pass_and_are_the_same(chain: Path) -> None:
-    before = contents(chain)
+    before, once = contents(chain), ("flow-images", "box-pruning")
+    contrast = read_verdicts(chain / "out", "tiny")["contrast"]
     no_vectors = ("motion-training.mirror=false", "motion-training.scales=[1.0, 1.0]")
     states = states_of(chain, 'flow-images.store="images"', *no_vectors)
     assert "optical-flow" not in states and states["scoring"] == "computed"
     after = contents(chain)
-    for stage in ("flow-images", "flow-filter"):
-        assert {u: c for u, c in before.items() if u[0] == stage} == {u: c for u, c in after.items() if u[0] == stage}
+    assert {u: c for u, c in before.items() if u[0] in once} == {u: c for u, c in after.items() if u[0] in once}
+    assert read_verdicts(chain / "out", "tiny")["contrast"].equals(contrast)
     assert (chain / "out" / "reports" / "tiny.html").exists()
 
 
@@ -397,6 +399,38 @@ def test_parts_of_the_videos_on_several_machines_make_the_whole(finished: Path, 
     assert said.states() == {"flow-images": "cached"}
     found = {path.name for path in (tmp_path / "out/artifacts/flow-images").rglob("*.h5")}
     assert found == {path.name for path in (finished / "out/artifacts/flow-images").rglob("*.h5")}
+
+
+def test_weak_labels_in_parts_and_interrupted_are_the_same(chain: Path) -> None:
+    """Parts in any order, also of stages that use what was trained on all; a video that was done stays; one that was
+    under way leaves nothing behind."""
+    before = contents(chain)
+    stages = ("appearance-scores", "box-pruning", "box-motion", "flow-filter", "motion-scores")
+    for stage in stages:
+        shutil.rmtree(chain / "out" / "artifacts" / stage)
+    for stage in stages:
+        for part in ("2/2", "1/2"):
+            run_plain(replace(request(chain), shard=part), only=stage, say=Said())
+    paths = sorted((chain / "out" / "artifacts").glob("flow-filter/*/*.h5"))
+    stamps = [path.stat().st_mtime_ns for path in paths[1:]]
+    paths[0].rename(paths[0].with_name(f".{paths[0].name}.1.part"))  # as a killed run leaves it
+    assert states_of(chain) == dict.fromkeys(NAMES, "cached") | {"flow-filter": "1 computed, 3 cached"}
+    assert [path.stat().st_mtime_ns for path in paths[1:]] == stamps and contents(chain) == before
+
+
+def test_another_threshold_reads_no_frame_and_no_flow(chain: Path) -> None:
+    states = states_of(chain, "flow-filter.min_contrast=5", "flow-filter.rejected=drop")
+    assert states["flow-filter"] == "computed"
+    assert {states[name] for name in ("box-pruning", "box-motion", "appearance-scores", "flow-images")} == {"cached"}
+
+
+def test_at_most_so_many_frames_a_video(chain: Path) -> None:
+    write_profile(chain, PROFILE.replace('"demo-vid", split = "train"', '"demo-vid", split = "train", frames = 2'))
+    run_plain(request(chain), say=Said())
+    records = [r for stage in read_run(chain / "out", "tiny")["stages"].values() for r in stage["records"]]
+    counts = {r["stage"]: r["counts"]["frames"] for r in records if r["video"].startswith("boxed-")}
+    assert set(counts) >= {"optical-flow", "flow-images", "appearance-scores", "flow-filter"}
+    assert set(counts.values()) == {2}  # of 5
 
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/0"])

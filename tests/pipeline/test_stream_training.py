@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from builders import make_context, make_job, moving_square
 
 from fusionseg.models.backbone import WeightsUnavailable
@@ -63,11 +64,27 @@ def test_learning_rates_of_backbone_weights_and_biases() -> None:
     assert sorted(grouped) == sorted(id(p) for p in stream.parameters())
 
 
+def test_biases_of_the_head_do_not_decay() -> None:
+    groups = parameter_groups(Stream(Architecture("resnet18", "parallel-dilated", 8)), StreamTraining(weight_decay=0.1))
+    assert [g.get("weight_decay", "the optimiser's") for g in groups] == ["the optimiser's", "the optimiser's", 0.0]
+
+
+@pytest.mark.parametrize("batch_norm", ["frozen", "affine", "trained"])
+def test_frozen_batch_norm_learns_no_scale_and_shift(batch_norm: str) -> None:
+    stream = Stream(Architecture("resnet18", "parallel-dilated", 8))
+    backbone = parameter_groups(stream, StreamTraining(batch_norm=batch_norm))[0]["params"]
+    norms = [p for m in stream.backbone.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()]
+    assert len(norms) == 2 * 20
+    learning = {id(p) for p in backbone}
+    assert [id(p) in learning for p in norms] == [batch_norm != "frozen"] * len(norms)
+    assert len(backbone) + (len(norms) if batch_norm == "frozen" else 0) == len(list(stream.backbone.parameters()))
+
+
 def test_header_says_what_is_needed_to_use_the_weights() -> None:
     header = stream_header(Network(long_side=321), "flow-images")
     assert header["reads"] == "flow-images" and header["long_side"] == 321 and header["kind"] == "stream"
     assert Architecture(**header["architecture"]) == architecture_of(Network(long_side=321))
-    assert header["preprocessing"] == {"channels": "rgb", "mean": (127.0,) * 3, "std": (128.0,) * 3}
+    assert header["preprocessing"] == {"channels": "rgb", "mean": (127.0,) * 3, "std": (128.0,) * 3, "pad": "after"}
 
 
 def test_fresh_streams_repeat_by_seed() -> None:

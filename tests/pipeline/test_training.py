@@ -1,6 +1,5 @@
-"""The training loop on a tiny linear model: schedules, checkpoints, the best state, losses that explode."""
+"""The training loop on a small model: interruptions, checkpoints, the state that is kept, parts of a batch, errors."""
 
-import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,72 +8,23 @@ import numpy as np
 import pytest
 import torch
 from builders import flip, make_context, make_job
-from torch import Tensor, nn
+from small_training import STEPS, Hook, Small, assert_same, settings
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 
+from fusionseg.models.labels import VOID
 from fusionseg.models.weights import read_weights
-from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.job import Context, Job
-from fusionseg.pipeline.profile import Training
-from fusionseg.pipeline.training import Task, learning_rate_factor, make_optimiser, seed_of, train
+from fusionseg.pipeline.processes import Processes
+from fusionseg.pipeline.training import seed_of
 
-STEPS = 12
-Hook = Callable[[int], None]
-
-
-def settings(**changes: Any) -> Training:
-    return Training(**{"steps": STEPS, "validate_every": 4, "lr_head": 0.05, "loss": "cross-entropy", **changes})
-
-
-class Tiny:
-    """A linear model on random pixels, with hooks that may raise while a batch is made or while it is validated."""
-
-    def __init__(
-        self, root: Path, setting: Training, at_batch: Hook = lambda step: None, at_validation: Hook = lambda n: None
-    ) -> None:
-        torch.manual_seed(0)
-        self.model = nn.Conv2d(3, 2, 1)
-        self.settings = setting
-        self.context: Context = make_context(root, workers=1, checkpoint_seconds=1000)
-        self.job: Job = make_job(
-            "motion-training", settings={"motion-training": setting.model_dump(mode="json")}, suffix=".safetensors"
-        )
-        self.at_batch, self.at_validation = at_batch, at_validation
-        self.batches: list[int] = []
-        self.validated: list[dict[str, Tensor]] = []
-        self.scores: list[float] | None = None
-
-    def batch(self, step: int) -> dict[str, Tensor]:
-        self.at_batch(step)
-        self.batches.append(step)
-        images = np.random.default_rng(step).normal(0, 1, (2, 3, 4, 4)).astype(np.float32)
-        return {"images": torch.from_numpy(images), "labels": torch.from_numpy((images[:, 0] > 0).astype(np.int64))}
-
-    @staticmethod
-    def logits(model: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        return model(tensors["images"]), tensors["labels"]
-
-    def validate(self, model: nn.Module) -> float:
-        self.at_validation(len(self.validated))
-        assert not model.training
-        self.validated.append({k: v.clone() for k, v in model.state_dict().items()})
-        if self.scores:
-            return self.scores[len(self.validated) - 1]
-        images = torch.randn(4, 3, 4, 4, generator=torch.Generator().manual_seed(9))
-        return float((model(images).argmax(1) == (images[:, 0] > 0)).float().mean())
-
-    def train(self, validate: bool = True) -> Record:
-        groups = [{"params": list(self.model.parameters()), "lr": self.settings.lr_head}]
-        task = Task(self.model, self.batch, self.logits, self.validate if validate else None, groups)
-        return train(task, self.settings, self.job, self.context, {"kind": "tiny"})
-
-    def result(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        state, header = read_weights(self.context.root / self.job.path())
-        return state, {name: header[name] for name in ("history", "counts", "content", "kind", "key")}
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.context.root / self.job.path().with_suffix(".checkpoint")
+# Settings, and whether the model has BatchNorm that learns.
+KINDS: dict[str, tuple[dict[str, Any], bool]] = {
+    "adamw": ({"optimiser": "adamw"}, False),
+    "sgd": ({"optimiser": "sgd", "schedule": "poly"}, False),
+    "all": ({"optimiser": "sgd", "schedule": "poly", "ema": 0.9, "accumulate": 2, "balance": True}, True),
+    "bf16": ({"optimiser": "adamw", "ema": 0.99, "bf16": True, "loss": "cross-entropy+dice", "keep": "last"}, True),
+}
 
 
 def interrupt_at(place: int) -> Hook:
@@ -85,26 +35,17 @@ def interrupt_at(place: int) -> Hook:
     return hook
 
 
-def assert_same(found: Tiny, expected: Tiny) -> None:
-    (state, header), (wanted, wanted_header) = found.result(), expected.result()
-    assert header == wanted_header
-    assert all(torch.equal(state[name], value) for name, value in wanted.items())
-
-
-@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
-@pytest.mark.parametrize("schedule", ["one-cycle", "poly"])
-@pytest.mark.parametrize("step", [1, 4, 7, 11])
-def test_interrupted_training_continues_to_the_same_weights(
-    tmp_path: Path, optimiser: str, schedule: str, step: int
-) -> None:
-    setting = settings(optimiser=optimiser, schedule=schedule)
-    whole = Tiny(tmp_path / "whole", setting)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("step", [1, 4, 11])
+def test_interrupted_training_continues_to_the_same_weights(tmp_path: Path, kind: str, step: int) -> None:
+    setting, norm = settings(**KINDS[kind][0]), KINDS[kind][1]
+    whole = Small(tmp_path / "whole", setting, norm=norm)
     whole.train()
-    first = Tiny(tmp_path / "cut", setting, at_batch=interrupt_at(step))
+    first = Small(tmp_path / "cut", setting, at_batch=interrupt_at(step), norm=norm)
     with pytest.raises(KeyboardInterrupt):
         first.train()
     assert first.checkpoint.exists() and not (first.context.root / first.job.path()).exists()
-    second = Tiny(tmp_path / "cut", setting)
+    second = Small(tmp_path / "cut", setting, norm=norm)
     second.train()
     assert second.batches == list(range(step, STEPS))  # what was done isn't done again
     assert_same(second, whole)
@@ -114,12 +55,12 @@ def test_interrupted_training_continues_to_the_same_weights(
 @pytest.mark.parametrize("validation", [0, 1, 2])
 def test_interrupted_while_validating_nothing_is_lost(tmp_path: Path, validation: int) -> None:
     """The third validation is the last step's: without it, its figures and its state would be missing."""
-    whole = Tiny(tmp_path / "whole", settings())
+    whole = Small(tmp_path / "whole", settings())
     whole.train()
-    first = Tiny(tmp_path / "cut", settings(), at_validation=interrupt_at(validation))
+    first = Small(tmp_path / "cut", settings(), at_validation=interrupt_at(validation))
     with pytest.raises(KeyboardInterrupt):
         first.train()
-    second = Tiny(tmp_path / "cut", settings())
+    second = Small(tmp_path / "cut", settings())
     second.train()
     assert_same(second, whole)
 
@@ -128,7 +69,7 @@ def test_interrupted_while_weights_are_updated_nothing_is_half_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C comes at any moment; between the weights' update and the count of steps it must not apply a step twice."""
-    whole = Tiny(tmp_path / "whole", settings())
+    whole = Small(tmp_path / "whole", settings())
     whole.train()
     updates = 0
     original = torch.optim.AdamW.step
@@ -143,47 +84,71 @@ def test_interrupted_while_weights_are_updated_nothing_is_half_done(
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
     with pytest.raises(KeyboardInterrupt):
-        Tiny(tmp_path / "cut", settings()).train()
+        Small(tmp_path / "cut", settings()).train()
     monkeypatch.undo()
-    second = Tiny(tmp_path / "cut", settings())
+    second = Small(tmp_path / "cut", settings())
     second.train()
+    assert_same(second, whole)
+
+
+def test_interrupted_after_statistics_were_learnt_nothing_is_learnt_twice(tmp_path: Path) -> None:
+    """A forward pass changes the statistics of trained BatchNorm before the step is done."""
+    setting = settings(accumulate=2)
+    whole = Small(tmp_path / "whole", setting, norm=True)
+    whole.train()
+    first = Small(tmp_path / "cut", setting, norm=True, checkpoint_seconds=0)
+    passes = 0
+
+    def logits(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        nonlocal passes
+        passes += 1
+        found = Small.logits(model, tensors)
+        if passes == 12:
+            raise KeyboardInterrupt
+        return found
+
+    first.logits = logits  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        first.train()
+    second = Small(tmp_path / "cut", setting, norm=True)
+    second.train()
+    assert second.batches[0] == 5
     assert_same(second, whole)
 
 
 def test_killed_training_continues_from_its_last_checkpoint(tmp_path: Path) -> None:
     """A kill runs no handler: take the checkpoint of a training that saves after every step, half way."""
-    whole = Tiny(tmp_path / "whole", settings())
+    whole = Small(tmp_path / "whole", settings())
     whole.train()
     kept: list[bytes] = []
-    cut = Tiny(tmp_path / "cut", settings())
-    cut.context = make_context(tmp_path / "cut", workers=1, checkpoint_seconds=0)
+    cut = Small(tmp_path / "cut", settings(), checkpoint_seconds=0)
     cut.at_batch = lambda step: kept.append(cut.checkpoint.read_bytes()) if step == 8 else None
     cut.train()
     (cut.context.root / cut.job.path()).unlink()
     cut.checkpoint.write_bytes(kept[0])
-    second = Tiny(tmp_path / "cut", settings())
+    second = Small(tmp_path / "cut", settings())
     second.train()
     assert 0 < second.batches[0] < 8
     assert_same(second, whole)
 
 
-def damage_by(change: Callable[[Tiny], object], root: Path) -> tuple[Tiny, Tiny]:
+def damage_by(change: Callable[[Small], object], root: Path) -> tuple[Small, Small]:
     """Train whole; interrupt, damage the checkpoint, train again; return both."""
-    whole = Tiny(root / "whole", settings())
+    whole = Small(root / "whole", settings())
     whole.train()
-    first = Tiny(root / "cut", settings(), at_batch=interrupt_at(7))
+    first = Small(root / "cut", settings(), at_batch=interrupt_at(7))
     with pytest.raises(KeyboardInterrupt):
         first.train()
     change(first)
-    second = Tiny(root / "cut", settings())
+    second = Small(root / "cut", settings())
     second.train()
     return second, whole
 
 
 @pytest.mark.parametrize("kept", [0, 10, -20])
 def test_truncated_checkpoint_is_passed_over(tmp_path: Path, kept: int) -> None:
-    def change(tiny: Tiny) -> None:
-        tiny.checkpoint.write_bytes(tiny.checkpoint.read_bytes()[:kept])
+    def change(small: Small) -> None:
+        small.checkpoint.write_bytes(small.checkpoint.read_bytes()[:kept])
 
     second, whole = damage_by(change, tmp_path)
     assert second.batches == list(range(STEPS))
@@ -191,25 +156,25 @@ def test_truncated_checkpoint_is_passed_over(tmp_path: Path, kept: int) -> None:
 
 
 def test_checkpoint_with_a_flipped_bit_is_passed_over(tmp_path: Path) -> None:
-    def change(tiny: Tiny) -> None:
-        weight = tiny.model.weight.detach().numpy().tobytes()
-        flip(tiny.checkpoint, tiny.checkpoint.read_bytes().index(weight) + 3, 6)
+    def change(small: Small) -> None:
+        weight = small.model.weight.detach().numpy().tobytes()
+        flip(small.checkpoint, small.checkpoint.read_bytes().index(weight) + 3, 6)
 
     second, whole = damage_by(change, tmp_path)
     assert_same(second, whole)
 
 
 def test_foreign_checkpoint_is_passed_over(tmp_path: Path) -> None:
-    second, whole = damage_by(lambda tiny: torch.save({"weights": torch.zeros(3)}, tiny.checkpoint), tmp_path)
+    second, whole = damage_by(lambda small: torch.save({"weights": torch.zeros(3)}, small.checkpoint), tmp_path)
     assert_same(second, whole)
 
 
 def test_checkpoint_of_other_settings_is_passed_over(tmp_path: Path) -> None:
-    def change(tiny: Tiny) -> None:
-        other = Tiny(tmp_path / "other", settings(lr_head=0.5), at_batch=interrupt_at(5))
+    def change(small: Small) -> None:
+        other = Small(tmp_path / "other", settings(lr_head=0.5), at_batch=interrupt_at(5))
         with pytest.raises(KeyboardInterrupt):
             other.train()
-        tiny.checkpoint.write_bytes(other.checkpoint.read_bytes())
+        small.checkpoint.write_bytes(other.checkpoint.read_bytes())
 
     second, whole = damage_by(change, tmp_path)
     assert second.batches == list(range(STEPS))
@@ -217,102 +182,75 @@ def test_checkpoint_of_other_settings_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_best_state_by_validation_is_kept(tmp_path: Path) -> None:
-    tiny = Tiny(tmp_path, settings())
-    tiny.scores = [0.25, 0.5, 0.125]
-    record = tiny.train()
-    state, header = tiny.result()
-    assert all(torch.equal(state[k], v) for k, v in tiny.validated[1].items())
-    assert not torch.equal(state["weight"], tiny.validated[2]["weight"])
+    small = Small(tmp_path, settings())
+    small.scores = [0.25, 0.5, 0.125]
+    record = small.train()
+    state, header = small.result()
+    assert all(torch.equal(state[k], v) for k, v in small.validated[1].items())
+    assert not torch.equal(state["weight"], small.validated[2]["weight"])
     assert record.counts["best_validation_j"] == 0.5 and record.counts["steps"] == STEPS
     assert [(row["step"], row["J"]) for row in header["history"]] == [(4, 0.25), (8, 0.5), (12, 0.125)]
 
 
 def test_the_first_of_equals_is_kept_and_a_j_of_zero_counts(tmp_path: Path) -> None:
-    tiny = Tiny(tmp_path, settings())
-    tiny.scores = [0.0, 0.0, 0.0]
-    tiny.train()
-    assert torch.equal(tiny.result()[0]["weight"], tiny.validated[0]["weight"])
+    small = Small(tmp_path, settings())
+    small.scores = [0.0, 0.0, 0.0]
+    small.train()
+    assert torch.equal(small.result()[0]["weight"], small.validated[0]["weight"])
 
 
 def test_without_validation_the_last_state_is_kept(tmp_path: Path) -> None:
-    tiny = Tiny(tmp_path, settings(validate_every=5))
-    record = tiny.train(validate=False)
-    state, header = tiny.result()
-    assert torch.equal(state["weight"], tiny.model.state_dict()["weight"])
+    small = Small(tmp_path, settings(validate_every=5))
+    record = small.train(validate=False)
+    state, header = small.result()
+    assert torch.equal(state["weight"], small.model.state_dict()["weight"])
     assert "best_validation_j" not in record.counts
     assert [row["step"] for row in header["history"]] == [5, 10, 12]  # the last step always
     assert all("J" not in row for row in header["history"])
 
 
 def test_training_learns_and_repeats_itself(tmp_path: Path) -> None:
-    runs = [Tiny(tmp_path / name, settings(steps=30, validate_every=30, lr_head=0.2)) for name in ("a", "b")]
-    records = [tiny.train() for tiny in runs]
+    runs = [Small(tmp_path / name, settings(steps=30, validate_every=30, lr_head=0.2)) for name in ("a", "b")]
+    records = [small.train() for small in runs]
     assert records[0].content == records[1].content
     assert records[0].counts["best_validation_j"] > 0.9
 
 
 def test_batches_prepared_by_more_threads_give_the_same(tmp_path: Path) -> None:
-    one, many = Tiny(tmp_path / "one", settings()), Tiny(tmp_path / "many", settings())
+    one, many = Small(tmp_path / "one", settings()), Small(tmp_path / "many", settings())
     many.context = make_context(tmp_path / "many", workers=4)
     assert one.train().content == many.train().content
 
 
 def test_a_loss_that_is_no_number_ends_training_with_advice(tmp_path: Path) -> None:
-    tiny = Tiny(tmp_path, settings())
-    clean = tiny.batch
-    tiny.batch = lambda step: {**clean(step), "images": clean(step)["images"] * (np.nan if step == 5 else 1)}  # type: ignore[method-assign]
+    small = Small(tmp_path, settings())
+    clean = small.batch
+    small.batch = lambda step, all_: {
+        **clean(step, all_),
+        "images": clean(step, all_)["images"] * (np.nan if step == 5 else 1),
+    }  # type: ignore[method-assign]
     with pytest.raises(UserError, match=r"the loss became nan: lower the learning rates \(lr_head is 0\.05\)"):
-        tiny.train()
-    assert not (tmp_path / tiny.job.path()).exists()
-    assert bool(tiny.model.weight.isfinite().all())  # the weights were left as they were
+        small.train()
+    assert not (tmp_path / small.job.path()).exists()
+    assert bool(small.model.weight.isfinite().all())  # the weights were left as they were
 
 
 def test_gradients_are_clipped(tmp_path: Path) -> None:
-    tiny = Tiny(tmp_path, settings(steps=1, optimiser="sgd", schedule="poly", lr_head=1.0, weight_decay=0))
+    small = Small(tmp_path, settings(steps=1, optimiser="sgd", schedule="poly", lr_head=1.0, weight_decay=0))
     images = torch.full((1, 3, 2, 2), 1e4)
-    tiny.batch = lambda step: {"images": images, "labels": torch.ones(1, 2, 2, dtype=torch.long)}  # type: ignore[method-assign]
+    small.batch = lambda *_: {"images": images, "labels": torch.ones(1, 2, 2, dtype=torch.long)}  # type: ignore[method-assign]
     with torch.no_grad():
-        tiny.model.bias.copy_(torch.tensor([1e6, 0.0]))  # type: ignore[union-attr]
-    before = tiny.model.weight.detach().clone()
-    tiny.train(validate=False)
-    assert (tiny.model.weight.detach() - before).norm().item() == pytest.approx(10, rel=1e-2)
-
-
-def test_poly_factor() -> None:
-    setting = settings(steps=100, schedule="poly", poly_power=0.9)
-    assert learning_rate_factor(0, setting) == 1 and learning_rate_factor(100, setting) == 0
-    assert learning_rate_factor(50, setting) == pytest.approx(0.5**0.9)
-    assert learning_rate_factor(25, settings(steps=100, schedule="poly", poly_power=2)) == pytest.approx(0.5625)
-
-
-def test_one_cycle_factor() -> None:
-    setting = settings(steps=100, schedule="one-cycle")
-    factors = [learning_rate_factor(step, setting) for step in range(101)]
-    assert factors[0] == pytest.approx(0.05) and factors[10] == pytest.approx(1) and factors[100] == pytest.approx(0.01)
-    assert factors[5] == pytest.approx(0.525) and factors[55] == pytest.approx(0.505)
-    assert max(factors) == factors[10]
-    assert all(a < b for a, b in itertools.pairwise(factors[:11]))
-    assert all(a > b for a, b in itertools.pairwise(factors[10:]))
+        small.model.bias.copy_(torch.tensor([1e6, 0.0]))  # type: ignore[union-attr]
+    before = small.model.weight.detach().clone()
+    small.train(validate=False)
+    assert (small.model.weight.detach() - before).norm().item() == pytest.approx(10, rel=1e-2)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 @pytest.mark.parametrize("schedule", ["one-cycle", "poly"])
 def test_the_shortest_trainings_work(tmp_path: Path, steps: int, schedule: str) -> None:
-    tiny = Tiny(tmp_path, settings(steps=steps, schedule=schedule))
-    assert tiny.train().counts["steps"] == steps
-    assert all(0 < learning_rate_factor(step, tiny.settings) <= 1 for step in range(steps))
-
-
-def test_optimisers_take_their_settings() -> None:
-    groups = lambda: [{"params": [nn.Parameter(torch.zeros(1))], "lr": rate} for rate in (0.1, 0.2)]  # noqa: E731
-    sgd = make_optimiser(groups(), settings(optimiser="sgd", momentum=0.7, weight_decay=0.03))
-    assert isinstance(sgd, torch.optim.SGD)
-    assert [(g["lr"], g["momentum"], g["weight_decay"]) for g in sgd.param_groups] == [
-        (0.1, 0.7, 0.03),
-        (0.2, 0.7, 0.03),
-    ]
-    adamw = make_optimiser(groups(), settings(optimiser="adamw", weight_decay=0.04))
-    assert isinstance(adamw, torch.optim.AdamW) and adamw.param_groups[1]["weight_decay"] == 0.04
+    small = Small(tmp_path, settings(steps=steps, schedule=schedule))
+    assert small.train().counts["steps"] == steps
 
 
 def test_seeds_differ_by_stage_and_setting_and_repeat() -> None:
@@ -320,3 +258,208 @@ def test_seeds_differ_by_stage_and_setting_and_repeat() -> None:
     seeds = [seed_of(job, settings(seed=seed)) for job in jobs for seed in (0, 1)]
     assert len(set(seeds)) == 4 and all(0 <= seed < 2**32 for seed in seeds)
     assert seeds[0] == seed_of(jobs[0], settings(seed=0, steps=99))
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "dice", "cross-entropy+dice"])
+@pytest.mark.parametrize("balance", [False, True])
+@pytest.mark.parametrize("parts", [2, 3, 4])
+def test_parts_of_a_batch_train_as_the_whole(tmp_path: Path, loss: str, balance: bool, parts: int) -> None:
+    """Images of unlike void: a mean of means would be another step."""
+    one, many = (
+        Small(tmp_path / str(n), settings(accumulate=n, loss=loss, balance=balance, optimiser="sgd"))
+        for n in (1, parts)
+    )
+    one.train(validate=False)
+    many.train(validate=False)
+    for name, value in one.model.state_dict().items():
+        assert torch.allclose(many.model.state_dict()[name], value, rtol=1e-5, atol=1e-7)
+
+
+def test_parts_and_the_whole_have_the_same_first_loss(tmp_path: Path) -> None:
+    losses = []
+    for parts in (1, 4):
+        small = Small(tmp_path / str(parts), settings(accumulate=parts, steps=1, balance=True))
+        small.train()
+        losses.append(small.result()[1]["history"][0]["loss"])
+    assert losses[0] == losses[1]
+
+
+def test_the_running_mean_is_validated_and_kept(tmp_path: Path) -> None:
+    small = Small(tmp_path, settings(ema=0.9, keep="last"), norm=True)
+    small.train()
+    state, raw = small.result()[0], small.model.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in small.validated[-1].items())
+    for name in ("0.weight", "1.weight", "1.running_mean"):
+        assert not torch.equal(state[name], raw[name])
+
+
+def test_validation_leaves_the_weights_that_train_alone(tmp_path: Path) -> None:
+    often, once = (Small(tmp_path / str(n), settings(ema=0.9, validate_every=n), norm=True) for n in (1, STEPS))
+    often.train()
+    once.train()
+    for name, value in once.model.state_dict().items():
+        assert torch.equal(often.model.state_dict()[name], value)
+
+
+@pytest.mark.parametrize(("keep", "kept", "other"), [("best", 8, "last"), ("last", 12, "best")])
+def test_best_and_last_are_both_there_whichever_goes_on(tmp_path: Path, keep: str, kept: int, other: str) -> None:
+    small = Small(tmp_path, settings(keep=keep))
+    small.scores = [0.25, 0.5, 0.125]
+    small.train()
+    state, header = small.result()
+    beside, found = read_weights(small.logs / f"{other}.safetensors")
+    states = {8: small.validated[1], 12: small.validated[2]}
+    assert header["kept_step"] == kept and found["kept_step"] == 20 - kept
+    assert all(torch.equal(state[name], value) for name, value in states[kept].items())
+    assert all(torch.equal(beside[name], value) for name, value in states[20 - kept].items())
+    assert found["key"] == header["key"] and found["kind"] == "tiny"
+
+
+@pytest.mark.parametrize("scores", [None, [0.1, 0.2, 0.3]])
+def test_weights_that_are_best_and_last_are_written_once(tmp_path: Path, scores: list[float] | None) -> None:
+    small = Small(tmp_path, settings())
+    small.scores = scores
+    small.train(validate=scores is not None)
+    assert not list(small.logs.glob("*.safetensors"))
+
+
+def scalars(small: Small, name: str) -> list[tuple[int, float]]:
+    """What TensorBoard shows of a training."""
+    events = EventAccumulator(str(small.logs))
+    events.Reload()
+    return [(event.step, event.value) for event in events.Scalars(name)]
+
+
+def test_tensorboard_shows_every_step_once_after_going_on(tmp_path: Path) -> None:
+    """The first training's last checkpoint is older than its last events."""
+    kept: list[bytes] = []
+    first = Small(tmp_path, settings(), checkpoint_seconds=0)
+    first.at_batch = lambda step: kept.append(first.checkpoint.read_bytes()) if step == 8 else None
+    first.train()
+    losses, names = scalars(first, "loss"), ("loss", "learning_rate", "images_per_second")
+    assert [step for step, _ in losses] == list(range(1, STEPS + 1))
+    (first.context.root / first.job.path()).unlink()
+    first.checkpoint.write_bytes(kept[0])
+    second = Small(tmp_path, settings())
+    second.train()
+    assert second.batches[0] > 0
+    for name in names:
+        assert [step for step, _ in scalars(second, name)] == list(range(1, STEPS + 1))
+    assert scalars(second, "loss") == losses
+    found = dict(scalars(second, "validation_J"))
+    assert found == pytest.approx({row["step"]: row["J"] for row in second.result()[1]["history"]})
+    assert scalars(second, "learning_rate")[1][1] == pytest.approx(0.05 * (0.05 + 0.95 / STEPS / 0.1))
+
+
+def test_no_clipping_with_a_limit_of_nothing(tmp_path: Path) -> None:
+    plain = settings(steps=1, optimiser="sgd", schedule="poly", lr_head=1.0, weight_decay=0)
+    moves = []
+    for setting in (plain, plain.model_copy(update={"clip_norm": 0.0}), plain.model_copy(update={"clip_norm": 1e-3})):
+        small = Small(tmp_path / str(setting.clip_norm), setting)
+        before = small.model.weight.detach().clone()
+        small.train(validate=False)
+        moves.append((small.model.weight.detach() - before).norm().item())
+    assert moves[0] == moves[1] > 1e-2 and moves[2] < 1e-3 * (1 + 1e-3)
+
+
+def test_gradients_that_are_no_numbers_end_training_with_advice(tmp_path: Path) -> None:
+    small = Small(tmp_path, settings(clip_norm=0.0))
+    small.model.weight.register_hook(lambda gradient: gradient * np.inf)
+    before = small.model.weight.detach().clone()
+    with pytest.raises(UserError, match=r"the gradients' norm became (inf|nan): lower the learning rates"):
+        small.train()
+    assert torch.equal(small.model.weight, before)
+
+
+def test_an_error_leaves_the_last_checkpoint(tmp_path: Path) -> None:
+    small = Small(tmp_path, settings(), checkpoint_seconds=0)
+    images = small.batch
+
+    def batch(step: int, positions: range) -> dict[str, torch.Tensor]:
+        found = images(step, positions)
+        return {**found, "images": found["images"] * (np.nan if step == 5 else 1)}
+
+    small.batch = batch  # type: ignore[method-assign]
+    with pytest.raises(UserError, match="the last checkpoint is kept"):
+        small.train()
+    mended = Small(tmp_path, settings())
+    mended.train()
+    assert mended.batches[0] == 5
+    assert "goes on from step 5 of 12" in mended.said[0]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: 4 TB"),
+        MemoryError(),
+    ],
+)
+def test_out_of_memory_says_what_to_change(tmp_path: Path, error: Exception) -> None:
+    small = Small(tmp_path, settings(accumulate=2))
+
+    def logits(model: nn.Module, tensors: object) -> None:
+        raise error
+
+    small.logits = logits  # type: ignore[method-assign,assignment]
+    with pytest.raises(UserError) as caught:
+        small.train()
+    assert caught.value.args[0] == (
+        "motion-training: out of memory; raise motion-training.accumulate (now 2; up to .batch), or lower .batch (4) "
+        "or .crop ([240, 424]) with --set; the last checkpoint is kept"
+    )
+
+
+def test_too_large_a_tensor_is_out_of_memory(tmp_path: Path) -> None:
+    """What PyTorch says on this machine, not what it said when these tests were written."""
+    small = Small(tmp_path, settings())
+    small.logits = lambda model, tensors: torch.empty(1 << 46)  # type: ignore[method-assign,assignment,return-value]
+    with pytest.raises(UserError, match="motion-training: out of memory"):
+        small.train()
+
+
+def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
+    small = Small(tmp_path, settings())
+    small.logits = lambda model, tensors: torch.zeros(2) + torch.zeros(3)  # type: ignore[method-assign,assignment,return-value]
+    with pytest.raises(RuntimeError, match="size of tensor"):
+        small.train()
+
+
+def void_at(small: Small, steps: range) -> None:
+    """Make all labels of some steps void."""
+    images = small.batch
+
+    def batch(step: int, positions: range) -> dict[str, torch.Tensor]:
+        found = images(step, positions)
+        return {**found, "labels": found["labels"].clone().fill_(VOID)} if step in steps else found
+
+    small.batch = batch  # type: ignore[method-assign]
+
+
+def test_a_step_of_void_teaches_nothing_and_counts(tmp_path: Path) -> None:
+    small = Small(tmp_path, settings(steps=2, optimiser="sgd", momentum=0, weight_decay=0))
+    void_at(small, range(1))
+    before = small.model.weight.detach().clone()
+    small.train()
+    one = Small(tmp_path / "one", settings(steps=1, optimiser="sgd", momentum=0, weight_decay=0, validate_every=9))
+    void_at(one, range(1))
+    with pytest.raises(UserError, match="1 steps in a row"):
+        one.train()
+    assert torch.equal(one.model.weight, before) and not torch.equal(small.model.weight, before)
+
+
+def test_nothing_but_void_for_long_is_an_error(tmp_path: Path) -> None:
+    small = Small(tmp_path, settings())
+    void_at(small, range(5, 9))
+    with pytest.raises(UserError, match=r"motion-training: 4 steps in a row had no labelled pixel.*raise .*crop"):
+        small.train()
+    fewer = Small(tmp_path / "fewer", settings())
+    void_at(fewer, range(5, 8))
+    assert fewer.train().counts["steps"] == STEPS
+
+
+def test_more_processes_than_images_are_refused(tmp_path: Path) -> None:
+    small = Small(tmp_path, settings(batch=2), processes=Processes(0, 3, "cpu"))
+    with pytest.raises(UserError, match=r"motion-training\.batch = 2 is less than the 3 processes; raise it"):
+        small.train()

@@ -26,9 +26,11 @@ from fusionseg.pipeline.weak_labels import (
     SMALL_BOX,
     SMALL_CONTRAST,
     SMALL_OVERLAP,
+    UNSURE,
     summary,
     verdicts,
     weak_label,
+    yields,
 )
 
 NAN = float("nan")
@@ -36,6 +38,7 @@ NAN = float("nan")
 GOOD = {
     "video": "clip", "frame": 0, "box": 0, "x0": 0, "y0": 0, "x1": 200, "y1": 150, "height": 300, "width": 400,
     "occluded": 0, "generated": 0, "area": 10, "components": 1, "largest_share": 1.0, "overlap": 0.9, "coverage": 0.6,
+    "uncut_overlap": 0.8, "confidence": 0.7,
     "background": 0.75, "contrast": 50.0, "vector_contrast": 3.0, "direction": 90.0, "magnitude_in": 5.0,
     "magnitude_out": 1.0, "residual_in": 4.0, "residual_out": 0.1, "magnitude_p99": 8.0, "unknown": 0.0,
 }  # fmt: skip
@@ -67,6 +70,11 @@ def above(value: float) -> float:
         ({"coverage": 0.75}, {"measure": "coverage"}, ACCEPTED),
         ({"coverage": below(0.75)}, {"measure": "coverage"}, SMALL_OVERLAP),
         ({"overlap": 0.0, "coverage": 0.8}, {"measure": "coverage"}, ACCEPTED),
+        ({}, {"measure": "uncut-iou"}, ACCEPTED),
+        ({"uncut_overlap": below(0.75)}, {"measure": "uncut-iou"}, SMALL_OVERLAP),
+        ({"uncut_overlap": below(0.75)}, {}, ACCEPTED),
+        ({}, {"min_confidence": 0.7}, ACCEPTED),
+        ({}, {"min_confidence": above(0.7)}, UNSURE),
         ({"contrast": 0.0, "vector_contrast": 1.0}, {"contrast": "vector"}, ACCEPTED),
         ({"vector_contrast": below(1)}, {"contrast": "vector"}, SMALL_CONTRAST),
         ({"area": 0, "overlap": 0.0}, {}, NO_OBJECT),
@@ -101,6 +109,7 @@ def test_verdicts(row: dict[str, Any], settings: dict[str, Any], expected: str) 
 FAILURES: dict[str, dict[str, Any]] = {
     OCCLUDED: {"occluded": 1}, GENERATED: {"generated": 1}, SMALL_BOX: {"x1": 1, "y1": 1},
     LARGE_BOX: {"x1": 400, "y1": 300}, NO_OBJECT: {"area": 0}, SMALL_OVERLAP: {"overlap": 0.1},
+    UNSURE: {"confidence": 0.1},
     NO_BACKGROUND: {"background": 0.0}, NO_FLOW: {"contrast": NAN}, BROKEN_FLOW: {"unknown": 0.9},
     NO_MOTION: {"magnitude_p99": 0.0}, CAMERA_ONLY: {"residual_in": 0.0}, SMALL_CONTRAST: {"contrast": 1.0},
 }  # fmt: skip
@@ -116,7 +125,7 @@ def test_the_first_reason_counts(failing: set[str]) -> None:
     for reason in reversed(list(FAILURES)):
         row |= FAILURES[reason] if reason in failing else {}
     expected = next((reason for reason in REASONS if reason in failing), ACCEPTED)
-    assert verdict(row, occluded="reject", generated="reject") == expected
+    assert verdict(row, occluded="reject", generated="reject", min_confidence=0.5) == expected
 
 
 def test_thresholds_of_nothing_accept_all_that_can_be_measured() -> None:
@@ -151,6 +160,28 @@ def test_a_frame_with_a_rejected_box_is_dropped() -> None:
         "frames": 4, "frames_with_boxes": 3, "boxes": 5, "passed_box_test": 4, "passed_both_tests": 3,
         "labelled_frames": 1,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("rejected", ["void", "drop"])
+@pytest.mark.parametrize("contrast", ["colour", "vector"])
+def test_yields_are_what_verdicts_under_these_thresholds_give(rejected: str, contrast: str) -> None:
+    rng = np.random.default_rng(1)
+    values = rng.random((60, 4))
+    table = boxes_of(
+        *({"frame": int(n // 2), "overlap": a, "contrast": 100 * b, "vector_contrast": 3 * c, "area": int(d > 0.1)}
+          for n, (a, b, c, d) in enumerate(values))
+    )  # fmt: skip
+    own = FlowFilter(rejected=rejected, contrast=contrast)
+    thresholds = [0.0, 10.0, 60.0] if contrast == "colour" else [0.0, 0.5, 2.0]
+    found = yields(table, own, [0.0, 0.4, 1.0], thresholds)
+    name = "min_contrast" if contrast == "colour" else "min_vector_contrast"
+    for row in found.itertuples():
+        settings = own.model_copy(update={"min_overlap": row.overlap, name: row.contrast})
+        reasons = verdicts(table, settings)
+        frames = table.loc[reasons == ACCEPTED, "frame"].nunique()
+        assert (row.boxes, row.frames) == (reasons.isin([ACCEPTED, FRAME_DROPPED]).sum(), frames)
+        assert (row.box_share, row.frame_share) == pytest.approx((row.boxes / 60, row.frames / 30))
+    assert len(found) == 9 and found["frames"].iloc[0] > 0 and found["frames"].iloc[-1] == 0
 
 
 def test_no_boxes_no_verdicts() -> None:

@@ -1,0 +1,97 @@
+"""Networks made ready for inference: frozen BatchNorm folded into convolutions, padding fixed in advance. Both save
+passes over memory, and change results by rounding only."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from timm.layers import Conv2dSame
+from torch import Tensor, nn
+
+from fusionseg.models.stream import Stream, padded_size
+
+_PROBE = 64  # px; a picture on which convolutions and BatchNorms show how they hang together
+
+
+def fold(stream: Stream) -> Stream:
+    """A copy of `stream` for inference, in eval mode: same inputs (of `prepare`) and outputs, equal to rounding.
+
+    Networks without BatchNorm or "same" padding come back as they are, copied.
+    """
+    folded = copy.deepcopy(stream).eval()
+    fix_padding(folded.backbone)
+    fold_batch_norms(folded.backbone, padded_size(_PROBE, stream.pad_stride))
+    return folded
+
+
+def fix_padding(network: nn.Module) -> None:
+    """Give convolutions with TensorFlow's "same" padding, which is worked out from each input, the padding that this is
+    at the sizes a stream uses.
+
+    Of stride * k + 1 values a kernel that strides needs dilation * (kernel - 1) more, half of them on either side.
+    """
+    for owner in list(network.modules()):
+        for name, child in owner.named_children():
+            if isinstance(child, Conv2dSame):
+                setattr(owner, name, _evenly_padded(child))
+
+
+def _evenly_padded(conv: Conv2dSame) -> nn.Conv2d:
+    padding = tuple(d * (k - 1) // 2 for d, k in zip(conv.dilation, conv.kernel_size, strict=True))
+    with torch.device("meta"):  # its own tensors are replaced at once
+        plain = nn.Conv2d(
+            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, padding, conv.dilation, conv.groups
+        )
+    plain.weight, plain.bias = conv.weight, conv.bias
+    return plain.train(conv.training)
+
+
+def fold_batch_norms(network: nn.Module, size: int) -> None:
+    """Fold each BatchNorm whose input is a convolution's output into that convolution.
+
+    Which those are is seen in a forward pass of a (size, size) picture, not guessed from names.
+    """
+    for path, conv in _pairs(network, size):
+        norm = network.get_submodule(path)
+        assert isinstance(norm, nn.BatchNorm2d)
+        _fold_pair(conv, norm)
+        owner, _, name = path.rpartition(".")
+        setattr(network.get_submodule(owner), name, getattr(norm, "act", nn.Identity()))  # timm's may end in one
+
+
+def _pairs(network: nn.Module, size: int) -> list[tuple[str, nn.Conv2d]]:
+    """Paths of BatchNorms, each with the convolution before it."""
+    made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # the tensor is kept, so that no other gets its id
+    pairs: list[tuple[str, nn.Conv2d]] = []
+
+    def note(conv: nn.Module, _: object, output: Tensor) -> None:
+        assert isinstance(conv, nn.Conv2d)
+        made[id(output)] = conv, output
+
+    def pair(path: str, inputs: tuple[Tensor, ...]) -> None:
+        if id(inputs[0]) in made:
+            pairs.append((path, made[id(inputs[0])][0]))
+
+    hooks = [m.register_forward_hook(note) for m in network.modules() if isinstance(m, nn.Conv2d)]
+    for path, module in network.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            hooks.append(module.register_forward_pre_hook(lambda _, inputs, path=path: pair(path, inputs)))
+    try:
+        with torch.inference_mode():
+            network(torch.zeros(1, 3, size, size, device=next(network.parameters()).device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return pairs
+
+
+def _fold_pair(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    """norm(conv(x)) = (w x + b - mean) * scale + shift = (w * scale) x + (b - mean) * scale + shift."""
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None and variance is not None
+    with torch.no_grad():
+        scale = norm.weight / torch.sqrt(variance + norm.eps)
+        before = conv.bias if conv.bias is not None else torch.zeros_like(mean)
+        conv.bias = nn.Parameter((before - mean) * scale + norm.bias)
+        conv.weight = nn.Parameter(conv.weight * scale.view(-1, 1, 1, 1))

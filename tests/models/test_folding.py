@@ -1,0 +1,74 @@
+"""Folded networks give what the networks gave."""
+
+import pytest
+import torch
+from timm.layers import Conv2dSame
+from torch import Tensor, nn
+
+from fusionseg.models.backbone import BACKBONES
+from fusionseg.models.folding import fix_padding, fold, fold_batch_norms
+from fusionseg.models.stream import Architecture, Stream
+
+
+def trained(name: str, decoder: str, output_stride: int) -> Stream:
+    """Return a stream whose BatchNorms have something to say."""
+    torch.manual_seed(0)
+    stream = Stream(Architecture(name, decoder, output_stride)).eval()
+    for norm in stream.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            assert norm.running_mean is not None and norm.running_var is not None
+            nn.init.normal_(norm.running_mean, std=0.1)
+            nn.init.uniform_(norm.running_var, 0.5, 1.5)
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
+            nn.init.normal_(norm.bias, std=0.1)
+    return stream
+
+
+def scores(stream: Stream, size: tuple[int, int]) -> Tensor:
+    images = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        found: Tensor = stream(stream.prepare(images))
+    return found
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_folded_networks_are_equal_to_rounding(name: str) -> None:
+    stream = trained(name, "parallel-dilated" if name.startswith("resnet") else "skip", 16)
+    folded = fold(stream)
+    for size in ((41, 70), (1, 1)):
+        expected = scores(stream, size)
+        assert (scores(folded, size) - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert not [m for m in folded.modules() if isinstance(m, nn.BatchNorm2d | Conv2dSame)]
+    assert not folded.training
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+def test_the_fixed_padding_is_that_of_tensorflow(output_stride: int) -> None:
+    stream = trained("efficientnet-lite0", "skip", output_stride)
+    before = [scores(stream, size) for size in ((output_stride * 2 + 1, 50), (1, 7))]
+    fix_padding(stream)
+    assert not [m for m in stream.modules() if isinstance(m, Conv2dSame)]
+    after = [scores(stream, size) for size in ((output_stride * 2 + 1, 50), (1, 7))]
+    assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
+
+
+def test_the_network_itself_stays_as_it_is() -> None:
+    stream = trained("resnet18", "parallel-dilated", 16).train()
+    state = {name: value.clone() for name, value in stream.state_dict().items()}
+    folded = fold(stream)
+    assert stream.training and stream.state_dict().keys() == state.keys()
+    assert all(torch.equal(value, state[name]) for name, value in stream.state_dict().items())
+    assert not {p.data_ptr() for p in folded.parameters()} & {p.data_ptr() for p in stream.parameters()}
+
+
+def test_a_batch_norm_that_follows_no_convolution_stays() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1, bias=True), nn.BatchNorm2d(2))
+    for norm in (network[2], network[4]):
+        nn.init.normal_(norm.running_mean)
+    network.eval()
+    picture = torch.randn(2, 3, 9, 9)
+    with torch.inference_mode():
+        expected = network(picture)
+        fold_batch_norms(network, 9)
+        torch.testing.assert_close(network(picture), expected, rtol=1e-5, atol=1e-6)
+    assert [isinstance(m, nn.BatchNorm2d) for m in network] == [False, False, True, False, False]
