@@ -264,9 +264,9 @@ def read_training(request: Request) -> tuple[dict[str, Any], pd.DataFrame]:
     root, name = place(request)
     run = read_run(root, name)
     scores = load_scores(root, run)
-    score = float(scores.overall.set_index("method").loc["motion", "J"])
+    (score,) = scores.overall.loc[scores.overall["method"] == "motion", "J"]
     frames = (funnel(run) or {}).get("labelled_frames", 0)
-    return {"frames": frames, "J": score}, scores.by_sequence[scores.by_sequence["method"] == "motion"]
+    return {"frames": frames, "J": float(score)}, scores.by_sequence[scores.by_sequence["method"] == "motion"]
 
 
 def worth(request: Request, labels: str, say: Callable[[str], None]) -> dict[str, float]:
