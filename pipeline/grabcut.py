@@ -40,7 +40,13 @@ def grabcut(frame: UInt8, box: npt.NDArray[np.integer]) -> Mask:
     hint = hint.astype(np.uint8)  # GC_PR_FGD in the box, GC_BGD elsewhere
     cv2.setRNGSeed(0)  # of this thread: its clustering starts at random
     cv2.grabCut(
-        np.ascontiguousarray(small), hint, None, np.zeros(_MODEL), np.zeros(_MODEL), _ITERATIONS, cv2.GC_INIT_WITH_MASK
+        np.ascontiguousarray(small),
+        hint,
+        (0, 0, 0, 0),
+        np.zeros(_MODEL),
+        np.zeros(_MODEL),
+        _ITERATIONS,
+        cv2.GC_INIT_WITH_MASK,
     )
     found = resize(np.asarray(hint & 1, np.uint8), size, nearest=True)
     return np.asarray((found == 1) & whole)

@@ -100,10 +100,13 @@ def words(settings: FlowFilter) -> str:
 def grid(measured: Measured, base: FlowFilter) -> pd.DataFrame:
     """Yield and purity after both tests for every trial: GRID_COLUMNS."""
     count, drop = len(measured.whole), base.rejected == "drop"
+    known: dict[bytes, dict[str, float]] = {}  # neighbours in the grid often accept the same boxes
     found = []
     for trial in trials():
-        frames = kept(measured, passed(measured.boxes, trial.settings(base))[1], drop)
-        values = row(count, frames, "label")
+        accepted = passed(measured.boxes, trial.settings(base))[1]
+        if accepted.tobytes() not in known:
+            known[accepted.tobytes()] = row(count, kept(measured, accepted, drop), "label")
+        values = known[accepted.tobytes()]
         found.append((*astuple(trial), values["kept"], values["yield"], values["purity"]))
     return pd.DataFrame(found, columns=GRID_COLUMNS)
 

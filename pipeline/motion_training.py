@@ -63,7 +63,7 @@ def training_frames(job: Job, context: Context, settings: MotionTraining) -> lis
     accepted = [(video, index) for video in videos for index in accepted_frames(job, context, video)]
     if not accepted:
         raise UserError(
-            "motion-training: no frame passed both tests of the weak labels; lower flow-filter.min_overlap or "
+            f"{job.stage}: no frame passed both tests of the weak labels; lower flow-filter.min_overlap or "
             "flow-filter.min_contrast with --set, or look at the verdicts with `fusionseg show`"
         )
     if settings.labels == "weak":

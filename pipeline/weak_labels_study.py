@@ -3,8 +3,8 @@
 Three parts. `purity`: labels against true masks, at every step and for a grid of thresholds, which are chosen on the
 split `thresholds` and reported on `proof`. `training`: a motion stream trained on weak labels of the split `train24`,
 another on true masks of the identical frames, a third on as many random frames, scored on `test`.
-`second-round`: labels of the second round against those of the first, and a motion stream trained on either. All of it is ordinary
-runs in one store, so that a study goes on where it was stopped.
+`second-round`: labels of the second round against those of the first, and a motion stream trained on either. All of it
+is ordinary runs in one store, so that a study goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -264,9 +264,9 @@ def read_training(request: Request) -> tuple[dict[str, Any], pd.DataFrame]:
     root, name = place(request)
     run = read_run(root, name)
     scores = load_scores(root, run)
-    score = float(scores.overall.set_index("method").loc["motion", "J"])
+    (score,) = scores.overall.loc[scores.overall["method"] == "motion", "J"]
     frames = (funnel(run) or {}).get("labelled_frames", 0)
-    return {"frames": frames, "J": score}, scores.by_sequence[scores.by_sequence["method"] == "motion"]
+    return {"frames": frames, "J": float(score)}, scores.by_sequence[scores.by_sequence["method"] == "motion"]
 
 
 def worth(request: Request, labels: str, say: Callable[[str], None]) -> dict[str, float]:

@@ -30,7 +30,8 @@ _TRAINING = {
 }  # fmt: skip
 _COUNTS = ("kept", "frames", "seeds")
 KINDS_OF_LABELS = {
-    "weak": "weak labels", "second": "weak labels of the second round", "masks": "true masks, identical frames", "random": "true masks, as many random frames",
+    "weak": "weak labels", "second": "weak labels of the second round",
+    "masks": "true masks, identical frames", "random": "true masks, as many random frames",
 }  # fmt: skip
 TRAININGS = ("training", "second-round")
 
@@ -60,10 +61,9 @@ def read_part(folder: Path, name: str, tables: Sequence[str]) -> Part:
 
 def read_study(folder: Path) -> tuple[Part, dict[str, Part]]:
     """The part `purity`, and those of TRAININGS that were run."""
-    trainings = {name: read_part(folder, name, [name, f"{name}-summary"]) for name in TRAININGS}
-    return read_part(folder, "purity", ["purity", "grid"]), {
-        name: part for name, part in trainings.items() if part.facts
-    }
+    parts = {name: read_part(folder, name, [name, f"{name}-summary"]) for name in TRAININGS}
+    trainings = {name: part for name, part in parts.items() if part.facts}
+    return read_part(folder, "purity", ["purity", "grid"]), trainings
 
 
 def bar_text(bar: Mapping[str, Any]) -> str:
@@ -197,7 +197,7 @@ def curve(grid: pd.DataFrame, chosen: Mapping[str, Any] | None) -> Markup:
 
 def grid_cells(grid: pd.DataFrame) -> dict[str, list[list[str]]]:
     """By what both tests look at: purity and yield on `proof` for every pair of thresholds, as text."""
-    found = {}
+    found: dict[str, list[list[str]]] = {}
     for (measure, contrast), table in split_grid(grid, "proof").groupby(["measure", "contrast"], sort=False):
         text = table["purity"].map(percent) + " / " + (100 * table["yield"]).map("{:.0f}".format)
         wide = table.assign(text=text).pivot_table("text", "min_overlap", "min_contrast", "first")

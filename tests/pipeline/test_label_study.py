@@ -112,9 +112,7 @@ def test_all_sets_of_boxes_that_any_thresholds_lead_to_are_measured() -> None:
 def test_grid_has_every_trial_and_agrees_with_the_steps() -> None:
     found = grid(measured(), settings())
     assert len(found) == len(trials())
-    row = found[
-        (found[["measure", "contrast", "min_overlap", "min_contrast"]] == ["iou", "colour", 0.75, 30.0]).all(axis=1)
-    ]
+    row = found[(found[TRIAL] == ["iou", "colour", 0.75, 30.0]).all(axis=1)]
     assert row[["yield", "purity"]].to_numpy()[0].tolist() == pytest.approx([2 / 3, 0.85])
 
 

@@ -33,10 +33,12 @@ scored = [{{manifest = "{videos}", split = "test"}}]
 long_side = 0
 
 [appearance-training]
-steps = 30
+steps = 20
 batch = 2
 crop = [24, 40]
 lr_head = 1e-2
+loss = "cross-entropy"
+balance = true
 
 [flow-filter]
 min_overlap = 0.0
@@ -44,9 +46,12 @@ min_contrast = 0.0
 min_own_motion = 0.0
 
 [motion-training]
-steps = 2
+steps = 20
 batch = 2
 crop = [24, 40]
+lr_head = 1e-2
+loss = "cross-entropy"
+balance = true
 """
 
 
