@@ -5,6 +5,7 @@ The study alone may look: no stage of a run reads true masks of boxed videos, no
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,10 @@ Flags = npt.NDArray[np.bool_]
 # Thresholds that are tried: of the box test, and of the flow test, whose ranges cover all that DAVIS shows.
 MEASURES = {
     "iou": (0.0, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
+    "uncut-iou": (0.0, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
     "coverage": (0.0, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75),
+    # Of the network in its region, beside the paper's box test.
+    "confidence": (0.0, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.775, 0.8, 0.825, 0.85, 0.875, 0.9),
 }
 CONTRASTS = {
     "colour": (0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 80.0, 100.0),  # grey levels
@@ -42,8 +46,8 @@ COLUMNS = ["frame", "accepted", "unpruned", *LABELS]
 
 @dataclass(frozen=True)
 class Trial:
-    """What both tests look at, as in `FlowFilter` (`measure` "iou" or "coverage", `contrast` "colour" or "vector"), and
-    their thresholds."""
+    """What both tests look at, as in `FlowFilter` (`contrast` "colour" or "vector", `measure` or "confidence": the
+    paper's box test and `min_confidence`), and their thresholds."""
 
     measure: str
     contrast: str
@@ -53,8 +57,10 @@ class Trial:
     def changes(self) -> dict[str, Any]:
         """The settings of `flow-filter` that it changes."""
         name = "min_contrast" if self.contrast == "colour" else "min_vector_contrast"
-        own = {"measure": self.measure, "contrast": self.contrast, "min_overlap": self.min_overlap}
-        return {**own, name: self.min_contrast}
+        box = {"measure": self.measure, "min_overlap": self.min_overlap, "min_confidence": 0.0}
+        if self.measure == "confidence":
+            box = {"measure": "iou", "min_overlap": paper_settings().min_overlap, "min_confidence": self.min_overlap}
+        return {**box, "contrast": self.contrast, name: self.min_contrast}
 
     def settings(self, base: FlowFilter) -> FlowFilter:
         """`base` with these thresholds."""
@@ -72,9 +78,15 @@ def trials() -> list[Trial]:
     ]
 
 
+@functools.cache
 def paper_settings() -> FlowFilter:
     """The thresholds of the paper, as its profile has them."""
     return read_profile("paper").flow_filter
+
+
+def without_box_test(settings: FlowFilter) -> FlowFilter:
+    """The flow test of `settings` alone."""
+    return settings.model_copy(update={"min_overlap": 0.0, "min_confidence": 0.0})
 
 
 def tried(base: FlowFilter) -> list[FlowFilter]:
@@ -82,7 +94,7 @@ def tried(base: FlowFilter) -> list[FlowFilter]:
     named = [base, paper_settings()]
     return [
         *named,
-        *(one.model_copy(update={"min_overlap": 0.0}) for one in named),
+        *(without_box_test(one) for one in named),
         *(trial.settings(base) for trial in trials()),
     ]
 

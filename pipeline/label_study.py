@@ -13,7 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fusionseg.pipeline.label_quality import LABELS, Trial, accepted_sets, frame_starts, passed, trials
+from fusionseg.pipeline.label_quality import (
+    LABELS,
+    Trial,
+    accepted_sets,
+    frame_starts,
+    passed,
+    trials,
+    without_box_test,
+)
 from fusionseg.pipeline.profile import FlowFilter
 
 Flags = npt.NDArray[np.bool_]
@@ -73,7 +81,7 @@ def steps(measured: Measured, settings: FlowFilter) -> Iterator[tuple[str, dict[
     """Each step of making labels with these settings, and its `row`."""
     count, drop = len(measured.whole), settings.rejected == "drop"
     box, both = passed(measured.boxes, settings)
-    flow = passed(measured.boxes, settings.model_copy(update={"min_overlap": 0.0}))[1]
+    flow = passed(measured.boxes, without_box_test(settings))[1]
     yield UNPRUNED, row(count, measured.whole, "unpruned")
     yield PRUNED, row(count, measured.whole, "label")
     for step, accepted in ((BOX_TEST, box), (FLOW_TEST, flow), (BOTH, both)):
@@ -94,7 +102,8 @@ def words(settings: FlowFilter) -> str:
     """The thresholds of both tests in words."""
     least = settings.min_contrast if settings.contrast == "colour" else settings.min_vector_contrast
     unit = " grey levels" if settings.contrast == "colour" else " spreads"
-    return f"{settings.measure} >= {settings.min_overlap:g}, {settings.contrast} contrast >= {least:g}{unit}"
+    sure = f", confidence >= {settings.min_confidence:g}" if settings.min_confidence else ""
+    return f"{settings.measure} >= {settings.min_overlap:g}{sure}, {settings.contrast} contrast >= {least:g}{unit}"
 
 
 def grid(measured: Measured, base: FlowFilter) -> pd.DataFrame:

@@ -71,6 +71,7 @@ LABELS = {
     "random": ("motion-training.labels=masks", "motion-training.frames=random", "weak-labels.rounds=1"),
 }
 KINDS = {"training": ("weak", "masks", "random"), "second-round": ("weak", "second")}
+ONCE = "random"  # of one seed: as many frames drawn at random, beside the identical ones
 ROUNDS = {"weak": "", "second": "-2"}  # how the stages of its weak labels' round end
 
 
@@ -247,6 +248,8 @@ def study_training(
     sequences: list[pd.DataFrame] = []
     for seed in seeds:
         for labels in KINDS[part]:
+            if labels == ONCE and seed != seeds[0]:
+                continue
             name = f"study-{labels}-{seed}"
             say(f"run {name}: motion stream on {labels} labels, seed {seed}")
             more = (*LABELS[labels], f"motion-training.seed={seed}")

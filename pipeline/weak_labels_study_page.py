@@ -19,7 +19,9 @@ from fusionseg.pipeline.report_charts import Line, line_chart
 from fusionseg.pipeline.tables import aligned
 
 TEMPLATE = "weak_labels_study.html.j2"
-_STYLES = {"iou": "appearance", "coverage": "motion"}  # of lines, in the pages' style sheet
+_STYLES = {  # of lines, in the pages' style sheet
+    "iou": "appearance", "coverage": "motion", "uncut-iou": "average", "confidence": "joint",
+}  # fmt: skip
 _PURITY = {
     "settings": "thresholds", "step": "labels", "kept": "frames", "yield": "yield", "purity": "purity",
     "purity_by_sequence": "purity by sequence", "filled_box": "filled box", "grabcut": "GrabCut",

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from builders import make_context, make_job, moving_square
+from torch import nn
 
 from fusionseg.models.backbone import WeightsUnavailable
 from fusionseg.models.labels import VOID

@@ -24,7 +24,6 @@ STAGES = ("optical-flow", "flow-images", "appearance-training", "appearance-scor
           "flow-filter")  # fmt: skip
 
 
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with the run "tiny", as far as its weak labels."""
