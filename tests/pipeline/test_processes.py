@@ -166,14 +166,14 @@ def test_the_chain_in_two_processes_is_the_chain_in_one(tmp_path: Path) -> None:
 
 @pytest.mark.system
 def test_damage_that_one_of_two_processes_meets_is_mended_by_both(tmp_path: Path) -> None:
-    """One meets it while it filters its share of the videos; both start over, and find the rest cached."""
+    """One meets it while it works off its share of the videos; both start over, and find the rest cached."""
     run_plain(request(tmp_path), say=Said())
     path = sorted((tmp_path / "out/artifacts/flow-images/demo-vid").iterdir())[-1]
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
     data[middle : middle + 64] = bytes(64)
     path.write_bytes(bytes(data))
-    common = ["--plain", "--device", "cpu", "--out", str(tmp_path / "out"), "--set", "flow-filter.min_contrast=0.5"]
+    common = ["--plain", "--device", "cpu", "--out", str(tmp_path / "out"), "--refresh", "box-motion"]  # which reads it
     done = launch("run", str(tmp_path / "tiny.toml"), *common)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(f"{path}: damaged artifact") == 1
