@@ -1,5 +1,5 @@
-"""How far the masks of our inference (bfloat16 autocast, sensitive layers exact, channels last, BatchNorm folded) are from
-those of the plain fp32 network: J between the two, on real frames of trained networks.
+"""How far the masks of our inference (bfloat16 autocast with sensitive layers exact, channels last, BatchNorm folded)
+are from those of the plain fp32 network: J between the two, on real frames of trained networks.
 
     python benchmarks/precision.py DATA --appearance A.safetensors [--motion M.safetensors --fusion F.safetensors]
 

@@ -286,7 +286,7 @@ def run_demo(parsed: argparse.Namespace) -> None:
 
 
 def run_profile(parsed: argparse.Namespace) -> None:
-    from fusionseg.pipeline.processes import launched
+    from fusionseg.pipeline.processes import launched, leave
     from fusionseg.pipeline.runner import run_plain
     from fusionseg.pipeline.session import Request
 
@@ -303,6 +303,7 @@ def run_profile(parsed: argparse.Namespace) -> None:
         raise UserError("several processes under one launcher work without Prefect only; add --plain")
     run = run_plain if parsed.plain else load_prefect_runner()
     run(request, parsed.only, tuple(parsed.refresh), say)
+    leave()
 
 
 def load_prefect_runner() -> Callable[..., None]:

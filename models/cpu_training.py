@@ -87,6 +87,8 @@ class FoldingConv2d(nn.Conv2d):
             x, padding = _padded_same(x, cast(Pair, self.kernel_size), stride, dilation)
         depthwise = self.groups == self.in_channels == self.out_channels
         if depthwise and dilation != (1, 1) and stride == (1, 1):
+            if torch.is_autocast_enabled("cpu"):  # knows no functions but its own, and gradients want one type
+                x, weight = (tensor.to(torch.get_autocast_dtype("cpu")) for tensor in (x, weight))
             return cast(Tensor, DilatedDepthwise.apply(x, weight, padding, dilation))
         return F.conv2d(x, weight, None, stride, padding, dilation, self.groups)
 

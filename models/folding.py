@@ -4,9 +4,10 @@ passes over memory, and change results by rounding only."""
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
-from timm.layers import Conv2dSame
+from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from fusionseg.models.stream import Stream, padded_size
@@ -38,13 +39,17 @@ def fix_padding(network: nn.Module) -> None:
 
 
 def _evenly_padded(conv: Conv2dSame) -> nn.Conv2d:
-    padding = tuple(d * (k - 1) // 2 for d, k in zip(conv.dilation, conv.kernel_size, strict=True))
+    height, width = (d * (k - 1) // 2 for d, k in zip(conv.dilation, conv.kernel_size, strict=True))
+    options: Any = {
+        "kernel_size": conv.kernel_size,
+        "stride": conv.stride,
+        "dilation": conv.dilation,
+        "groups": conv.groups,
+    }
     with torch.device("meta"):  # its own tensors are replaced at once
-        plain = nn.Conv2d(
-            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, padding, conv.dilation, conv.groups
-        )
+        plain = nn.Conv2d(conv.in_channels, conv.out_channels, padding=(height, width), **options)
     plain.weight, plain.bias = conv.weight, conv.bias
-    return plain.train(conv.training)
+    return plain
 
 
 def fold_batch_norms(network: nn.Module, size: int) -> None:

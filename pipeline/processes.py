@@ -137,7 +137,7 @@ def _peers() -> Iterator[None]:
 
 def launched() -> int:
     """How many processes the launcher has started; 1 without one."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
 
 
 def join(device: str) -> Processes:
@@ -175,9 +175,9 @@ def _wants_gpu(device: str) -> bool:
 
 def leave() -> None:
     """Part from the others, at the end of a run that went well."""
-    import torch.distributed as dist
+    if launched() > 1:
+        import torch.distributed as dist
 
-    if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
 

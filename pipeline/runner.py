@@ -16,7 +16,7 @@ from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.errors import BadFile, DamagedArtifact, UserError
 from fusionseg.pipeline.graph import BY_NAME, EVERY, NAMES, Stage, required, stages_for, variant_of
 from fusionseg.pipeline.job import Context, Job
-from fusionseg.pipeline.processes import ALONE, Processes, join, leave
+from fusionseg.pipeline.processes import ALONE, Processes, join
 from fusionseg.pipeline.profile import read_profile
 from fusionseg.pipeline.report import finish
 from fusionseg.pipeline.session import Request, Session, given_weights, parse_shard, place
@@ -137,7 +137,6 @@ def run_plain(
     if only is None and processes.main:
         forget_run(request)
     run_chain(request, run_stage, names, refresh, say, report=only is None, processes=processes)
-    leave()
 
 
 def _say_nothing(text: str) -> None:

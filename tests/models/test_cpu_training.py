@@ -56,6 +56,22 @@ def test_features_and_gradients_are_equal_to_rounding(name: str, stride: int, si
         assert_close(others[key], gradient)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_bfloat16_autocast_trains_dilated_depthwise_convolutions(training: bool) -> None:
+    """Gradients stay float32, and near those without autocast as far as the network is shallow."""
+    convolution = FoldingConv2d(4, 4, 3, padding=2, dilation=2, groups=4, bias=False)
+    convolution.same, convolution.norm = False, nn.BatchNorm2d(4).train(training)
+    x = torch.randn(2, 4, 9, 9, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    found = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            y = convolution(x)
+        found.append(torch.autograd.grad(y.float().square().mean(), (x, convolution.weight)))
+    for exact, rounded in zip(*found, strict=True):
+        assert rounded.dtype == torch.float32
+        assert float((rounded - exact).abs().max()) < 0.02 * float(exact.abs().max())
+
+
 @pytest.mark.parametrize(("name", "stride"), CASES[::2])
 def test_every_batch_norm_is_folded_and_none_is_left_behind(name: str, stride: int) -> None:
     plain, fast = make(name, stride)

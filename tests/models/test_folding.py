@@ -62,7 +62,9 @@ def test_the_network_itself_stays_as_it_is() -> None:
 
 
 def test_a_batch_norm_that_follows_no_convolution_stays() -> None:
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1, bias=True), nn.BatchNorm2d(2))
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1, bias=True), nn.BatchNorm2d(2)
+    )
     for norm in (network[2], network[4]):
         nn.init.normal_(norm.running_mean)
     network.eval()

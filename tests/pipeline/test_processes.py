@@ -53,8 +53,8 @@ def test_one_process_alone_needs_nobody() -> None:
 def test_a_device_that_cannot_be_shared_out_is_refused(
     device: str, wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "65")
-    monkeypatch.setenv("LOCAL_RANK", "64")
+    for name, value in {"WORLD_SIZE": "65", "RANK": "64", "LOCAL_RANK": "64"}.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=wrong):
         join(device)
 
