@@ -168,7 +168,7 @@ def study_purity(request: Request, profile: Profile, folder: Path, say: Callable
         {
             "profile": profile.name,
             "chosen": None if best is None else asdict(best),
-            "rejected": base.rejected,
+            "given": str(profile.appearance_training.weights or ""),
             "one_box_a_frame": not several,
             "bars": bars([bar for name in judged for bar in purity_bars(table, name)]),
         },

@@ -158,6 +158,7 @@ def page(purity: Part, trainings: Mapping[str, Part], folder: str) -> str:
         purity_cells=purity_cells(purity) if purity.facts else [],
         chart="" if grid is None else curve(grid, purity.facts["chosen"]),
         grids={} if grid is None else grid_cells(grid),
+        given=purity.facts.get("given", ""),
         chosen=chosen_lines(purity) if purity.facts else [],
         trainings=[
             {
@@ -203,7 +204,7 @@ def grid_cells(grid: pd.DataFrame) -> dict[str, list[list[str]]]:
     for (measure, contrast), table in split_grid(grid, "proof").groupby(["measure", "contrast"], sort=False):
         text = table["purity"].map(percent) + " / " + (100 * table["yield"]).map("{:.0f}".format)
         wide = table.assign(text=text).pivot_table("text", "min_overlap", "min_contrast", "first")
-        head = [measure, *(f"{value:g}" for value in wide.columns)]
+        head = [str(measure), *(f"{value:g}" for value in wide.columns)]
         found[f"{measure}, {contrast} contrast"] = [
             head,
             *([f"{value:g}", *map(str, row)] for value, row in zip(wide.index, wide.to_numpy(), strict=True)),

@@ -210,3 +210,20 @@ def test_stage_reads_no_masks(tmp_path: Path) -> None:
     """It works where the item has none."""
     item = write_xml_item(tmp_path / "data", [[(1, 1, 4, 3)]])
     assert item.masks == () and not any(path.exists() for path in item.frames)
+
+
+def test_the_second_round_prunes_the_motion_stream_s_prediction_or_the_mean_of_both(tmp_path: Path) -> None:
+    facts = {"stride": 4, "network_size": [12, 16], "frame_size": [12, 16]}
+    context = make_context(tmp_path)
+    item = write_xml_item(tmp_path / "boxes", [[(0, 0, 16, 12)]])
+    inputs = []
+    for stage, edge in (("appearance-scores", 4), ("motion-scores-2", 10)):  # object is what lies right of the edge
+        line = (np.arange(5) * 4 - (edge - 0.5))[None].repeat(4, 0)
+        inputs.append(write_input(context, stage, {"scores": np.stack([-line, line])[None].astype(np.float16)}, facts))
+    widths = {}
+    for source in ("motion", "fused"):
+        settings = {"box-pruning": {}, "weak-labels": {"rounds": 2, "source": source}}
+        job = make_job("box-pruning-2", item, settings, inputs)
+        with Artifact(tmp_path / compute(job, context).path) as artifact:
+            widths[source] = int(read_plain(artifact, "regions", 0)[0].sum())
+    assert widths == {"motion": 6, "fused": 9}

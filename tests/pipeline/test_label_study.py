@@ -15,6 +15,7 @@ from fusionseg.pipeline.label_study import (
     FLOW_TEST,
     GRID_COLUMNS,
     PRUNED,
+    TRIAL,
     UNPRUNED,
     Measured,
     choose,

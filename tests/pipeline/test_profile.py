@@ -201,3 +201,15 @@ def test_sections_are_json_able() -> None:
     assert profile.section("motion-training")["weights"] == "w.safetensors"
     assert profile.section("motion-training")["crop"] == [144, 208]
     assert profile.section("scoring") == {} and profile.section("name") == {}
+
+
+def test_validation_videos_can_be_taken_back(tmp_path: Path) -> None:
+    used = 'data.validation={manifest = "e", split = "x"}'
+    assert own(tmp_path, "", used).data.validation is not None
+    assert own(tmp_path, "", used, "data.validation=none").data.validation is None
+
+
+def test_a_second_round_needs_weak_labels(tmp_path: Path) -> None:
+    assert own(tmp_path, "", "weak-labels.rounds=2").weak_labels.source == "fused"
+    with pytest.raises(UserError, match="has no second round of weak labels"):
+        own(tmp_path, "", "weak-labels.rounds=2", "motion-training.labels=masks")

@@ -95,7 +95,7 @@ def test_all_parts_are_told_written_and_shown(studied: tuple[Request, Said]) -> 
     second = pd.read_parquet(folder / "second-round-summary.parquet")
     assert list(second["labels"]) == ["weak", "second"] and second["purity"].between(0, 1).all()
     page = (Path(request.out) / "reports" / "weak-labels-study.html").read_text()
-    assert "GrabCut" in page and "true masks, identical frames" in page
+    assert "GrabCut" in page and "true masks, identical frames" in page and "has seen masks of stills alone" in page
     assert any("paper: yield" in line for line in said)
     assert "| labels |" in (folder / "study.md").read_text()
 
