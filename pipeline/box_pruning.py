@@ -1,8 +1,8 @@
 """Stage `box-pruning`: the appearance stream's prediction, with all object outside the annotated boxes removed, and how
 well each box is filled.
 
-Reads scores and boxes, never masks. Measures only; thresholds are applied by `flow-filter`, last. Where boxes overlap,
-what is predicted in both belongs to both: a network that knows but one kind of object can't tell whose it is.
+Reads scores, boxes and frames, never masks. Measures only; thresholds are applied by `flow-filter`, last. Where boxes
+overlap, what is predicted in both belongs to both: a network that knows but one kind of object can't tell whose it is.
 """
 
 from __future__ import annotations
@@ -20,21 +20,23 @@ from torch import Tensor
 from fusionseg.models.fusion import AverageFusion
 from fusionseg.pipeline.artifact import Artifact, Packed, Record
 from fusionseg.pipeline.bit_masks import FRAME_SIZE, pack_mask, packed_width
-from fusionseg.pipeline.images import read_boxes
+from fusionseg.pipeline.images import read_boxes, read_frame
 from fusionseg.pipeline.job import Context, Job, in_order
 from fusionseg.pipeline.profile import BoxPruning, WeakLabels
+from fusionseg.pipeline.refinement import refine
 from fusionseg.pipeline.store import record_of
 from fusionseg.pipeline.stream_scores import full_scores
 from fusionseg.pipeline.weak_labels import BOX, MARKS, REGION
 
 Mask = npt.NDArray[np.bool_]
+UInt8 = npt.NDArray[np.uint8]
 Box = npt.NDArray[np.int32]
 Corners = tuple[int, int, int, int]
 Scores = npt.NDArray[np.float32]
 _LARGEST_MARGIN = 80.0  # where float32's exponential is at home; far beyond any doubt
 _TYPES = {
     **dict.fromkeys(("frame", "box", *BOX, "height", "width", "area", "components"), np.int64),
-    **dict.fromkeys(("largest_share", "overlap", "coverage", "uncut_overlap", "confidence"), np.float64),
+    **dict.fromkeys(("largest_share", "overlap", "coverage", "uncut_overlap", "confidence", "agreement"), np.float64),
     **dict.fromkeys(("occluded", "generated"), np.int8),
 }
 
@@ -55,7 +57,8 @@ class Region(NamedTuple):
     in the largest part) of what is there before anything is removed. `uncut_overlap` is the IoU of the box with the
     tight box of the region and of all of the prediction's part that has most pixels in the box, wherever it goes: a
     prediction that floods the box has a perfect `overlap`, and a small one of these. `confidence` is what the network
-    itself expects the IoU of the region and the object in the box to be (see `expected_iou`). 0 where there is nothing.
+    itself expects the IoU of the region and the object in the box to be (see `expected_iou`); `agreement` the IoU of
+    the region with what the network predicted in the box, before colours refined it. 0 where there is nothing.
     """
 
     area: int = 0
@@ -65,6 +68,7 @@ class Region(NamedTuple):
     coverage: float = 0.0
     uncut_overlap: float = 0.0
     confidence: float = 0.0
+    agreement: float = 0.0
 
 
 def clip_boxes(boxes: Box, size: tuple[int, int]) -> Box:
@@ -175,14 +179,22 @@ def expected_iou(margin: Scores, region: Mask) -> float:
     return round(inner / (int(region.sum()) + outer), 4)
 
 
-def measure(margin: Scores, boxes: Box, settings: BoxPruning) -> tuple[Mask, list[Region]]:
-    """`prune` of what is predicted where `margin` (H, W) is positive, with the confidence of each box's region."""
-    region, found = prune(margin > 0, boxes, settings)
+def measure(margin: Scores, boxes: Box, settings: BoxPruning, frame: UInt8 | None = None) -> tuple[Mask, list[Region]]:
+    """`prune` of what is predicted where `margin` (H, W) is positive or, with the `frame` (H, W, 3) uint8 BGR, of what
+    colours make of it; with confidence and agreement of each box's region."""
+    mask = margin > 0 if frame is None else refine(frame, margin, boxes)
+    region, found = prune(mask, boxes, settings)
     for number, (x0, y0, x1, y1) in enumerate(boxes):
         if found[number].area:
-            confidence = expected_iou(margin[y0:y1, x0:x1], region[y0:y1, x0:x1])
-            found[number] = found[number]._replace(confidence=confidence)
+            own, predicted = region[y0:y1, x0:x1], margin[y0:y1, x0:x1]
+            confidence, agreement = expected_iou(predicted, own), mask_iou(own, predicted > 0)
+            found[number] = found[number]._replace(confidence=confidence, agreement=agreement)
     return region, found
+
+
+def mask_iou(first: Mask, second: Mask) -> float:
+    """Intersection over union of two masks, at least one of which isn't empty."""
+    return float((first & second).sum() / (first | second).sum())
 
 
 def margin_of(scores: Tensor) -> Scores:
@@ -227,7 +239,8 @@ def compute(job: Job, context: Context) -> Record:
         def one(index: int) -> tuple[Packed, list[tuple[float, ...]]]:
             found = read_boxes(item, index)
             boxes = clip_boxes(found.boxes, size)
-            region, measured = measure(predicted(index), boxes, settings)
+            frame = read_frame(item, index) if settings.refine == "grabcut" and len(boxes) else None
+            region, measured = measure(predicted(index), boxes, settings, frame)
             marks = zip(found.occluded, found.generated, strict=True)
             parts = enumerate(zip(boxes, marks, measured, strict=True))
             return data.pack(pack_mask(region)), [(index, n, *b, *m, height, width, *r) for n, (b, m, r) in parts]

@@ -99,10 +99,10 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "box-pruning",
         "predicted object outside the boxes removed",
-        3,
+        4,
         "video",
         box_pruning.compute,
-        data={"boxed": (BOXES,)},
+        data={"boxed": (FRAMES, BOXES)},
         needs=("appearance-scores",),
         settings=("box-pruning",),
     ),

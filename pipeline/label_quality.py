@@ -17,6 +17,7 @@ import pandas as pd
 from fusionseg.models.labels import VOID
 from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.bit_masks import read_plain
+from fusionseg.pipeline.box_pruning import inside
 from fusionseg.pipeline.images import read_mask_sized
 from fusionseg.pipeline.job import Context, Job, in_order
 from fusionseg.pipeline.profile import FlowFilter, read_profile
@@ -33,21 +34,24 @@ MEASURES = {
     "iou": (0.0, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
     "uncut-iou": (0.0, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
     "coverage": (0.0, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75),
-    # Of the network in its region, beside the paper's box test.
+    # Beside the paper's box test: of the network in its region, of colours and network on it.
     "confidence": (0.0, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.775, 0.8, 0.825, 0.85, 0.875, 0.9),
+    "agreement": (0.0, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
 }
+_BESIDE = {"confidence": "min_confidence", "agreement": "min_agreement"}
+_NONE_BESIDE = dict.fromkeys(_BESIDE.values(), 0.0)
 CONTRASTS = {
     "colour": (0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 80.0, 100.0),  # grey levels
     "vector": (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0),  # spreads of the background
 }
 LABELS = ("label", "filled_box", "grabcut")  # what is compared with the truth, for each set of accepted boxes
-COLUMNS = ["frame", "accepted", "unpruned", *LABELS]
+COLUMNS = ["frame", "accepted", "unpruned", "pruned", *LABELS]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What both tests look at, as in `FlowFilter` (`contrast` "colour" or "vector", `measure` or "confidence": the
-    paper's box test and `min_confidence`), and their thresholds."""
+    """What both tests look at, as in `FlowFilter` (`contrast` "colour" or "vector"; `measure`, or "confidence" or
+    "agreement" beside the paper's box test), and their thresholds."""
 
     measure: str
     contrast: str
@@ -57,9 +61,10 @@ class Trial:
     def changes(self) -> dict[str, Any]:
         """The settings of `flow-filter` that it changes."""
         name = "min_contrast" if self.contrast == "colour" else "min_vector_contrast"
-        box = {"measure": self.measure, "min_overlap": self.min_overlap, "min_confidence": 0.0}
-        if self.measure == "confidence":
-            box = {"measure": "iou", "min_overlap": paper_settings().min_overlap, "min_confidence": self.min_overlap}
+        box = {"measure": self.measure, "min_overlap": self.min_overlap, **_NONE_BESIDE}
+        if self.measure in _BESIDE:
+            box |= {"measure": "iou", "min_overlap": paper_settings().min_overlap}
+            box[_BESIDE[self.measure]] = self.min_overlap
         return {**box, "contrast": self.contrast, name: self.min_contrast}
 
     def settings(self, base: FlowFilter) -> FlowFilter:
@@ -86,7 +91,7 @@ def paper_settings() -> FlowFilter:
 
 def without_box_test(settings: FlowFilter) -> FlowFilter:
     """The flow test of `settings` alone."""
-    return settings.model_copy(update={"min_overlap": 0.0, "min_confidence": 0.0})
+    return settings.model_copy(update={"min_overlap": 0.0, **_NONE_BESIDE})
 
 
 def tried(base: FlowFilter) -> list[FlowFilter]:
@@ -141,18 +146,20 @@ def quality(label: UInt8, truth: UInt8) -> float:
 
 def frame_quality(
     truth: UInt8, predicted: Flags, regions: Sequence[UInt8], boxes: npt.NDArray[np.int64], sets: Sequence[str]
-) -> Iterator[tuple[str, float, float, float, float]]:
-    """For each of a frame's sets of accepted boxes: the set, the quality of the whole prediction, and of the labels
-    that the three `regions` (H, W) uint8 make: what box-pruning left, all of the boxes, what GrabCut found in them."""
+) -> Iterator[tuple[str, float, float, float, float, float]]:
+    """For each of a frame's sets of accepted boxes: the set, the quality of the whole prediction and of what of it lies
+    in the boxes, and of the labels that the three `regions` (H, W) uint8 make: what box-pruning left, all of the boxes,
+    what GrabCut found in them."""
     unpruned = quality(predicted.astype(np.uint8), truth)
+    pruned = quality((predicted & inside(boxes.astype(np.int32), truth.shape)).astype(np.uint8), truth)
     for text in sets:
         accepted = np.array(list(text)) == "1"
         label, filled, cut = (quality(weak_label(region, boxes, accepted), truth) for region in regions)
-        yield text, unpruned, label, filled, cut
+        yield text, unpruned, pruned, label, filled, cut
 
 
 def compute(job: Job, context: Context) -> Record:
-    """Write the table `quality`: frame, accepted (which of its boxes are, a text of 1 and 0), unpruned, label,
+    """Write the table `quality`: frame, accepted (which of its boxes are, a text of 1 and 0), unpruned, pruned, label,
     filled_box and grabcut (0..1, NaN where GrabCut wasn't run). A row for every set of boxes that is accepted under any
     thresholds tried; none for frames without boxes or without truth."""
     base = FlowFilter.model_validate(job.settings["flow-filter"])
@@ -170,7 +177,7 @@ def compute(job: Job, context: Context) -> Record:
         job.write(context) as writer,
     ):
 
-        def one(number: int) -> list[tuple[int, str, float, float, float, float]]:
+        def one(number: int) -> list[tuple[int, str, float, float, float, float, float]]:
             frame = frames[number]
             region = read_plain(pruned, "regions", frame)
             truth = read_mask_sized(item, frame, (region.shape[0], region.shape[1]))
@@ -181,7 +188,7 @@ def compute(job: Job, context: Context) -> Record:
             return [(frame, *row[:-1], row[-1] if rival else float("nan")) for row in found]
 
         rows = [row for some in in_order(one, len(frames), context.run.workers) for row in some]
-        types = {"frame": np.int64, **dict.fromkeys(("unpruned", *LABELS), np.float64)}
+        types = {"frame": np.int64, **dict.fromkeys(("unpruned", "pruned", *LABELS), np.float64)}
         writer.table("quality", pd.DataFrame(rows, columns=COLUMNS).astype(types))
         writer.counts |= {"frames": len(item.frames), "measured": len(frames)}
     return record_of(job, context)

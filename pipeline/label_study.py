@@ -27,8 +27,9 @@ from fusionseg.pipeline.profile import FlowFilter
 Flags = npt.NDArray[np.bool_]
 
 LEAST_YIELD = 0.30  # of the rule for thresholds: above the bar of 0.25, since other videos may keep less
-UNPRUNED, PRUNED, BOX_TEST, FLOW_TEST, BOTH = (
-    "all frames", "after pruning", "after the box test", "after the flow test alone", "after both tests",
+UNPRUNED, PRUNED, REFINED, BOX_TEST, FLOW_TEST, BOTH = (
+    "all frames", "after pruning", "after refinement", "after the box test", "after the flow test alone",
+    "after both tests",
 )  # fmt: skip
 KEYS = ["dataset", "video", "frame"]
 ROW_COLUMNS = [
@@ -83,7 +84,8 @@ def steps(measured: Measured, settings: FlowFilter) -> Iterator[tuple[str, dict[
     box, both = passed(measured.boxes, settings)
     flow = passed(measured.boxes, without_box_test(settings))[1]
     yield UNPRUNED, row(count, measured.whole, "unpruned")
-    yield PRUNED, row(count, measured.whole, "label")
+    yield PRUNED, row(count, measured.whole, "pruned")
+    yield REFINED, row(count, measured.whole, "label")
     for step, accepted in ((BOX_TEST, box), (FLOW_TEST, flow), (BOTH, both)):
         yield step, row(count, kept(measured, accepted, drop), "label")
 
@@ -103,6 +105,7 @@ def words(settings: FlowFilter) -> str:
     least = settings.min_contrast if settings.contrast == "colour" else settings.min_vector_contrast
     unit = " grey levels" if settings.contrast == "colour" else " spreads"
     sure = f", confidence >= {settings.min_confidence:g}" if settings.min_confidence else ""
+    sure += f", agreement >= {settings.min_agreement:g}" if settings.min_agreement else ""
     return f"{settings.measure} >= {settings.min_overlap:g}{sure}, {settings.contrast} contrast >= {least:g}{unit}"
 
 

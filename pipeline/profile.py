@@ -225,8 +225,8 @@ class StreamTraining(Training):
     lr_bias_factor: float = Field(1.0, gt=0, description="times the head's rate, for the head's biases (DeepLab: 2)")
     batch_norm: Literal["frozen", "affine", "trained"] = Field(
         "affine",
-        description="of the backbone: all as ImageNet left it (release), or its scale and shift learn, or its statistics "
-        "too, of the training's own pictures",
+        description="of the backbone: all as ImageNet left it (release), or its scale and shift learn, or also its "
+        "statistics, of the training's own pictures",
     )
 
 
@@ -262,6 +262,10 @@ class FusionTraining(Training):
 class BoxPruning(Settings):
     """What counts as the region in a box; how well it fills the box is measured, and tested by `flow-filter`."""
 
+    refine: Literal["none", "grabcut"] = Field(
+        "none",
+        description="grabcut: the prediction in a box is refined on the frame's colours, 0.2 s a box; the paper: none",
+    )
     components: Literal["all", "largest"] = Field(
         "all", description="connected parts of the predicted object in a box that make its region; the paper names none"
     )
@@ -285,6 +289,9 @@ class FlowFilter(Settings):
         ge=0,
         le=1,
         description="IoU of region and object in the box that the network itself expects; 0: any, as in the paper",
+    )
+    min_agreement: float = Field(
+        0.0, ge=0, le=1, description="least IoU of a refined region with what the network predicted; 0: any"
     )
     contrast: Literal["colour", "vector"] = Field(
         "colour", description="of the flow test: of the flow image's mean colours (paper), or of u and v themselves"

@@ -20,7 +20,7 @@ Flags = npt.NDArray[np.bool_]
 BOX = ["x0", "y0", "x1", "y1"]
 # Of every box: what it is, what box-pruning measured of the region in it, and what box-motion measured of its flow.
 MARKS = ["occluded", "generated", "height", "width"]
-REGION = ["area", "components", "largest_share", "overlap", "coverage", "uncut_overlap", "confidence"]
+REGION = ["area", "components", "largest_share", "overlap", "coverage", "uncut_overlap", "confidence", "agreement"]
 MOTION = [
     "background", "contrast", "vector_contrast", "direction", "magnitude_in", "magnitude_out", "residual_in",
     "residual_out", "magnitude_p99", "unknown",
@@ -35,6 +35,7 @@ LARGE_BOX = "box covers nearly the whole frame"
 NO_OBJECT = "no object predicted in the box"
 SMALL_OVERLAP = "overlap too small"
 UNSURE = "the network is unsure of the region"
+DISAGREEING = "colours and network disagree on the region"
 NO_BACKGROUND = "no background outside the boxes"
 NO_FLOW = "no flow: a video of one frame"
 BROKEN_FLOW = "broken flow: unknown or absurd vectors"
@@ -43,7 +44,7 @@ CAMERA_ONLY = "moves with the camera only"
 SMALL_CONTRAST = "flow contrast too small"
 FRAME_DROPPED = "another box of its frame was rejected"
 # In the order in which they are tested: the first that holds is the verdict.
-BOX_REASONS = (OCCLUDED, GENERATED, SMALL_BOX, LARGE_BOX, NO_OBJECT, SMALL_OVERLAP, UNSURE)
+BOX_REASONS = (OCCLUDED, GENERATED, SMALL_BOX, LARGE_BOX, NO_OBJECT, SMALL_OVERLAP, UNSURE, DISAGREEING)
 FLOW_REASONS = (NO_BACKGROUND, NO_FLOW, BROKEN_FLOW, NO_MOTION, CAMERA_ONLY, SMALL_CONTRAST)
 REASONS = (*BOX_REASONS, *FLOW_REASONS, FRAME_DROPPED)
 
@@ -107,6 +108,7 @@ def _box_tests(table: pd.DataFrame, settings: FlowFilter) -> dict[str, Flags]:
         NO_OBJECT: table["area"] == 0,
         SMALL_OVERLAP: table[measured_by(settings)] < settings.min_overlap,
         UNSURE: table["confidence"] < settings.min_confidence,
+        DISAGREEING: table["agreement"] < settings.min_agreement,
     }
     return {reason: rejected.to_numpy(bool) for reason, rejected in tests.items()}
 

@@ -37,6 +37,7 @@ from fusionseg.pipeline.weak_labels import (
     BOX,
     BROKEN_FLOW,
     CAMERA_ONLY,
+    DISAGREEING,
     FRAME_DROPPED,
     GENERATED,
     LARGE_BOX,
@@ -169,6 +170,7 @@ def explanations(settings: FlowFilter) -> dict[str, str]:
         NO_OBJECT: "the appearance stream sees none there",
         SMALL_OVERLAP: f"{measured_by(settings)} below {settings.min_overlap:g}",
         UNSURE: f"expected IoU of region and object below {settings.min_confidence:g}",
+        DISAGREEING: f"IoU of refined and predicted region below {settings.min_agreement:g}",
         NO_BACKGROUND: "boxes cover the whole frame",
         NO_FLOW: "there is no second frame",
         BROKEN_FLOW: f"more than {settings.max_unknown:g} of the vectors unknown, or 1 % of them longer than "
@@ -285,7 +287,7 @@ def region_note(row: Row) -> str:
     """How the region fills its box."""
     return (
         f"overlap {row['overlap']:.2f}, uncut {row['uncut_overlap']:.2f} · coverage {row['coverage']:.2f} · "
-        f"confidence {row['confidence']:.2f}"
+        f"confidence {row['confidence']:.2f} · agreement {row['agreement']:.2f}"
     )
 
 

@@ -55,7 +55,7 @@ GRABCUT = Stage(
 QUALITY = Stage(
     "label-quality",
     "labels against true masks",
-    1,
+    2,
     "video",
     label_quality.compute,
     data={"boxed": (MASKS,)},

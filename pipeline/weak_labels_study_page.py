@@ -13,14 +13,15 @@ from markupsafe import Markup
 
 from fusionseg.pipeline.files import write_atomically
 from fusionseg.pipeline.label_quality import Trial
-from fusionseg.pipeline.label_study import LEAST_YIELD, PRUNED, UNPRUNED, frontier
+from fusionseg.pipeline.label_study import LEAST_YIELD, PRUNED, REFINED, UNPRUNED, frontier
 from fusionseg.pipeline.pages import DASH, percent, render
 from fusionseg.pipeline.report_charts import Line, line_chart
 from fusionseg.pipeline.tables import aligned
 
 TEMPLATE = "weak_labels_study.html.j2"
 _STYLES = {  # of lines, in the pages' style sheet
-    "iou": "appearance", "coverage": "motion", "uncut-iou": "average", "confidence": "joint",
+    "iou": "appearance", "coverage": "motion", "uncut-iou": "average", "confidence": "other",
+    "agreement": "joint",
 }  # fmt: skip
 _PURITY = {
     "settings": "thresholds", "step": "labels", "kept": "frames", "yield": "yield", "purity": "purity",
@@ -89,7 +90,7 @@ def _cell(name: str, value: Any) -> str:
 def purity_cells(part: Part) -> list[list[str]]:
     """The table of all steps; what no threshold changes stands there once."""
     table = part.tables["purity"]
-    same = table["step"].isin([UNPRUNED, PRUNED])
+    same = table["step"].isin([UNPRUNED, PRUNED, REFINED])
     table = table.assign(settings=(table["settings"] + ": " + table["thresholds"]).where(~same, DASH))
     return cells(table.drop_duplicates(["settings", "step"]), _PURITY)
 
