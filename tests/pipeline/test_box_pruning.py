@@ -176,9 +176,9 @@ def test_stage(tmp_path: Path) -> None:
     assert np.array_equal(regions[2] == 1, MASK & (np.arange(4) >= 2)[:, None])
     expected = pd.DataFrame(
         [
-            (0, 0, 1, 1, 4, 3, 0, 1, 4, 7, 5, 1, 1.0, 1.0, 5 / 6, 1.0, CONFIDENCE[0]),
-            (0, 1, 5, 1, 7, 4, 1, 0, 4, 7, 1, 1, 1.0, 1 / 6, 1 / 6, 1 / 6, CONFIDENCE[1]),
-            (2, 0, 0, 2, 7, 4, 1, 1, 4, 7, 3, 1, 1.0, 3 / 14, 3 / 14, 3 / 17, CONFIDENCE[2]),
+            (0, 0, 1, 1, 4, 3, 0, 1, 4, 7, 5, 1, 1.0, 1.0, 5 / 6, 1.0, CONFIDENCE[0], 1.0),
+            (0, 1, 5, 1, 7, 4, 1, 0, 4, 7, 1, 1, 1.0, 1 / 6, 1 / 6, 1 / 6, CONFIDENCE[1], 1.0),
+            (2, 0, 0, 2, 7, 4, 1, 1, 4, 7, 3, 1, 1.0, 3 / 14, 3 / 14, 3 / 17, CONFIDENCE[2], 1.0),
         ],
         columns=["frame", "box", *BOX, *MARKS, *REGION],
     ).astype({"occluded": np.int8, "generated": np.int8})

@@ -15,6 +15,7 @@ from fusionseg.pipeline.label_study import (
     FLOW_TEST,
     GRID_COLUMNS,
     PRUNED,
+    REFINED,
     TRIAL,
     UNPRUNED,
     Measured,
@@ -52,8 +53,8 @@ def boxes() -> pd.DataFrame:
 
 
 def measured() -> Measured:
-    found = [(*key, *values) for key, values in QUALITIES.items()]
-    columns = ["video", "frame", "accepted", "unpruned", "label", "filled_box", "grabcut"]
+    found = [(*key, values[0], values[0] + 0.1, *values[1:]) for key, values in QUALITIES.items()]
+    columns = ["video", "frame", "accepted", "unpruned", "pruned", "label", "filled_box", "grabcut"]
     return Measured(boxes(), pd.DataFrame(found, columns=columns).assign(dataset="d"))
 
 
@@ -63,10 +64,11 @@ def settings(**values: object) -> FlowFilter:
 
 def test_each_step_counts_its_frames_and_measures_rivals_on_the_same() -> None:
     found = dict(steps(measured(), settings()))
-    assert list(found) == [UNPRUNED, PRUNED, BOX_TEST, FLOW_TEST, BOTH]
-    assert [found[step]["kept"] for step in found] == [3, 3, 3, 3, 2]
+    assert list(found) == [UNPRUNED, PRUNED, REFINED, BOX_TEST, FLOW_TEST, BOTH]
+    assert [found[step]["kept"] for step in found] == [3, 3, 3, 3, 3, 2]
     assert found[UNPRUNED]["purity"] == pytest.approx(0.4)
-    assert found[PRUNED]["purity"] == pytest.approx((0.9 + 0.5 + 0.8) / 3)
+    assert found[PRUNED]["purity"] == pytest.approx(0.5)
+    assert found[REFINED]["purity"] == pytest.approx((0.9 + 0.5 + 0.8) / 3)
     assert found[BOX_TEST]["purity"] == pytest.approx((0.9 + 0.7 + 0.8) / 3), "the second box of frame 1 is void"
     assert found[FLOW_TEST]["purity"] == pytest.approx((0.9 + 0.4 + 0.8) / 3), "and here its first"
     both = found[BOTH]
@@ -75,7 +77,7 @@ def test_each_step_counts_its_frames_and_measures_rivals_on_the_same() -> None:
 
 
 def test_purity_by_sequence_weighs_sequences_alike() -> None:
-    found = dict(steps(measured(), settings()))[PRUNED]
+    found = dict(steps(measured(), settings()))[REFINED]
     assert found["purity_by_sequence"] == pytest.approx(((0.9 + 0.5) / 2 + 0.8) / 2)
 
 

@@ -14,6 +14,7 @@ from fusionseg.pipeline.weak_labels import (
     ACCEPTED,
     BROKEN_FLOW,
     CAMERA_ONLY,
+    DISAGREEING,
     FRAME_DROPPED,
     GENERATED,
     LARGE_BOX,
@@ -38,7 +39,7 @@ NAN = float("nan")
 GOOD = {
     "video": "clip", "frame": 0, "box": 0, "x0": 0, "y0": 0, "x1": 200, "y1": 150, "height": 300, "width": 400,
     "occluded": 0, "generated": 0, "area": 10, "components": 1, "largest_share": 1.0, "overlap": 0.9, "coverage": 0.6,
-    "uncut_overlap": 0.8, "confidence": 0.7,
+    "uncut_overlap": 0.8, "confidence": 0.7, "agreement": 0.8,
     "background": 0.75, "contrast": 50.0, "vector_contrast": 3.0, "direction": 90.0, "magnitude_in": 5.0,
     "magnitude_out": 1.0, "residual_in": 4.0, "residual_out": 0.1, "magnitude_p99": 8.0, "unknown": 0.0,
 }  # fmt: skip
@@ -75,6 +76,8 @@ def above(value: float) -> float:
         ({"uncut_overlap": below(0.75)}, {}, ACCEPTED),
         ({}, {"min_confidence": 0.7}, ACCEPTED),
         ({}, {"min_confidence": above(0.7)}, UNSURE),
+        ({}, {"min_agreement": 0.8}, ACCEPTED),
+        ({}, {"min_agreement": above(0.8)}, DISAGREEING),
         ({"contrast": 0.0, "vector_contrast": 1.0}, {"contrast": "vector"}, ACCEPTED),
         ({"vector_contrast": below(1)}, {"contrast": "vector"}, SMALL_CONTRAST),
         ({"area": 0, "overlap": 0.0}, {}, NO_OBJECT),
@@ -110,6 +113,7 @@ FAILURES: dict[str, dict[str, Any]] = {
     OCCLUDED: {"occluded": 1}, GENERATED: {"generated": 1}, SMALL_BOX: {"x1": 1, "y1": 1},
     LARGE_BOX: {"x1": 400, "y1": 300}, NO_OBJECT: {"area": 0}, SMALL_OVERLAP: {"overlap": 0.1},
     UNSURE: {"confidence": 0.1},
+    DISAGREEING: {"agreement": 0.1},
     NO_BACKGROUND: {"background": 0.0}, NO_FLOW: {"contrast": NAN}, BROKEN_FLOW: {"unknown": 0.9},
     NO_MOTION: {"magnitude_p99": 0.0}, CAMERA_ONLY: {"residual_in": 0.0}, SMALL_CONTRAST: {"contrast": 1.0},
 }  # fmt: skip
@@ -125,7 +129,7 @@ def test_the_first_reason_counts(failing: set[str]) -> None:
     for reason in reversed(list(FAILURES)):
         row |= FAILURES[reason] if reason in failing else {}
     expected = next((reason for reason in REASONS if reason in failing), ACCEPTED)
-    assert verdict(row, occluded="reject", generated="reject", min_confidence=0.5) == expected
+    assert verdict(row, occluded="reject", generated="reject", min_confidence=0.5, min_agreement=0.5) == expected
 
 
 def test_thresholds_of_nothing_accept_all_that_can_be_measured() -> None:
