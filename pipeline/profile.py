@@ -264,7 +264,7 @@ class BoxPruning(Settings):
 
     refine: Literal["none", "grabcut"] = Field(
         "none",
-        description="grabcut: the prediction in a box is refined on the frame's colours, some 80 ms a box; the paper: none",
+        description="grabcut: the prediction in a box is refined on the frame's colours, 80 ms a box; the paper: none",
     )
     components: Literal["all", "largest"] = Field(
         "all", description="connected parts of the predicted object in a box that make its region; the paper names none"

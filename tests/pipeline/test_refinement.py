@@ -54,7 +54,7 @@ def test_outside_the_boxes_the_prediction_stays() -> None:
 
 def test_of_overlapping_boxes_both_count() -> None:
     margin = shifted(0)
-    boxes = np.array([[50, 30, 85, 91], [75, 30, 111, 91]])
+    boxes = np.array([[40, 25, 111, 91], [50, 30, 120, 95]])
     expected = np.zeros(SIZE, bool)
     for x0, y0, x1, y1 in boxes:
         expected[y0:y1, x0:x1] |= refine_box(small(frame()), margin, np.array([x0, y0, x1, y1]))
