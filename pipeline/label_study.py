@@ -26,7 +26,7 @@ from fusionseg.pipeline.profile import FlowFilter
 
 Flags = npt.NDArray[np.bool_]
 
-LEAST_YIELD = 0.30  # of the rule for thresholds: above the bar of 0.25, since other videos may keep less
+LEAST_YIELD = 0.40  # of the rule for thresholds: well above the bar of 0.25, since other videos keep less
 UNPRUNED, PRUNED, REFINED, BOX_TEST, FLOW_TEST, BOTH = (
     "all frames", "after pruning", "after refinement", "after the box test", "after the flow test alone",
     "after both tests",
