@@ -6,6 +6,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
@@ -30,16 +32,22 @@ def fix_padding(network: nn.Module) -> None:
     """Give convolutions with TensorFlow's "same" padding, which is worked out from each input, the padding that this is
     at the sizes a stream uses.
 
-    Of stride * k + 1 values a kernel that strides needs dilation * (kernel - 1) more, half of them on either side.
+    Of stride * k + 1 values a kernel that strides needs dilation * (kernel - 1) more, half of them on either side. An
+    odd number (ConvNeXt's 2x2 patches) has no such half, and stays as it is.
     """
     for owner in list(network.modules()):
         for name, child in owner.named_children():
-            if isinstance(child, Conv2dSame):
+            if isinstance(child, Conv2dSame) and not any(_missing(child) % 2):
                 setattr(owner, name, _evenly_padded(child))
 
 
+def _missing(conv: Conv2dSame) -> npt.NDArray[np.int64]:
+    """What a kernel needs beside the values it stands on, vertically and horizontally."""
+    return np.array(conv.dilation) * (np.array(conv.kernel_size) - 1)
+
+
 def _evenly_padded(conv: Conv2dSame) -> nn.Conv2d:
-    height, width = (d * (k - 1) // 2 for d, k in zip(conv.dilation, conv.kernel_size, strict=True))
+    height, width = (int(n) // 2 for n in _missing(conv))
     options: Any = {
         "kernel_size": conv.kernel_size,
         "stride": conv.stride,
