@@ -121,11 +121,13 @@ def check_profile(profile: Profile) -> None:
 
 def study_request(request: Request, profile: Profile, name: str, boxed: str, scored: str, *more: str) -> Request:
     """The run `name` on two splits: weak labels of one, scores on the other, no mask but the stills' before that."""
-    ref = profile.data.boxed
+    ref, fusion = profile.data.boxed, profile.data.fusion
+    # The profile's own videos for the fusion are fewer to compute scores of, where none of them is scored.
+    apart = boxed == TRAINED_ON and fusion.manifest == ref.manifest and fusion.split != scored
     own = _inline(ref.model_copy(update={"split": boxed}))
     overrides = (
         f"data.boxed={own}",
-        f"data.fusion={own}",  # read by no training: the average has nothing to learn
+        *([] if apart else [f"data.fusion={own}"]),  # read by no training: the average has nothing to learn
         f"data.scored=[{_inline(DataRef(manifest=ref.manifest, split=scored))}]",
         "data.validation=none",
         "fusion-training.fusion=average",

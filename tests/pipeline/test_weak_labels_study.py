@@ -18,6 +18,8 @@ from fusionseg.pipeline.session import Request
 from fusionseg.pipeline.store import read_any_header, read_inputs, read_run
 from fusionseg.pipeline.weak_labels_study import PARTS, check_profile, parse_seeds, run_study, study_request
 
+pytestmark = pytest.mark.system  # whole chains, several times
+
 SPLITS = {"thresholds": ["a"], "proof": ["b"], "train24": ["a", "b"], "test": ["c"]}
 PROFILE = """
 name = "tiny"
@@ -116,7 +118,7 @@ def test_weak_labels_come_from_no_mask(studied: tuple[Request, Said]) -> None:
         for path in paths:
             with Artifact(path) as artifact:
                 kinds = {source.get("kind") for source in read_inputs(path, artifact.header)}
-            assert kinds <= {None, "boxes"}
+            assert kinds <= {None, "boxes", "frames"}
 
 
 def test_a_second_study_computes_nothing(studied: tuple[Request, Said]) -> None:
