@@ -58,13 +58,14 @@ def line_chart(
     unit: str,
     digits: int = 0,
     kept: Point | None = None,
+    bottom: float = 0.0,
 ) -> Markup:
-    """Lines from value 0 to `top`, between the `ends` of the other axis; a ring around the point that was kept."""
-    place = lambda point: _place(point, ends, top)  # noqa: E731
+    """Lines from value `bottom` to `top`, between the `ends` of the other axis; a ring around the `kept` point."""
+    place = lambda point: _place((point[0], point[1] - bottom), ends, top - bottom)  # noqa: E731
     drawn = [_line(line, [place(point) for point in line.points]) for line in lines]
     if kept is not None:
         drawn.append(Markup('<circle class="ring" cx="{:.1f}" cy="{:.1f}" r="5"/>').format(*place(kept)))
-    return svg(title, words, _grid(ends, top, unit, digits) + Markup("").join(drawn))
+    return svg(title, words, _grid(ends, top, unit, digits, bottom) + Markup("").join(drawn))
 
 
 def _line(line: Line, places: Sequence[Point]) -> Markup:
@@ -86,11 +87,11 @@ def _place(point: Point, ends: tuple[float, float], top: float) -> Point:
     return x, y
 
 
-def _grid(ends: tuple[float, float], top: float, unit: str, digits: int) -> Markup:
-    """Lines and labels at nothing, half and all of the value, and labels at both ends of the other axis."""
+def _grid(ends: tuple[float, float], top: float, unit: str, digits: int, bottom: float = 0.0) -> Markup:
+    """Lines and labels at both ends and the middle of the value, and labels at both ends of the other axis."""
     lines = []
-    for value in (0.0, top / 2, top):
-        _, y = _place((ends[0], value), ends, top)
+    for value in (bottom, (bottom + top) / 2, top):
+        _, y = _place((ends[0], value - bottom), ends, top - bottom)
         lines.append(
             Markup(
                 '<line class="grid" x1="{x}" y1="{y:.1f}" x2="{end}" y2="{y:.1f}"/>'

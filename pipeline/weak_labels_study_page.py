@@ -23,6 +23,11 @@ _STYLES = {  # of lines, in the pages' style sheet
     "iou": "appearance", "coverage": "motion", "uncut-iou": "average", "confidence": "other",
     "agreement": "joint",
 }  # fmt: skip
+MEASURED = {
+    "iou": "box test by IoU of the tight box (the paper's)", "coverage": "by coverage of the box",
+    "uncut-iou": "by IoU of the box and what isn't cut", "confidence": "the paper's and the network's confidence",
+    "agreement": "the paper's and agreement of colours and network",
+}  # fmt: skip
 _PURITY = {
     "settings": "thresholds", "step": "labels", "kept": "frames", "yield": "yield", "purity": "purity",
     "purity_by_sequence": "purity by sequence", "filled_box": "filled box", "grabcut": "GrabCut",
@@ -170,6 +175,7 @@ def page(purity: Part, trainings: Mapping[str, Part], folder: str) -> str:
             }
             for name, part in trainings.items()
         ],
+        measures={measure: (style, MEASURED[measure]) for measure, style in _STYLES.items()},
         bars=[bar for part in (purity, *trainings.values()) for bar in part.bars],
         least_yield=LEAST_YIELD,
         kinds=KINDS_OF_LABELS,
@@ -196,7 +202,10 @@ def curve(grid: pd.DataFrame, chosen: Mapping[str, Any] | None) -> Markup:
         row = second[(second[list(chosen)] == pd.Series(chosen)).all(axis=1)].to_dict("records")[0]
         kept = (100 * row["yield"], 100 * row["purity"]) if row["kept"] else None
     title = "Purity over yield, per cent"
-    return line_chart(title, "; ".join(said), [d for d in drawn if d.points], 100, (0, 100), "yield", kept=kept)
+    drawn = [line for line in drawn if line.points]
+    lowest = min((purity for line in drawn for _, purity in line.points), default=0.0)
+    bottom = 10.0 * (lowest // 10)
+    return line_chart(title, "; ".join(said), drawn, 100, (0, 100), "yield", kept=kept, bottom=bottom)
 
 
 def grid_cells(grid: pd.DataFrame) -> dict[str, list[list[str]]]:

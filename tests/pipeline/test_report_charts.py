@@ -72,3 +72,11 @@ def test_thinned_lines_keep_their_mean_and_order(values: list[float]) -> None:
     assert len(line) == min(len(values), 100)
     assert [x for x, _ in line] == sorted(x for x, _ in line)
     assert min(values) - 1e-9 <= min(y for _, y in line) <= max(y for _, y in line) <= max(values) + 1e-9
+
+
+def test_a_chart_may_begin_above_nothing() -> None:
+    whole = line_chart("bear", "words", [Line("joint", [(0, 0.0), (1, 100.0)])], 100.0, (0, 1), "frame")
+    upper = line_chart("bear", "words", [Line("joint", [(0, 60.0), (1, 100.0)])], 100.0, (0, 1), "frame", bottom=60.0)
+    path = re.compile(r'points="([^"]*)"')
+    assert path.findall(whole) == path.findall(upper)
+    assert re.findall(r">(\d+)</text>", upper)[:3] == ["60", "80", "100"]
