@@ -27,6 +27,11 @@ class FullPrecision(nn.Module):
             return cast(Tensor, self.inner(x.float()))
 
 
+def is_sensitive(stream: Stream) -> bool:
+    """Whether bfloat16 would spoil layers of `stream`."""
+    return stream.architecture.backbone.startswith(tuple(_SENSITIVE))
+
+
 def protect(stream: Stream) -> Stream:
     """`stream` itself, whose layers that bfloat16 would spoil now stay in float32 under autocast. For inference: names
     of parameters change. Without autocast nothing changes."""

@@ -59,6 +59,8 @@ def read_header(path: Path) -> dict[str, Any]:
     found = (header.get("schema"), header.get("schema_version"))
     if found != (SCHEMA, SCHEMA_VERSION):
         raise WeightsError(f"{path}: header says {found[0]} {found[1]}, expected {SCHEMA} {SCHEMA_VERSION}")
+    if "content" not in header:
+        raise WeightsError(f"{path}: the header has no digest of the tensors; expected weights written by fusionseg")
     return header
 
 

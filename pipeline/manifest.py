@@ -293,7 +293,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "extra_forbidden":
         return f"unknown key {where!r}; known here: {', '.join(_known_keys(model, first['loc'][:-1]))}{more}"
     found = "" if first["type"] == "missing" or isinstance(first["input"], dict) else f", found {first['input']!r}"
-    return f"{where}: {first['msg']}{found}{more}"
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}{found}{more}"
 
 
 def _known_keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:

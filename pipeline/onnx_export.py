@@ -32,8 +32,12 @@ _CHECKED = ((1, 53, 70), (2, 96, 65))  # frames, height, width: neither is what 
 _MADE_WITH = (2, 48, 81)
 _AXES = {0: "frames", 2: "height", 3: "width"}
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-# Stage of a run -> name of its file.
-_NAMES = {"appearance-training": "appearance", "motion-training": "motion", "fusion-training": "fusion"}
+# Name of a file -> the stages that make its network, the one that a run uses first: of two motion streams the last.
+_STAGES = {
+    "appearance": ("appearance-training",),
+    "motion": ("motion-training-2", "motion-training"),
+    "fusion": ("fusion-training",),
+}
 _DESCRIBING = ("kind", "reads", "architecture", "preprocessing", "long_side", "fusion", "content")
 
 
@@ -76,10 +80,10 @@ def _weights_files(source: str, root: Path) -> list[tuple[str, Path, bool]]:
     if source.endswith(WEIGHTS_SUFFIX):
         return [(Path(source).stem, Path(source), True)]
     run, found = read_run(root, source), []
-    for stage, name in _NAMES.items():
-        records = run_records(run, stage)
+    for name, stages in _STAGES.items():
+        records = [record for stage in stages for record in run_records(run, stage)]
         if not records:
-            raise UserError(f"run {source} under {root} has no {stage} yet; run it to its end, then export again")
+            raise UserError(f"run {source} under {root} has no {stages[-1]} yet; run it to its end, then export again")
         found.append((name, root / records[0].path, not records[0].key))
     return found
 

@@ -87,7 +87,7 @@ def full_scores(artifact: Artifact, index: int) -> Tensor:
 
 def upsampled(scores: npt.NDArray[np.float16], facts: Mapping[str, Any]) -> Tensor:
     """Scores (2, h, w) of an artifact with these `facts`, upsampled to the frame's size: (1, 2, H, W) float32."""
-    stored = torch.from_numpy(scores.astype(np.float32))[None]  # a copy: what is read may not be written to
+    stored = torch.from_numpy(scores.astype(np.float32))[None]  # a copy: scores kept in memory are read-only
     return to_frame(stored, facts["stride"], tuple(facts["network_size"]), tuple(facts["frame_size"]))
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fusionseg.models.backbone import BACKBONES, WeightsUnavailable
 from fusionseg.models.cpu_training import speed_up
 from fusionseg.models.labels import VOID
+from fusionseg.models.precision import is_sensitive
 from fusionseg.models.stream import Architecture, Stream, to_frame, upsample
 from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.errors import UserError
@@ -137,9 +138,14 @@ def parameter_groups(stream: Stream, settings: StreamTraining) -> list[dict[str,
 
 
 def validation_j(stream: Stream, samples: Sequence[Sample], bf16: bool, context: Context) -> float:
-    """Mean region similarity J over samples, each at its own size."""
+    """Mean region similarity J over samples, each at its own size.
+
+    A network that inference protects from bfloat16 is validated in float32: few frames, whose masks then are those of
+    inference (`protect` itself doesn't go with `speed_up`, which splits BatchNorm between two layers).
+    """
     values = []
-    with torch.inference_mode(), torch.autocast(context.device.type, torch.bfloat16, enabled=bf16):
+    half = bf16 and not is_sensitive(stream)
+    with torch.inference_mode(), torch.autocast(context.device.type, torch.bfloat16, enabled=half):
         for image, label in samples:
             images = stack([(image, label)])["images"]
             scores = stream_scores(stream, images, context).float()

@@ -16,8 +16,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from torch import Tensor
 
+from fusionseg.models.fusion import AverageFusion
 from fusionseg.models.labels import VOID
+from fusionseg.pipeline.artifact import Artifact
 from fusionseg.pipeline.bit_masks import read_plain
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import write_atomically
@@ -26,7 +29,7 @@ from fusionseg.pipeline.flow_images import FlowPictures
 from fusionseg.pipeline.images import read_frame
 from fusionseg.pipeline.manifest import Item
 from fusionseg.pipeline.pages import render
-from fusionseg.pipeline.profile import FlowFilter, FlowImages
+from fusionseg.pipeline.profile import FlowFilter, FlowImages, WeakLabels
 from fusionseg.pipeline.recorded import Unit, boxed_items, open_recorded
 from fusionseg.pipeline.report_pictures import Picture, Strip, overlay, picture, recorded, to_width
 from fusionseg.pipeline.report_tables import funnel_line, funnel_table, tables_folder, write_tables
@@ -167,7 +170,7 @@ def explanations(settings: FlowFilter) -> dict[str, str]:
         GENERATED: "the annotation marks it as interpolated between frames",
         SMALL_BOX: f"less than {settings.min_box:g} of the frame's area",
         LARGE_BOX: f"more than {settings.max_box:g} of the frame's area",
-        NO_OBJECT: "the appearance stream sees none there",
+        NO_OBJECT: "none is predicted there",
         SMALL_OVERLAP: f"{measured_by(settings)} below {settings.min_overlap:g}",
         UNSURE: f"expected IoU of region and object below {settings.min_confidence:g}",
         DISAGREEING: f"IoU of refined and predicted region below {settings.min_agreement:g}",
@@ -217,7 +220,7 @@ def strip(root: Path, run: Mapping[str, Any], item: Item, row: Row) -> Strip:
     index, where = int(row["frame"]), f"{item.name}, frame {row['frame']}"
     with ExitStack() as stack:
         open_ = lambda *stages: stack.enter_context(open_recorded(root, recorded(run, unit, *stages)))  # noqa: E731
-        pruned, labels = open_("box-pruning"), open_("flow-filter")
+        pruned, labels = open_("box-pruning-2", "box-pruning"), open_("flow-filter-2", "flow-filter")  # the last
         flow = FlowPictures(
             open_("flow-images", "optical-flow"), FlowImages.model_validate(run["profile"]["flow-images"])
         )
@@ -228,7 +231,7 @@ def strip(root: Path, run: Mapping[str, Any], item: Item, row: Row) -> Strip:
         others = boxes[(boxes["frame"] == index) & (boxes["box"] != row["box"])][BOX].to_numpy()
         draw = lambda image: outlined(image, frame.shape[1], others, row)  # noqa: E731
         small = to_width(frame)
-        predicted = object_mask(full_scores(open_("appearance-scores"), index))
+        predicted = object_mask(predicted_scores(run, open_, index))
         region = read_plain(pruned, "regions", index) > 0
         pictures = (
             noted("frame", f"{where}: its boxes", draw(small), frame_note(row)),
@@ -240,6 +243,17 @@ def strip(root: Path, run: Mapping[str, Any], item: Item, row: Row) -> Strip:
     return Strip(
         str(row["reason"]), item.name, f"frame {index} of 0 to {len(item.frames) - 1}, box {row['box']}", pictures
     )
+
+
+def predicted_scores(run: Mapping[str, Any], open_: Callable[[str], Artifact], index: int) -> Tensor:
+    """The scores of a frame that its last labels were made of, (1, 2, H, W); `open_` opens a stage's artifact."""
+    if "motion-scores-2" not in run["stages"]:
+        return full_scores(open_("appearance-scores"), index)
+    scores = full_scores(open_("motion-scores-2"), index)
+    if WeakLabels.model_validate(run["profile"]["weak-labels"]).source == "motion":
+        return scores
+    fused: Tensor = AverageFusion()(full_scores(open_("appearance-scores"), index), scores)
+    return fused
 
 
 def noted(title: str, alt: str, image: UInt8, note: str) -> Picture:

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from fusionseg.models.backbone import BACKBONES
 from fusionseg.models.folding import fold
 from fusionseg.models.fusion import create_fusion
 from fusionseg.models.precision import protect
 from fusionseg.models.preprocessing import Preprocessing
 from fusionseg.models.stream import Architecture, Stream
 from fusionseg.models.weights import WeightsError, read_header, read_weights
-from fusionseg.pipeline.artifact import Record
+from fusionseg.pipeline.artifact import Record, json_digest
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
 from fusionseg.pipeline.job import Context, Job
 from fusionseg.pipeline.profile import Network, Profile
 from fusionseg.pipeline.stream_training import architecture_of
 
+T = TypeVar("T")
 _READS = {"appearance-training": "frames", "motion-training": "flow-images"}
 _STAGES = {"frames": "appearance-training", "flow-images": "motion-training"}
 
@@ -36,7 +38,17 @@ def given_record(stage: str, path: Path, profile: Profile) -> Record:
     misfit = _misfit(header, stage, profile, path)
     if misfit:
         raise UserError(f"{stage}.weights = {path}: {misfit}, or give other weights")
-    return Record(stage, "given", path.stem, "", str(path.resolve()), header["content"], header.get("counts", {}))
+    content = _content(header, path, profile)
+    return Record(stage, "given", path.stem, "", str(path.resolve()), content, header.get("counts", {}))
+
+
+def _content(header: Mapping[str, Any], path: Path, profile: Profile) -> str:
+    """Digest of all that given weights compute with: of their tensors and, unless it is the backbone's own, of their
+    preprocessing. The same tensors behind other preprocessing make other scores."""
+    tensors, own = str(header["content"]), _preprocessing(header, path)
+    if own in (None, BACKBONES[profile.network.backbone].preprocessing):
+        return tensors
+    return json_digest([tensors, own.as_dict()])
 
 
 def _misfit(header: Mapping[str, Any], stage: str, profile: Profile, path: Path) -> str | None:
@@ -113,7 +125,7 @@ def read_stream(path: Path, given: bool) -> tuple[Stream, dict[str, Any]]:
     """The stream of a weights file, on the CPU in eval mode, and the file's header; `given`: by the user. Raises
     UserError, DamagedArtifact where it isn't given."""
     state, header = _read(path, given)
-    stream = Stream(_architecture(header, path), preprocessing=_preprocessing(header, path))
+    stream = _built(lambda: Stream(_architecture(header, path), preprocessing=_preprocessing(header, path)), path)
     _fill(stream, state, path, given)
     return stream.eval(), header
 
@@ -127,7 +139,7 @@ def load_fusion(job: Job, context: Context) -> nn.Module:
 def read_fusion(path: Path, given: bool) -> tuple[nn.Module, dict[str, Any]]:
     """As `read_stream`, of a fusion."""
     state, header = _read(path, given)
-    fusion = create_fusion(header["fusion"])
+    fusion = _built(lambda: create_fusion(header.get("fusion")), path)
     _fill(fusion, state, path, given)
     return fusion.eval(), header
 
@@ -137,6 +149,14 @@ def _read(path: Path, given: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return read_weights(path)
     except WeightsError as error:
         raise _unusable(path, str(error), given) from None
+
+
+def _built(build: Callable[[], T], path: Path) -> T:
+    """The network that a header describes, as yet without its tensors. Raises UserError."""
+    try:
+        return build()
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; update fusionseg, or give other weights") from None
 
 
 def _fill(module: nn.Module, state: Mapping[str, Tensor], path: Path, given: bool) -> None:

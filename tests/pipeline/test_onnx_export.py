@@ -34,6 +34,8 @@ def write_stream(path: Path, architecture: Architecture) -> Stream:
 def write_fusion(path: Path, name: str) -> nn.Module:
     torch.manual_seed(0)
     fusion = create_fusion(name).eval()
+    for parameter in fusion.parameters():  # a fresh `gated` is the plain mean, whatever its layers say
+        nn.init.normal_(parameter, std=0.3)
     path.write_bytes(pack_weights(fusion.state_dict(), {"kind": "fusion", "fusion": name})[0])
     return fusion
 
@@ -113,6 +115,33 @@ def test_a_run_gives_three_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert asked["motion.onnx"] == (own, True)
     weights, given = asked["appearance.onnx"]
     assert not given and weights.is_relative_to(tmp_path / "artifacts/appearance-training")
+
+
+def test_of_two_rounds_the_last_motion_stream_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context, stages = make_context(tmp_path), {}
+    for stage in ("appearance-training", "motion-training", "motion-training-2", "fusion-training"):
+        job = make_job(stage, settings={stage.removesuffix("-2"): {}}, suffix=".safetensors")
+        stages[stage] = {"records": [write_weights(job, context, {}, {"kind": "fusion"}, {}).as_dict()]}
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/two.json").write_text(json.dumps({"stages": stages}))
+    monkeypatch.setattr(onnx_export, "_export", lambda weights, given, target: Exported(weights, 0.0))
+    motion = [d.path for d in export_onnx("two", tmp_path, tmp_path / "o")][1]
+    assert motion.is_relative_to(tmp_path / "artifacts/motion-training-2")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"kind": "fusion", "fusion": "other"},
+        {"kind": "fusion"},
+        {"kind": "stream", "reads": "frames", "architecture": {"backbone": "vgg"}},
+        {"kind": "stream", "reads": "frames", "architecture": {"output_stride": 7}},
+    ],
+)
+def test_weights_of_a_network_that_is_not_known(tmp_path: Path, header: dict[str, object]) -> None:
+    (tmp_path / "x.safetensors").write_bytes(pack_weights({"x": torch.zeros(1)}, header)[0])
+    with pytest.raises(UserError, match=r"x\.safetensors: (unknown|output stride 7).*; update fusionseg, or"):
+        list(export_onnx(str(tmp_path / "x.safetensors"), tmp_path, tmp_path / "o"))
 
 
 def test_a_run_that_has_not_come_so_far(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fusionseg.models.fusion import create_fusion
-from fusionseg.models.preprocessing import CAFFE
+from fusionseg.models.preprocessing import CAFFE, TORCHVISION
 from fusionseg.models.stream import Architecture, Stream
 from fusionseg.models.weights import pack_weights, read_header
 from fusionseg.pipeline import weights
@@ -48,6 +48,15 @@ def test_weights_that_fit_are_taken(tmp_path: Path, header: dict[str, Any]) -> N
     path = write(tmp_path, header)
     record = given_record("appearance-training", path, PROFILE)
     assert (record.stage, record.video, record.path, record.key) == ("appearance-training", "given", str(path), "")
+
+
+def test_the_same_tensors_behind_other_preprocessing_are_other_weights(tmp_path: Path) -> None:
+    contents = [
+        given_record("appearance-training", write(tmp_path, HEADER | extra), PROFILE).content
+        for extra in ({}, {"preprocessing": TORCHVISION.as_dict()}, {"preprocessing": CAFFE.as_dict()})
+    ]
+    assert contents[0] == contents[1] == read_header(write(tmp_path, HEADER))["content"]  # resnet18's own
+    assert contents[2] != contents[0]
 
 
 @pytest.mark.parametrize(

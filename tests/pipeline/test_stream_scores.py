@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from builders import make_context, make_item, make_job, moving_square, write_jpeg
 
@@ -10,7 +11,7 @@ from fusionseg.models.stream import Architecture, Stream, to_frame
 from fusionseg.models.weights import pack_weights
 from fusionseg.pipeline.artifact import Artifact, Record
 from fusionseg.pipeline.images import read_frame
-from fusionseg.pipeline.stream_scores import compute_appearance, full_scores, object_mask
+from fusionseg.pipeline.stream_scores import compute_appearance, full_scores, object_mask, upsampled
 
 
 def test_stored_scores_are_those_of_the_trained_network(tmp_path: Path) -> None:
@@ -44,3 +45,11 @@ def test_masks_are_the_arg_max_ties_included() -> None:
     logits = torch.randint(-2, 3, (1, 2, 20, 30), generator=torch.Generator().manual_seed(0)).float()
     assert bool((logits[0, 0] == logits[0, 1]).any())
     assert np.array_equal(object_mask(logits), logits.argmax(1)[0].numpy() == 1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_scores_kept_in_memory_are_read_only() -> None:
+    scores = np.arange(12, dtype=np.float16).reshape(2, 2, 3)
+    scores.flags.writeable = False
+    found = upsampled(scores, {"stride": 4, "network_size": [5, 9], "frame_size": [5, 9]})
+    assert torch.equal(found[0, :, ::4, ::4], torch.from_numpy(scores.astype(np.float32)))

@@ -118,6 +118,23 @@ def test_validation_compares_masks_at_each_sample_s_own_size(tmp_path: Path) -> 
     assert validation_j(stream, pairs, False, context) == pytest.approx(float(expected), abs=1e-3)
 
 
+@pytest.mark.parametrize(("backbone", "half"), [("efficientnet-lite0", False), ("resnet18", True)])
+def test_validation_is_as_exact_as_inference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backbone: str, half: bool
+) -> None:
+    stream = build_stream(NETWORK.model_copy(update={"backbone": backbone}), 0).eval()
+    found: list[bool] = []
+
+    def scores(*_: object) -> torch.Tensor:
+        found.append(torch.is_autocast_enabled("cpu"))
+        return torch.zeros(1, 2, 17, 17)
+
+    monkeypatch.setattr(stream_training, "stream_scores", scores)
+    validation_j(stream, samples(1), True, make_context(tmp_path))
+    validation_j(stream, samples(1), False, make_context(tmp_path))
+    assert found == [half, False]
+
+
 def test_a_stream_is_trained_and_its_weights_load(tmp_path: Path) -> None:
     setting = StreamTraining(
         steps=6, batch=2, crop=(33, 49), scales=(1, 1), mirror=False, validate_every=6, lr_head=1e-2

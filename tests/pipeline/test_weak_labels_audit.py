@@ -13,12 +13,22 @@ from tiny import Said, request
 
 import fusionseg
 from fusionseg.cli import main
+from fusionseg.pipeline import weak_labels_audit
+from fusionseg.pipeline.artifact import Artifact, Record
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.profile import FlowFilter
+from fusionseg.pipeline.recorded import open_recorded
 from fusionseg.pipeline.runner import run_plain
 from fusionseg.pipeline.store import read_run
 from fusionseg.pipeline.weak_labels import ACCEPTED, REASONS
-from fusionseg.pipeline.weak_labels_audit import choose, explanations, finish_audit, grid, yields_table
+from fusionseg.pipeline.weak_labels_audit import (
+    choose,
+    contact_sheets,
+    explanations,
+    finish_audit,
+    grid,
+    yields_table,
+)
 
 STAGES = ("optical-flow", "flow-images", "appearance-training", "appearance-scores", "box-pruning", "box-motion",
           "flow-filter")  # fmt: skip
@@ -68,6 +78,26 @@ def test_every_chosen_box_is_shown_and_nothing_is_fetched(store: Path) -> None:
     row = chosen.iloc[0]
     assert f"{row['video']}, frame {row['frame']} of" in page.sections["boxes"]
     assert any(f"overlap {row['overlap']:.2f}" in figure for figure in page.figures)
+
+
+@pytest.mark.parametrize(("source", "more"), [("fused", {"appearance-scores"}), ("motion", set())])
+def test_pictures_are_of_the_round_whose_verdicts_are_shown(
+    store: Path, monkeypatch: pytest.MonkeyPatch, source: str, more: set[str]
+) -> None:
+    run, opened = read_run(store, "tiny"), set[str]()
+    for name, like in (("motion-scores", "appearance-scores"), ("box-pruning", ""), ("flow-filter", "")):
+        records = run["stages"][like or name]["records"]
+        run["stages"][f"{name}-2"] = {"records": [record | {"stage": f"{name}-2"} for record in records]}
+    run["profile"]["weak-labels"] = {"rounds": 2, "source": source}
+
+    def noted(root: Path, record: Record) -> Artifact:
+        opened.add(record.stage)
+        return open_recorded(root, record)
+
+    monkeypatch.setattr(weak_labels_audit, "open_recorded", noted)
+    found, problems = contact_sheets(store, run, choose(fusionseg.read_verdicts(store, "tiny"), 1, 0))
+    assert found and not problems
+    assert opened == {"motion-scores-2", "box-pruning-2", "flow-filter-2", "flow-images"} | more
 
 
 def test_the_same_seed_draws_the_same_page(store: Path) -> None:
