@@ -80,7 +80,7 @@ def show(rows: pd.DataFrame) -> None:
     for measure, methods in (("J", METHODS), ("F", METHODS), ("J", [f"{stage} (validation)" for stage in TRAININGS])):
         table = rows.pivot_table(index="variant", columns="method", values=measure, aggfunc=spread, sort=False)
         table = table[[m for m in methods if m in table]].fillna("")
-        print(f"\n| {measure}, mean (spread) of seeds {', '.join(map(str, sorted(rows['seed'].unique())))} | {' | '.join(table)} |")
+        print(f"\n| {measure}, mean (spread) of {rows['seed'].nunique()} seeds | {' | '.join(table)} |")
         print("| --- " * (len(table.columns) + 1) + "|")
         for variant, line in table.iterrows():
             print(f"| {variant} | {' | '.join(map(str, line))} |")
