@@ -30,7 +30,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     **{f"fusion {name}": (f"fusion-training.fusion={name}",) for name in FUSIONS},
     # The fusion learns where the motion stream learnt too: what trusting it too much costs.
     **{
-        f"fusion {name}, on the motion stream's sequences": (
+        f"fusion {name}, where motion learnt": (
             f"fusion-training.fusion={name}",
             'data.fusion={manifest = "davis2016-small", split = "motion"}',
         )
