@@ -89,20 +89,20 @@ def _training(stage: str, given: bool, history: pd.DataFrame, top_loss: float, t
     scores = points(validated["step"], 100 * validated["J"])
     ends = (0.0, losses[-1][0])
     kept = int(history.loc[history["kept"], "step"].iloc[0])
-    kept_loss, kept_j = ([point for point in line if point[0] == kept] for line in (losses, scores))
+    kept_loss, kept_j = (next((point for point in line if point[0] == kept), None) for line in (losses, scores))
     text = "given weights, whose own history says: " if given else ""
     text += f"{int(losses[-1][0])} steps; final loss {losses[-1][1]:.3f}"
     words = f"from {losses[0][1]:.3f} to {losses[-1][1]:.3f} in {int(losses[-1][0])} steps"
     line = [Line("joint", losses, dots=True)]
-    charts = [line_chart(f"{stage}: loss", words, line, top_loss, ends, "step", 2, *kept_loss)]
+    charts = [line_chart(f"{stage}: loss", words, line, top_loss, ends, "step", 2, kept_loss)]
     if not scores:
         return Training(stage, f"{text}; no validation, the last state was kept", tuple(charts))
     best = max(scores, key=lambda point: point[1])
     text += f"; best validation J {best[1]:.1f} at step {int(best[0])} "
-    text += "(kept)" if kept == best[0] else f"(step {kept} was kept, with {kept_j[0][1]:.1f})"
+    text += "(kept)" if kept == best[0] or kept_j is None else f"(step {kept} was kept, with {kept_j[1]:.1f})"
     title, words = f"{stage}: validation J, per cent", f"best {best[1]:.1f} at step {int(best[0])}"
     line = [Line("joint", scores, dots=True)]
-    charts.append(line_chart(title, words, line, top_j, ends, "step", 0, *kept_j))
+    charts.append(line_chart(title, words, line, top_j, ends, "step", 0, kept_j))
     return Training(stage, text, tuple(charts))
 
 
