@@ -139,7 +139,7 @@ def load_fusion(job: Job, context: Context) -> nn.Module:
 def read_fusion(path: Path, given: bool) -> tuple[nn.Module, dict[str, Any]]:
     """As `read_stream`, of a fusion."""
     state, header = _read(path, given)
-    fusion = _built(lambda: create_fusion(header.get("fusion")), path)
+    fusion = _built(lambda: create_fusion(header.get("fusion", "")), path)
     _fill(fusion, state, path, given)
     return fusion.eval(), header
 
