@@ -118,7 +118,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "flow-filter",
         "weak labels: what passes the box test and the flow test",
-        3,
+        4,
         "video",
         flow_filter.compute,
         data={"boxed": ()},

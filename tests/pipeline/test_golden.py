@@ -30,9 +30,9 @@ FACTS = {"stride": 4, "network_size": list(SIZE), "frame_size": list(SIZE)}
 # stage -> (version, content)
 GOLDEN = {
     "flow-images": (2, "e57b9b1cba6fd52d29e01f033b8558085e57ee67"),
-    "box-pruning": (3, "4df84bf5d52e9e107c8d2150cdace7d0eac09799"),
+    "box-pruning": (4, "bc8cceeeee8a7dcd18c2d6d314221637ee4f9801"),
     "box-motion": (1, "750b087303bf877916ae8ee8964de96d53d46a6c"),
-    "flow-filter": (3, "b9f63f1ecfebd962c714fa50d4887a34403fd20c"),
+    "flow-filter": (4, "ab320dd5ab3835174e02a387f95e4e84ecfd4906"),
     "prediction": (1, "d164fed1d1800384bf24db2003cee3515dd6bebc"),
     "scoring": (2, "ec69d84c16b12da64aebab11634131642ea7d255"),
 }
@@ -90,8 +90,8 @@ def run_flow_filter(root: Path) -> Record:
     regions = np.zeros((2, *SIZE), bool)
     regions[:, 2:8, 3:9] = True
     rows = [
-        (0, 0, 3, 2, 9, 8, 1, 0, *SIZE, 36, 1, *[1.0] * 5), (1, 0, 3, 2, 9, 8, 0, 1, *SIZE, 36, 1, *[1.0] * 5),
-        (1, 1, 10, 0, 14, 4, 0, 0, *SIZE, 0, 0, *[0.0] * 5),
+        (0, 0, 3, 2, 9, 8, 1, 0, *SIZE, 36, 1, *[1.0] * 6), (1, 0, 3, 2, 9, 8, 0, 1, *SIZE, 36, 1, *[1.0] * 6),
+        (1, 1, 10, 0, 14, 4, 0, 0, *SIZE, 0, 0, *[0.0] * 6),
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=["frame", "box", *BOX, *MARKS, *REGION])
     motion = table[["frame", "box"]].assign(**dict.fromkeys(MOTION, 0.5))
