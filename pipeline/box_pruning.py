@@ -22,6 +22,7 @@ from fusionseg.pipeline.artifact import Artifact, Packed, Record
 from fusionseg.pipeline.bit_masks import FRAME_SIZE, pack_mask, packed_width
 from fusionseg.pipeline.images import read_boxes, read_frame
 from fusionseg.pipeline.job import Context, Job, in_order
+from fusionseg.pipeline.metrics import region_similarity
 from fusionseg.pipeline.profile import BoxPruning, WeakLabels
 from fusionseg.pipeline.refinement import refine
 from fusionseg.pipeline.store import record_of
@@ -187,14 +188,9 @@ def measure(margin: Scores, boxes: Box, settings: BoxPruning, frame: UInt8 | Non
     for number, (x0, y0, x1, y1) in enumerate(boxes):
         if found[number].area:
             own, predicted = region[y0:y1, x0:x1], margin[y0:y1, x0:x1]
-            confidence, agreement = expected_iou(predicted, own), mask_iou(own, predicted > 0)
+            confidence, agreement = expected_iou(predicted, own), region_similarity(own, predicted > 0)
             found[number] = found[number]._replace(confidence=confidence, agreement=agreement)
     return region, found
-
-
-def mask_iou(first: Mask, second: Mask) -> float:
-    """Intersection over union of two masks, at least one of which isn't empty."""
-    return float((first & second).sum() / (first | second).sum())
 
 
 def margin_of(scores: Tensor) -> Scores:
