@@ -28,9 +28,9 @@ import torch
 from measuring import multiply_adds, peaks
 from torch import Tensor, nn
 
-from fusionseg.models.folding import fold
 from fusionseg.models.fusion import PaperFusion
-from fusionseg.models.precision import FullPrecision, protect
+from fusionseg.models.inference import for_inference
+from fusionseg.models.precision import FullPrecision
 from fusionseg.models.stream import Stream, to_frame
 from fusionseg.pipeline.flow_images import colour
 from fusionseg.pipeline.images import decode_frame, write_mask
@@ -87,7 +87,7 @@ class Networks:
 def load(options: argparse.Namespace, profile: Profile) -> Networks:
     def stream(path: Path | None) -> Stream:
         found = read_stream(path, given=True)[0] if path else build_stream(profile.network, 0).eval()
-        return protect(fold(found)).to(options.device).to(memory_format=torch.channels_last)
+        return for_inference(found, torch.device(options.device), bf16=True)
 
     fusion = PaperFusion().eval().to(options.device)
     return Networks(stream(options.appearance), stream(options.motion), fusion, torch.device(options.device))

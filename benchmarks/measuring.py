@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fusionseg.models.fusing import FusedConv
+
 CONVOLUTIONS = "convolutions"
 DEPTHWISE = "depthwise"
 
@@ -51,11 +53,11 @@ def multiply_adds(network: nn.Module, run: Callable[[], object]) -> dict[str, in
     found = {CONVOLUTIONS: 0, DEPTHWISE: 0}
 
     def count(conv: nn.Module, _: object, output: Tensor) -> None:
-        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(conv, nn.Conv2d | FusedConv)
         kind = DEPTHWISE if conv.groups > 1 else CONVOLUTIONS
         found[kind] += output.numel() * conv.weight[0].numel()
 
-    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d)]
+    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d | FusedConv)]
     try:
         run()
     finally:

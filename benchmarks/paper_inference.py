@@ -1,5 +1,6 @@
 """Both streams and the fusion of the `paper` profile (ResNet-101, output stride 8) on 480p frames: our inference
-(bfloat16 autocast, channels last, BatchNorm folded) against a plain fp32 eager loop over the same networks, in turns.
+(`models/inference.py`:
+bfloat16, BatchNorm folded, convolutions fused) against a plain fp32 eager loop over the same networks, in turns.
 
     python benchmarks/paper_inference.py [--rounds 3] [--batch 1] [--device cpu]
     python benchmarks/paper_inference.py --memory
@@ -25,9 +26,8 @@ import torch
 from measuring import CONVOLUTIONS, in_turns, multiply_adds, peak_memory, peaks, ratio
 from torch import Tensor, nn
 
-from fusionseg.models.folding import fold
 from fusionseg.models.fusion import PaperFusion
-from fusionseg.models.precision import protect
+from fusionseg.models.inference import for_inference
 from fusionseg.models.stream import Architecture, Stream, upsample
 from fusionseg.pipeline.profile import read_profile
 from fusionseg.pipeline.stream_training import architecture_of
@@ -81,7 +81,7 @@ def made(
     images = [torch.randint(0, 256, (batch, 3, *size), dtype=torch.uint8).to(device) for _ in streams]
     if way == "plain fp32":
         return streams, partial(plain, streams, fusion, images)
-    streams = [protect(fold(s)).to(memory_format=torch.channels_last) for s in streams]
+    streams = [for_inference(stream, device, bf16=True) for stream in streams]
     return streams, partial(ours, streams, fusion, images)
 
 

@@ -1,4 +1,4 @@
-"""How far the masks of our inference (bfloat16 autocast with sensitive layers exact, channels last, BatchNorm folded)
+"""How far the masks of our inference (`models/inference.py`: bfloat16 with sensitive layers exact)
 are from those of the plain fp32 network: J between the two, on real frames of trained networks.
 
     python benchmarks/precision.py DATA --appearance A.safetensors [--motion M.safetensors --fusion F.safetensors]
@@ -20,8 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fusionseg.models.folding import fold
-from fusionseg.models.precision import protect
+from fusionseg.models.inference import for_inference
 from fusionseg.models.stream import Stream, to_frame
 from fusionseg.pipeline.flow_images import colour
 from fusionseg.pipeline.metrics import mask_scores
@@ -56,7 +55,7 @@ class Pair:
 
 def pair_of(path: Path) -> Pair:
     stream, _ = read_stream(path, given=True)
-    return Pair(stream, protect(fold(stream)).to(memory_format=torch.channels_last))
+    return Pair(stream, for_inference(stream, torch.device("cpu"), bf16=True))
 
 
 def frames_of(root: Path, sequences: str, every: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:

@@ -4,6 +4,7 @@ passes over memory, and change results by rounding only."""
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -65,38 +66,55 @@ def fold_batch_norms(network: nn.Module, size: int) -> None:
 
     Which those are is seen in a forward pass of a (size, size) picture, not guessed from names.
     """
-    for path, conv in _pairs(network, size):
+    picture = torch.zeros(1, 3, size, size, device=next(network.parameters()).device)
+    with torch.inference_mode():
+        pairs = following(network, picture, (nn.BatchNorm2d,)).pairs
+    for path, conv in pairs:
         norm = network.get_submodule(path)
         assert isinstance(norm, nn.BatchNorm2d)
         _fold_pair(conv, norm)
-        owner, _, name = path.rpartition(".")
-        setattr(network.get_submodule(owner), name, getattr(norm, "act", nn.Identity()))  # timm's may end in one
+        replace(network, path, getattr(norm, "act", nn.Identity()))  # timm's may end in one
 
 
-def _pairs(network: nn.Module, size: int) -> list[tuple[str, nn.Conv2d]]:
-    """Paths of BatchNorms, each with the convolution before it."""
+@dataclass(frozen=True)
+class Following:
+    """What a forward pass showed: each convolution with its result's type, and paths of the modules that were looked
+    for, each with the convolution before it."""
+
+    convolutions: dict[nn.Conv2d, torch.dtype]
+    pairs: list[tuple[str, nn.Conv2d]]
+
+
+def following(network: nn.Module, picture: Tensor, kinds: tuple[type[nn.Module], ...]) -> Following:
+    """Run `network` on `picture`, noting modules of these kinds whose input is a convolution's output."""
     made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # the tensor is kept, so that no other gets its id
-    pairs: list[tuple[str, nn.Conv2d]] = []
+    found = Following({}, [])
 
     def note(conv: nn.Module, _: object, output: Tensor) -> None:
         assert isinstance(conv, nn.Conv2d)
         made[id(output)] = conv, output
+        found.convolutions[conv] = output.dtype
 
     def pair(path: str, inputs: tuple[Tensor, ...]) -> None:
         if id(inputs[0]) in made:
-            pairs.append((path, made[id(inputs[0])][0]))
+            found.pairs.append((path, made[id(inputs[0])][0]))
 
     hooks = [m.register_forward_hook(note) for m in network.modules() if isinstance(m, nn.Conv2d)]
     for path, module in network.named_modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, kinds):
             hooks.append(module.register_forward_pre_hook(lambda _, inputs, path=path: pair(path, inputs)))
     try:
-        with torch.inference_mode():
-            network(torch.zeros(1, 3, size, size, device=next(network.parameters()).device))
+        network(picture)
     finally:
         for hook in hooks:
             hook.remove()
-    return pairs
+    return found
+
+
+def replace(network: nn.Module, path: str, module: nn.Module) -> None:
+    """Put `module` at `path` of `network`."""
+    owner, _, name = path.rpartition(".")
+    setattr(network.get_submodule(owner), name, module)
 
 
 def _fold_pair(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:

@@ -41,9 +41,17 @@ class PaperFusion(nn.Module):
                 conv.weight += 0.5 * torch.eye(CLASSES).view(CLASSES, CLASSES, 1, 1)
 
     def forward(self, appearance: Tensor, motion: Tensor) -> Tensor:
-        both = self.product_appearance(appearance).relu() * self.product_motion(motion).relu()
-        either = torch.maximum(self.appearance(appearance).relu(), self.motion(motion).relu())
+        both = _mix(self.product_appearance, appearance).relu() * _mix(self.product_motion, motion).relu()
+        either = torch.maximum(_mix(self.appearance, appearance).relu(), _mix(self.motion, motion).relu())
         return torch.maximum(either, both)
+
+
+def _mix(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """The 1x1 convolution as a matrix product: of so few channels oneDNN makes 17 ms a 480p frame on two cores, this
+    0.2."""
+    assert conv.bias is not None
+    mixed: Tensor = conv.weight.flatten(1) @ x.flatten(2) + conv.bias[:, None]
+    return mixed.unflatten(2, x.shape[2:])
 
 
 class ReleaseFusion(nn.Module):

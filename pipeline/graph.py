@@ -89,7 +89,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "appearance-scores",
         "appearance stream on every frame",
-        2,
+        3,
         "video",
         stream_scores.compute_appearance,
         data={"boxed": (FRAMES,), "fusion": (FRAMES,), "validation": (FRAMES,), "scored": (FRAMES,)},
@@ -138,7 +138,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "motion-scores",
         "motion stream on every flow image",
-        2,
+        3,
         "video",
         stream_scores.compute_motion,
         data={"fusion": (), "validation": (), "scored": ()},
@@ -148,7 +148,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "fusion-training",
         "fusion of both streams, on few videos with masks",
-        1,
+        2,
         "model",
         fusion_training.compute,
         data={"fusion": (MASKS,), "validation": (MASKS,)},
@@ -158,7 +158,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "prediction",
         "masks of every model, at the frames' size",
-        1,
+        2,
         "video",
         prediction.compute,
         data={"scored": ()},

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from fusionseg.models.backbone import BACKBONES
-from fusionseg.models.folding import fold
 from fusionseg.models.fusion import create_fusion
-from fusionseg.models.precision import protect
+from fusionseg.models.inference import for_inference
 from fusionseg.models.preprocessing import Preprocessing
 from fusionseg.models.stream import Architecture, Stream
 from fusionseg.models.weights import WeightsError, read_header, read_weights
@@ -110,15 +109,16 @@ def _preprocessing(header: Mapping[str, Any], path: Path) -> Preprocessing | Non
 def load_stream(job: Job, context: Context, stage: str) -> tuple[Stream, Network]:
     """The trained stream of `stage`, ready for inference. Raises DamagedArtifact."""
     record = job.input(stage)
-    stream = _stream(context.root / record.path, record.content, str(context.device), not record.key)
-    return stream, Network.model_validate(job.settings["network"])
+    network = Network.model_validate(job.settings["network"])
+    path = context.root / record.path
+    return _stream(path, record.content, str(context.device), not record.key, network.bf16), network
 
 
 # Building a network takes longer than a short video: keep the last ones for the videos to come.
 @functools.lru_cache(maxsize=2)
-def _stream(path: Path, content: str, device: str, given: bool) -> Stream:
+def _stream(path: Path, content: str, device: str, given: bool, bf16: bool) -> Stream:
     stream, _ = read_stream(path, given)
-    return protect(fold(stream)).to(torch.device(device)).to(memory_format=torch.channels_last)
+    return for_inference(stream, torch.device(device), bf16)
 
 
 def read_stream(path: Path, given: bool) -> tuple[Stream, dict[str, Any]]:

@@ -33,7 +33,7 @@ GOLDEN = {
     "box-pruning": (4, "bc8cceeeee8a7dcd18c2d6d314221637ee4f9801"),
     "box-motion": (1, "750b087303bf877916ae8ee8964de96d53d46a6c"),
     "flow-filter": (4, "ab320dd5ab3835174e02a387f95e4e84ecfd4906"),
-    "prediction": (1, "d164fed1d1800384bf24db2003cee3515dd6bebc"),
+    "prediction": (2, "d164fed1d1800384bf24db2003cee3515dd6bebc"),
     "scoring": (2, "ec69d84c16b12da64aebab11634131642ea7d255"),
 }
 
