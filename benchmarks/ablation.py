@@ -39,10 +39,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "batch norm trained on flow images": ("fusion-training.fusion=average", "motion-training.batch_norm=trained"),
     "camera motion kept": ("fusion-training.fusion=average", "optical-flow.stabilise=none"),
     "scaled by the largest magnitude": ("fusion-training.fusion=average", "flow-images.scaling=max"),
-    "no running mean of weights": (
-        "fusion-training.fusion=average", "appearance-training.ema=0.0", "motion-training.ema=0.0",
-    ),
-}  # fmt: skip
+    "running mean of the motion stream's weights": ("fusion-training.fusion=average", "motion-training.ema=0.98"),
+}
 METHODS = ["appearance", "motion", "average", "joint"]
 TRAININGS = ["appearance-training", "motion-training", "fusion-training"]
 

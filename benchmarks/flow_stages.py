@@ -34,8 +34,8 @@ import cv2
 
 from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.flow_pairs import with_partners
+from fusionseg.pipeline.items import Item
 from fusionseg.pipeline.job import Job
-from fusionseg.pipeline.manifest import Item
 from fusionseg.pipeline.runner import run_job
 from fusionseg.pipeline.session import Request, Session
 

@@ -7,8 +7,8 @@ import numpy as np
 from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.images import read_frame, read_mask_sized
+from fusionseg.pipeline.items import Item
 from fusionseg.pipeline.job import Context, Job
-from fusionseg.pipeline.manifest import Item
 from fusionseg.pipeline.photometric import vary_look
 from fusionseg.pipeline.profile import AppearanceTraining, Network
 from fusionseg.pipeline.sample_cache import SampleCache

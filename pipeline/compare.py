@@ -17,7 +17,7 @@ import pandas as pd
 from fusionseg.pipeline.artifact import Artifact
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import write_atomically
-from fusionseg.pipeline.manifest import Item
+from fusionseg.pipeline.items import Item
 from fusionseg.pipeline.metrics import paired_difference, per_sequence_table
 from fusionseg.pipeline.pages import percent, render
 from fusionseg.pipeline.recorded import Unit, open_recorded, records_by_unit, scored_items, scored_names

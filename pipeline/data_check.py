@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from fusionseg.pipeline.errors import MISSING, UNCLEAR, UNREADABLE, WRONG_SIZE, BadFile, UserError
+from fusionseg.pipeline.finding import Extract, load_items
 from fusionseg.pipeline.images import (
     bad_file,
     frame_size_text,
@@ -24,9 +25,10 @@ from fusionseg.pipeline.images import (
     read_size,
     size_text,
 )
+from fusionseg.pipeline.items import Item, MaskFiles
 from fusionseg.pipeline.job import batches, in_order, shown
 from fusionseg.pipeline.ledger import LEDGER, Ledger
-from fusionseg.pipeline.manifest import DataManifest, Extract, Item, MaskFiles, load_items, read_manifest
+from fusionseg.pipeline.manifest import DataManifest, read_manifest
 from fusionseg.pipeline.tables import aligned, write_table
 from fusionseg.pipeline.video_files import extractor
 

@@ -18,10 +18,12 @@ from pydantic import ValidationError
 from fusionseg.pipeline.boxes import VidObject, vid_xml
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import atomic_folder
+from fusionseg.pipeline.finding import Extract, load_items
 from fusionseg.pipeline.images import read_size, tight_box
+from fusionseg.pipeline.items import Item
 from fusionseg.pipeline.job import in_order, shown
 from fusionseg.pipeline.ledger import LEDGER, Ledger
-from fusionseg.pipeline.manifest import DataManifest, Extract, Item, explain, load_items, read_manifest
+from fusionseg.pipeline.manifest import DataManifest, explain, read_manifest
 from fusionseg.pipeline.objects import frame_objects, object_folders
 from fusionseg.pipeline.video_files import extractor
 

@@ -18,8 +18,8 @@ from fusionseg.pipeline.artifact import Artifact, Record
 from fusionseg.pipeline.floats import to_float32
 from fusionseg.pipeline.flow_files import UNKNOWN
 from fusionseg.pipeline.images import read_frame
+from fusionseg.pipeline.items import Item
 from fusionseg.pipeline.job import Context, Job, in_order
-from fusionseg.pipeline.manifest import Item
 from fusionseg.pipeline.optical_flow import each_flow, note_pairs, stored
 from fusionseg.pipeline.profile import FlowImages
 from fusionseg.pipeline.store import record_of

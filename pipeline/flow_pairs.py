@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fusionseg.pipeline.images import bad_file, decode_frame
-from fusionseg.pipeline.manifest import Item
+from fusionseg.pipeline.items import Item
 from fusionseg.pipeline.profile import OpticalFlow
 
 UInt8 = npt.NDArray[np.uint8]

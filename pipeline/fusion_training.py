@@ -14,8 +14,8 @@ from fusionseg.models.fusion import create_fusion
 from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.images import read_mask_sized
+from fusionseg.pipeline.items import Item
 from fusionseg.pipeline.job import Context, Job
-from fusionseg.pipeline.manifest import Item
 from fusionseg.pipeline.profile import FusionTraining
 from fusionseg.pipeline.sample_cache import SampleCache
 from fusionseg.pipeline.samples import Augmentation, crop_pair, draw, sample_generator, spread

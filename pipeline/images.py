@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from fusionseg.pipeline.boxes import FrameBoxes, frame_boxes, parse_vid_xml, parse_youtube_objects
 from fusionseg.pipeline.errors import UNREADABLE, BadFile
 from fusionseg.pipeline.instances import instances_mask, instances_size
-from fusionseg.pipeline.manifest import Item, MaskFiles
+from fusionseg.pipeline.items import Item, MaskFiles
 from fusionseg.pipeline.mask_files import Raw, decode_mask, decode_objects, decode_sbd, mask_label, region_label
 
 UInt8 = npt.NDArray[np.uint8]

@@ -23,7 +23,7 @@ from fusionseg.pipeline.errors import DamagedArtifact, UserError
 from fusionseg.pipeline.flow_files import VIDEO_SUFFIXES, Metadata, write_flow, write_flow_video
 from fusionseg.pipeline.flow_images import colour
 from fusionseg.pipeline.images import write_mask
-from fusionseg.pipeline.manifest import Item
+from fusionseg.pipeline.items import Item
 from fusionseg.pipeline.recorded import open_recorded, records_by_unit, scored_items, scored_names
 from fusionseg.pipeline.runner import known_stage
 from fusionseg.pipeline.samples import evenly

@@ -23,7 +23,7 @@ from fusionseg.pipeline.artifact import (
     json_digest,
 )
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.manifest import Item
+from fusionseg.pipeline.items import Item
 from fusionseg.pipeline.processes import ALONE, Processes
 from fusionseg.pipeline.profile import Run
 

@@ -17,7 +17,7 @@ from typing import Any
 from fusionseg.pipeline.files import write_atomically
 from fusionseg.pipeline.images import bad_file, frame_size_text, image_header, mat_header, size_text
 from fusionseg.pipeline.instances import instances_size
-from fusionseg.pipeline.manifest import Item
+from fusionseg.pipeline.items import Item
 
 LEDGER = "digests.json"  # below the store's root
 # A file changed this recently may change again within one tick of its time stamp: don't remember it yet (git's

@@ -16,8 +16,8 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.floats import to_float32
 from fusionseg.pipeline.flow_images import colour, full_magnitude, known_flow, open_pictures
 from fusionseg.pipeline.images import read_mask_sized
+from fusionseg.pipeline.items import Item
 from fusionseg.pipeline.job import Context, Job
-from fusionseg.pipeline.manifest import Item
 from fusionseg.pipeline.profile import FlowImages, MotionTraining, Network
 from fusionseg.pipeline.sample_cache import SampleCache
 from fusionseg.pipeline.samples import Augmentation, crop_pair, fit, resize, spread

@@ -12,8 +12,8 @@ from PIL import Image
 
 from fusionseg.pipeline.errors import WRONG_SIZE
 from fusionseg.pipeline.images import bad_file, read_mask, size_text
+from fusionseg.pipeline.items import Item, MaskFiles
 from fusionseg.pipeline.layout import natural
-from fusionseg.pipeline.manifest import Item, MaskFiles
 from fusionseg.pipeline.mask_files import decode_mask, read_regions, region_codes
 
 Mask = npt.NDArray[np.bool_]

@@ -25,8 +25,8 @@ from fusionseg.pipeline.floats import to_float16
 from fusionseg.pipeline.flow_pairs import Pair, PairReader, all_partners, partner, partner_numbers
 from fusionseg.pipeline.flow_source import check_flow
 from fusionseg.pipeline.images import read_frame
+from fusionseg.pipeline.items import Item
 from fusionseg.pipeline.job import Context, Job, batches, in_order
-from fusionseg.pipeline.manifest import Item
 from fusionseg.pipeline.profile import OpticalFlow
 from fusionseg.pipeline.samples import fit, resize
 from fusionseg.pipeline.stabilisation import CameraMotion, camera_motion, residual

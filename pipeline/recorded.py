@@ -8,8 +8,10 @@ from typing import Any
 
 from fusionseg.pipeline.artifact import Artifact, Record
 from fusionseg.pipeline.errors import BadFile, UserError
+from fusionseg.pipeline.finding import Extract, load_items
+from fusionseg.pipeline.items import Item
 from fusionseg.pipeline.ledger import LEDGER, Ledger
-from fusionseg.pipeline.manifest import DataManifest, Extract, Item, load_items, read_manifest
+from fusionseg.pipeline.manifest import DataManifest, read_manifest
 from fusionseg.pipeline.store import run_records
 from fusionseg.pipeline.video_files import extractor
 

@@ -21,7 +21,7 @@ from fusionseg.pipeline.artifact import Artifact, Record
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.flow_images import FlowPictures
 from fusionseg.pipeline.images import read_frame, read_mask_sized
-from fusionseg.pipeline.manifest import Item
+from fusionseg.pipeline.items import Item
 from fusionseg.pipeline.profile import FlowImages
 from fusionseg.pipeline.recorded import Unit, open_recorded, records_by_unit, scored_items, scored_names
 from fusionseg.pipeline.samples import evenly, resize

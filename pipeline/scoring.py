@@ -8,8 +8,8 @@ from __future__ import annotations
 from fusionseg.pipeline.artifact import Artifact, Record
 from fusionseg.pipeline.frame_scores import frame_scores, joined, sequence_rows
 from fusionseg.pipeline.images import read_mask_sized, read_objects_sized
+from fusionseg.pipeline.items import Item, MaskFiles
 from fusionseg.pipeline.job import Context, Job, in_order
-from fusionseg.pipeline.manifest import Item, MaskFiles
 from fusionseg.pipeline.mask_files import Raw
 from fusionseg.pipeline.metrics import LabelScores
 from fusionseg.pipeline.protocols import PROTOCOLS, Protocol, scored_frames

@@ -12,13 +12,15 @@ from typing import Any
 from fusionseg.pipeline.artifact import Record, json_digest, software
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.files import write_json
+from fusionseg.pipeline.finding import load_items
 from fusionseg.pipeline.flow_pairs import with_partners
 from fusionseg.pipeline.flow_source import find_flow
 from fusionseg.pipeline.graph import FINAL, MASKS, STAGES, Stage, required, stages_for, variant_of
 from fusionseg.pipeline.images import read_boxes
+from fusionseg.pipeline.items import Item
 from fusionseg.pipeline.job import Context, Job, resolve_device, shown
 from fusionseg.pipeline.ledger import LEDGER, Ledger
-from fusionseg.pipeline.manifest import Item, load_items, read_manifest
+from fusionseg.pipeline.manifest import read_manifest
 from fusionseg.pipeline.memory import peak_memory, start_measuring
 from fusionseg.pipeline.methods import PROTOCOL_INPUT
 from fusionseg.pipeline.processes import ALONE, Processes

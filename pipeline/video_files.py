@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
+    from fusionseg.pipeline.finding import Extract
     from fusionseg.pipeline.ledger import Ledger
-    from fusionseg.pipeline.manifest import Extract
 
 UInt8 = npt.NDArray[np.uint8]
 Progress = Callable[[int, int], None]  # frames done, frames expected (0: unknown)

@@ -27,7 +27,7 @@ from fusionseg.pipeline.files import write_atomically
 from fusionseg.pipeline.flow_filter import run_verdicts
 from fusionseg.pipeline.flow_images import FlowPictures
 from fusionseg.pipeline.images import read_frame
-from fusionseg.pipeline.manifest import Item
+from fusionseg.pipeline.items import Item
 from fusionseg.pipeline.pages import render
 from fusionseg.pipeline.profile import FlowFilter, FlowImages, WeakLabels
 from fusionseg.pipeline.recorded import Unit, boxed_items, open_recorded

@@ -14,8 +14,9 @@ from PIL import Image
 from scipy.io import savemat
 
 from fusionseg.pipeline.artifact import Record, create_artifact, json_digest
+from fusionseg.pipeline.items import Boxes, Item
 from fusionseg.pipeline.job import Context, Job
-from fusionseg.pipeline.manifest import Boxes, DataManifest, Item
+from fusionseg.pipeline.manifest import DataManifest
 from fusionseg.pipeline.profile import Run
 
 UInt8 = npt.NDArray[np.uint8]

@@ -11,7 +11,7 @@ from scipy.io import savemat
 from fusionseg.pipeline.boxes import frame_boxes, parse_vid_xml
 from fusionseg.pipeline.errors import BadFile
 from fusionseg.pipeline.images import read_boxes
-from fusionseg.pipeline.manifest import Boxes
+from fusionseg.pipeline.items import Boxes
 
 
 def test_vid_boxes_get_exclusive_ends() -> None:

@@ -22,8 +22,10 @@ from videos import write_video
 from fusionseg.pipeline.data_check import check
 from fusionseg.pipeline.data_convert import convert, run_convert
 from fusionseg.pipeline.errors import BadFile, UserError
+from fusionseg.pipeline.finding import load_items
 from fusionseg.pipeline.images import read_boxes, read_frame, read_mask_sized, tight_box
-from fusionseg.pipeline.manifest import DataManifest, Item, load_items, read_manifest
+from fusionseg.pipeline.items import Item
+from fusionseg.pipeline.manifest import DataManifest, read_manifest
 
 
 def converted(manifest: DataManifest, root: Path, out: Path, split: str = "train") -> DataManifest:

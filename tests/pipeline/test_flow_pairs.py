@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fusionseg.pipeline import flow_pairs
 from fusionseg.pipeline.errors import BadFile
 from fusionseg.pipeline.flow_pairs import PairReader, partner, partner_numbers, with_partners
-from fusionseg.pipeline.manifest import Item
+from fusionseg.pipeline.items import Item
 from fusionseg.pipeline.profile import OpticalFlow
 
 

@@ -8,8 +8,10 @@ from builders import moving_square, write_jpeg, write_png
 from videos import write_video
 
 from fusionseg.pipeline.errors import BadFile, UserError
+from fusionseg.pipeline.finding import load_items, split_names
+from fusionseg.pipeline.items import Item
 from fusionseg.pipeline.ledger import Ledger
-from fusionseg.pipeline.manifest import Item, load_items, read_manifest, split_names
+from fusionseg.pipeline.manifest import read_manifest
 from fusionseg.pipeline.video_files import extractor
 
 

@@ -20,9 +20,9 @@ from fusionseg.models.weights import pack_weights
 from fusionseg.pipeline import box_motion, box_pruning, flow_filter, flow_images, prediction, scoring
 from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.bit_masks import pack_mask
+from fusionseg.pipeline.finding import load_items
 from fusionseg.pipeline.graph import BY_NAME
 from fusionseg.pipeline.images import read_frame
-from fusionseg.pipeline.manifest import load_items
 from fusionseg.pipeline.weak_labels import BOX, MARKS, MOTION, REGION
 
 SIZE = (12, 16)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from fusionseg.models.labels import VOID
 from fusionseg.pipeline.errors import BadFile
+from fusionseg.pipeline.finding import load_items
 from fusionseg.pipeline.images import (
     decode_frame,
     file_header,
@@ -22,7 +23,8 @@ from fusionseg.pipeline.images import (
     tight_box,
     write_mask,
 )
-from fusionseg.pipeline.manifest import Boxes, MaskFiles, load_items, read_manifest
+from fusionseg.pipeline.items import Boxes, MaskFiles
+from fusionseg.pipeline.manifest import read_manifest
 
 LABELS = np.array([[0, 1, 2], [255, 0, 128]], np.uint8)
 

@@ -20,9 +20,11 @@ from builders import (
 
 import fusionseg.data_manifests
 from fusionseg.models.labels import VOID
+from fusionseg.pipeline.finding import load_items
 from fusionseg.pipeline.images import read_boxes, read_frame, read_mask, read_mask_sized
+from fusionseg.pipeline.items import Item, MaskFiles
 from fusionseg.pipeline.ledger import Ledger
-from fusionseg.pipeline.manifest import Item, MaskFiles, load_items, read_manifest
+from fusionseg.pipeline.manifest import read_manifest
 
 PROTOCOLS = {
     "davis2016": "davis2016", "davis2017-unsupervised": "davis2017-unsupervised", "segtrack-v2": "segtrack-v2",

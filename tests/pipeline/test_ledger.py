@@ -28,11 +28,13 @@ from builders import (
 
 from fusionseg.pipeline import ledger as module
 from fusionseg.pipeline.errors import BadFile
+from fusionseg.pipeline.finding import load_items
 from fusionseg.pipeline.flow_files import write_flow
 from fusionseg.pipeline.flow_pairs import with_partners
 from fusionseg.pipeline.flow_source import find_flow
+from fusionseg.pipeline.items import Boxes, Item, MaskFiles
 from fusionseg.pipeline.ledger import Ledger
-from fusionseg.pipeline.manifest import Boxes, Item, MaskFiles, load_items, read_manifest
+from fusionseg.pipeline.manifest import read_manifest
 from fusionseg.pipeline.profile import OpticalFlow
 
 

@@ -14,8 +14,8 @@ from builders import make_context, make_item, make_job, texture, write_input, wr
 from fusionseg.pipeline.bit_masks import pack_label
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.flow_images import colour, full_magnitude, known_flow, paint
+from fusionseg.pipeline.items import MaskFiles
 from fusionseg.pipeline.job import Job
-from fusionseg.pipeline.manifest import MaskFiles
 from fusionseg.pipeline.motion_training import augmented, load_flow_sample, sampler, training_frames
 from fusionseg.pipeline.optical_flow import estimate
 from fusionseg.pipeline.profile import FlowImages, MotionTraining, Network

@@ -10,7 +10,7 @@ from PIL import Image
 
 from fusionseg.pipeline.errors import BadFile
 from fusionseg.pipeline.images import tight_box
-from fusionseg.pipeline.manifest import Item, MaskFiles
+from fusionseg.pipeline.items import Item, MaskFiles
 from fusionseg.pipeline.objects import frame_objects, object_folders
 
 SIZE = (12, 20)

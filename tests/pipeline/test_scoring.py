@@ -22,8 +22,10 @@ from builders import (
 
 from fusionseg.pipeline.artifact import Artifact, Record
 from fusionseg.pipeline.errors import BadFile
+from fusionseg.pipeline.finding import load_items
 from fusionseg.pipeline.images import read_mask, read_objects_sized
-from fusionseg.pipeline.manifest import Item, MaskFiles, load_items, read_manifest
+from fusionseg.pipeline.items import Item, MaskFiles
+from fusionseg.pipeline.manifest import read_manifest
 from fusionseg.pipeline.metrics import contour_accuracy, per_sequence_table, region_similarity
 from fusionseg.pipeline.scoring import compute, protocol_frames
 
