@@ -107,7 +107,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = block.downsample
 
     def forward(self, x: Tensor) -> Tensor:
-        *first, last = self.branch
+        *first, last = self.branch  # the last one's own activation is the sum's: timm adds in place
         y = x
         for conv in first:
             y = conv(y)
