@@ -75,6 +75,7 @@ class FusedConv(nn.Module):
         given = (self.pack(list(x.shape)), self.bias, *self.geometry)
         if plus is None:
             return cast(Tensor, _OPERATORS._convolution_pointwise(x, *given, *self.activation, ""))
+        plus = plus.to(weight.dtype, memory_format=torch.channels_last)  # itself, unless another layer's type differs
         return cast(Tensor, _OPERATORS._convolution_pointwise_.binary(plus, x, *given, "add", 1.0, "relu", [], ""))
 
 

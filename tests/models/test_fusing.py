@@ -1,5 +1,7 @@
 """Fused networks give what bfloat16 gave before, for inputs of any size and in any order."""
 
+import copy
+
 import pytest
 import torch
 from test_folding import trained
@@ -99,3 +101,13 @@ def test_where_the_operators_are_missing_networks_run_as_before(monkeypatch: pyt
     assert not [m for m in plain.modules() if isinstance(m, FusedConv)]
     expected = scores(stream, images((9, 9)), bf16=False)
     assert (scores(plain, images((9, 9)), bf16=False) - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+@needs_bf16
+def test_layers_of_two_types_add_up() -> None:
+    """A block in bfloat16 whose shortcut comes from one in float32."""
+    stream = fold(trained("resnet18", "parallel-dilated", 16))
+    stream.backbone.layer1[0] = FullPrecision(stream.backbone.layer1[0])
+    fused = fuse(copy.deepcopy(stream), bf16=True)
+    expected = scores(stream, images((49, 65)), bf16=True)
+    assert apart(scores(fused, images((49, 65)), bf16=True), expected) < 0.01

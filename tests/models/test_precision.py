@@ -29,6 +29,11 @@ def test_bfloat16_changes_less_with_the_first_layers_exact(stream: Stream) -> No
     assert 0 < errors[0] < 0.7 * errors[1]
 
 
+def test_a_resnet_sees_the_picture_itself() -> None:
+    stream = protect(Stream(Architecture("resnet18", "parallel-dilated", 8)))
+    assert [name for name, m in stream.backbone.named_modules() if isinstance(m, FullPrecision)] == ["conv1"]
+
+
 def test_networks_that_need_no_protection_stay_as_they_are() -> None:
-    stream = Stream(Architecture("resnet18", "parallel-dilated", 8))
+    stream = Stream(Architecture("convnext-tiny", "parallel-dilated", 8))
     assert not [m for m in protect(stream).modules() if isinstance(m, FullPrecision)]
