@@ -1,6 +1,6 @@
 """What each part of the networks and of their training is worth, on the real held-out sequences.
 
-    python benchmarks/ablation.py DATA [--out OUT] [--seeds 0,1,2] [--only NAME,NAME] [--set K=V]
+    python benchmarks/ablation.py DATA [--out OUT] [--seeds 0,1,2] [--only 'NAME;NAME'] [--set K=V]
 
 Every variant is the profile `davis` with other settings, run with each seed (of all three trainings), and shares what
 it can with the others in one store: the streams are trained once a seed. Killed, it goes on. J in per cent, protocol
@@ -39,7 +39,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "batch norm trained on flow images": ("fusion-training.fusion=average", "motion-training.batch_norm=trained"),
     "camera motion kept": ("fusion-training.fusion=average", "optical-flow.stabilise=none"),
     "scaled by the largest magnitude": ("fusion-training.fusion=average", "flow-images.scaling=max"),
-    "running mean of the motion stream's weights": ("fusion-training.fusion=average", "motion-training.ema=0.98"),
+    "running mean of motion weights": ("fusion-training.fusion=average", "motion-training.ema=0.98"),
 }
 METHODS = ["appearance", "motion", "average", "joint"]
 TRAININGS = ["appearance-training", "motion-training", "fusion-training"]

@@ -81,8 +81,8 @@ def main() -> None:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         found[count] = float(done.stdout.rpartition("peak ")[2])
         print(f"{count} videos, {options.frames} frames of each: {found[count]:.0f} MB", flush=True)
-    first, *_, last = found.values()
-    print(f"last / first {last / first:.2f}")
+    peaks = list(found.values())
+    print(f"last / first {peaks[-1] / peaks[0]:.2f}")
 
 
 if __name__ == "__main__":

@@ -23,17 +23,22 @@ _OPERATORS: Any = torch.ops.mkldnn
 
 def can_fuse(device: torch.device, bf16: bool) -> bool:
     """Whether this PyTorch has the operators, and for `bf16` this processor the instructions."""
-    names = ("_convolution_pointwise", "_convolution_pointwise_", "_reorder_convolution_weight")
+    names = (
+        "_convolution_pointwise", "_convolution_pointwise_", "_reorder_convolution_weight", "_is_mkldnn_bf16_supported",
+        "_is_mkldnn_acl_supported",
+    )  # fmt: skip
     return (
         device.type == "cpu"
+        and bool(torch.backends.mkldnn.enabled)
         and all(hasattr(_OPERATORS, name) for name in names)
+        and not _OPERATORS._is_mkldnn_acl_supported()  # Arm's library can't fuse
         and (not bf16 or bool(_OPERATORS._is_mkldnn_bf16_supported()))
     )
 
 
 def fuse(stream: Stream, bf16: bool) -> Stream:
     """`stream` itself, folded before, for inference; `bf16`: under bfloat16 autocast. Scores change by rounding only.
-    Its convolutions' parameters are gone. Call it where `can_fuse` only."""
+    Parameters of what is fused are gone. Call it where `can_fuse` only."""
     _fuse_convolutions(stream, bf16)
     for path, block in list(stream.backbone.named_modules()):
         if type(block) in (BasicBlock, Bottleneck):

@@ -47,11 +47,11 @@ class PaperFusion(nn.Module):
 
 
 def _mix(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """The 1x1 convolution as a matrix product: of so few channels oneDNN makes 17 ms a 480p frame on two cores, this
-    0.2."""
+    """The 1x1 convolution as a matrix product, which takes 0.2 ms of a 480p frame: of so few channels oneDNN makes 17
+    with two threads."""
     assert conv.bias is not None
-    mixed: Tensor = conv.weight.flatten(1) @ x.flatten(2) + conv.bias[:, None]
-    return mixed.unflatten(2, x.shape[2:])
+    weights = conv.weight.flatten(1).expand(x.shape[0], -1, -1)
+    return torch.baddbmm(conv.bias.view(1, -1, 1), weights, x.flatten(2)).unflatten(2, x.shape[2:])
 
 
 class ReleaseFusion(nn.Module):

@@ -39,8 +39,8 @@ def is_sensitive(stream: Stream) -> bool:
 
 
 def protect(stream: Stream) -> Stream:
-    """`stream` itself, whose first layers now stay in float32 under autocast. For inference: names of parameters
-    change. Without autocast nothing changes."""
+    """`stream` itself, whose layers of `_EXACT_LAYERS` now stay in float32 under autocast. For inference: names of
+    parameters change. Without autocast nothing changes."""
     name = stream.architecture.backbone
     for path in next((layers for family, layers in _EXACT_LAYERS.items() if name.startswith(family)), ()):
         owner, _, name = path.rpartition(".")

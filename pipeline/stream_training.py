@@ -140,8 +140,8 @@ def parameter_groups(stream: Stream, settings: StreamTraining) -> list[dict[str,
 def validation_j(stream: Stream, samples: Sequence[Sample], bf16: bool, context: Context) -> float:
     """Mean region similarity J over samples, each at its own size.
 
-    A network that inference protects from bfloat16 is validated in float32: few frames, whose masks then are those of
-    inference (`protect` itself doesn't go with `speed_up`, which splits BatchNorm between two layers).
+    A network that bfloat16 would spoil is validated in float32: few frames, whose masks then are those of inference
+    (`protect` itself doesn't go with `speed_up`, which splits BatchNorm between two layers).
     """
     values = []
     half = bf16 and not is_sensitive(stream)

@@ -94,15 +94,6 @@ def test_inputs_are_not_written_over() -> None:
     assert torch.equal(first, second) and torch.equal(pictures, kept)
 
 
-def test_where_the_operators_are_missing_networks_run_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fusionseg.models.fusing._OPERATORS", object())
-    stream = trained("resnet18", "parallel-dilated", 16)
-    plain = for_inference(stream, CPU, bf16=False)
-    assert not [m for m in plain.modules() if isinstance(m, FusedConv)]
-    expected = scores(stream, images((9, 9)), bf16=False)
-    assert (scores(plain, images((9, 9)), bf16=False) - expected).abs().max() < 1e-4 * expected.abs().max()
-
-
 @needs_bf16
 def test_layers_of_two_types_add_up() -> None:
     """A block in bfloat16 whose shortcut comes from one in float32."""
