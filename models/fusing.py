@@ -134,8 +134,7 @@ class ShiftedSums(nn.Module):
         self.combine = head.combine
         weights = torch.stack([branch.get_buffer("weight") for branch in branches])  # branch, class, channel, 3, 3
         taps = weights.permute(0, 3, 4, 1, 2).flatten(0, 3)[..., None, None]
-        with torch.device("meta"):
-            conv = nn.Conv2d(taps.shape[1], taps.shape[0], 1, bias=False)
+        conv = nn.Conv2d(taps.shape[1], taps.shape[0], 1, bias=False, device="meta")
         conv.weight = nn.Parameter(taps, requires_grad=False)
         self.taps = FusedConv(conv, taps.dtype)
         self.register_buffer("bias", torch.stack([branch.get_buffer("bias").float() for branch in branches]))
