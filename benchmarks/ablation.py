@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fusionseg.pipeline.report_tables import load_scores
-from fusionseg.pipeline.runner import run_job
-from fusionseg.pipeline.session import Request, Session
-from fusionseg.pipeline.store import read_run
+from fusionseg.pipeline.report.tables import load_scores
+from fusionseg.pipeline.run.runner import run_job
+from fusionseg.pipeline.run.session import Request, Session
+from fusionseg.pipeline.store.artifacts import read_run
 
 FUSIONS = ("paper", "release", "gated")
 # Variants by name: settings other than the profile's.

@@ -23,8 +23,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from fusionseg.pipeline.photometric import vary_colour
-from fusionseg.pipeline.samples import Augmentation, crop_pair
+from fusionseg.pipeline.training.photometric import vary_colour
+from fusionseg.pipeline.training.samples import Augmentation, crop_pair
 
 ROUNDS = 60
 CROP = (240, 424)

@@ -22,9 +22,9 @@ import h5py
 import numpy as np
 import torch
 
-from fusionseg.pipeline.artifact import FrameWriter, deflate
-from fusionseg.pipeline.flow_images import colour
-from fusionseg.pipeline.optical_flow import estimate, stored
+from fusionseg.pipeline.flow.colours import colour
+from fusionseg.pipeline.flow.estimation import estimate, stored
+from fusionseg.pipeline.store.artifact import FrameWriter, deflate
 
 VIDEOS = ("bear", "motorbike", "mallard-fly", "horsejump-low", "train", "bus", "surf", "tennis")
 FRAME = 20

@@ -13,8 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from fusionseg.pipeline.data_check import check
-from fusionseg.pipeline.manifest import DataManifest, read_manifest
+from fusionseg.pipeline.datasets.check import check
+from fusionseg.pipeline.datasets.manifest import DataManifest, read_manifest
 
 REPEATS = {False: 5, True: 2}  # of headers alone, of everything
 WANTED = 3000  # frames a second on headers

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torchvision.utils import flow_to_image
 
-from fusionseg.pipeline.flow_images import colour
-from fusionseg.pipeline.optical_flow import estimate, stored
+from fusionseg.pipeline.flow.colours import colour
+from fusionseg.pipeline.flow.estimation import estimate, stored
 
 VIDEOS = ("bear", "motorbike", "mallard-fly", "horsejump-low", "train", "bus")
 FRAME = 20

@@ -17,8 +17,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fusionseg.pipeline.flow_files import read_flow
-from fusionseg.pipeline.optical_flow import METHODS, estimate
+from fusionseg.pipeline.flow.estimation import METHODS, estimate
+from fusionseg.pipeline.formats.flow import read_flow
 
 PAIRS = (("bear", 20), ("motorbike", 20), ("mallard-fly", 20), ("train", 20), ("hockey", 20))
 SLOW = ("deepflow", "tvl1")

@@ -32,12 +32,12 @@ from pathlib import Path
 
 import cv2
 
-from fusionseg.pipeline.artifact import Record
-from fusionseg.pipeline.flow_pairs import with_partners
-from fusionseg.pipeline.items import Item
-from fusionseg.pipeline.job import Job
-from fusionseg.pipeline.runner import run_job
-from fusionseg.pipeline.session import Request, Session
+from fusionseg.pipeline.datasets.items import Item
+from fusionseg.pipeline.datasets.pairs import with_partners
+from fusionseg.pipeline.run.runner import run_job
+from fusionseg.pipeline.run.session import Request, Session
+from fusionseg.pipeline.store.artifact import Record
+from fusionseg.pipeline.store.job import Job
 
 LENGTHS = (50, 1000)
 

@@ -32,15 +32,15 @@ from fusionseg.models.fusion import PaperFusion
 from fusionseg.models.inference import for_inference
 from fusionseg.models.precision import FullPrecision
 from fusionseg.models.stream import Stream, to_frame
-from fusionseg.pipeline.flow_images import colour
-from fusionseg.pipeline.images import decode_frame, write_mask
-from fusionseg.pipeline.job import batches, in_order
-from fusionseg.pipeline.optical_flow import estimate, opencv_threads
-from fusionseg.pipeline.profile import Profile, read_profile
-from fusionseg.pipeline.samples import fit, resize
-from fusionseg.pipeline.stream_scores import object_mask
-from fusionseg.pipeline.stream_training import build_stream
-from fusionseg.pipeline.weights import read_stream
+from fusionseg.pipeline.datasets.reading import decode_frame, write_mask
+from fusionseg.pipeline.flow.colours import colour
+from fusionseg.pipeline.flow.estimation import estimate, opencv_threads
+from fusionseg.pipeline.networks.scores import object_mask
+from fusionseg.pipeline.networks.trained import read_stream
+from fusionseg.pipeline.settings.profile import Profile, read_profile
+from fusionseg.pipeline.store.job import batches, in_order
+from fusionseg.pipeline.training.samples import fit, resize
+from fusionseg.pipeline.training.streams import build_stream
 
 PARTS = ("decode", "flow", "colour", "resize", "appearance net", "motion net", "upsample", "fusion and mask", "write")
 Pictures = tuple[np.ndarray, np.ndarray, tuple[int, int]]

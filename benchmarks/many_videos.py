@@ -21,9 +21,9 @@ import torch
 import yaml
 from measuring import peak_memory
 
-from fusionseg.pipeline.manifest import read_manifest
-from fusionseg.pipeline.runner import run_job
-from fusionseg.pipeline.session import Request, Session
+from fusionseg.pipeline.datasets.manifest import read_manifest
+from fusionseg.pipeline.run.runner import run_job
+from fusionseg.pipeline.run.session import Request, Session
 
 LAST = "flow-filter"
 

@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fusionseg.pipeline.mask_files import decode_mask
-from fusionseg.pipeline.score import ScoreRequest, score
+from fusionseg.pipeline.formats.masks import decode_mask
+from fusionseg.pipeline.scoring.benchmark import ScoreRequest, score
 
 TOLERANCE = 1e-9  # of a sequence's mean J or F
 OTHER = """

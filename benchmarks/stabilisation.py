@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fusionseg.pipeline.box_motion import colour_contrast
-from fusionseg.pipeline.box_pruning import inside
-from fusionseg.pipeline.flow_images import colour
-from fusionseg.pipeline.images import decode_frame, decode_mask, tight_box
-from fusionseg.pipeline.optical_flow import estimate
-from fusionseg.pipeline.stabilisation import Flow, camera_motion, residual
+from fusionseg.pipeline.datasets.reading import decode_frame, decode_mask, tight_box
+from fusionseg.pipeline.flow.camera import Flow, camera_motion, residual
+from fusionseg.pipeline.flow.colours import colour
+from fusionseg.pipeline.flow.estimation import estimate
+from fusionseg.pipeline.weak_labels.motion import colour_contrast
+from fusionseg.pipeline.weak_labels.regions import inside
 
 FRAMES = 6  # a sequence
 

@@ -26,15 +26,16 @@ from unittest import mock
 import numpy as np
 
 from fusionseg.models.losses import count
-from fusionseg.pipeline import appearance_training, motion_training, stream_training
-from fusionseg.pipeline.job import Context, Job, in_order
-from fusionseg.pipeline.memory import kept_memory
-from fusionseg.pipeline.profile import AppearanceTraining, MotionTraining, StreamTraining
-from fusionseg.pipeline.runner import run_job
-from fusionseg.pipeline.schedules import make_optimiser
-from fusionseg.pipeline.session import Request, Session
-from fusionseg.pipeline.stream_training import MakeSample, stream_task
-from fusionseg.pipeline.training_step import Task, Tensors, backpropagate
+from fusionseg.pipeline.basics.memory import kept_memory
+from fusionseg.pipeline.run.runner import run_job
+from fusionseg.pipeline.run.session import Request, Session
+from fusionseg.pipeline.settings.profile import AppearanceTraining, MotionTraining, StreamTraining
+from fusionseg.pipeline.stages import appearance_training, motion_training
+from fusionseg.pipeline.store.job import Context, Job, in_order
+from fusionseg.pipeline.training import streams as stream_training
+from fusionseg.pipeline.training.optimiser import make_optimiser
+from fusionseg.pipeline.training.step import Task, Tensors, backpropagate
+from fusionseg.pipeline.training.streams import MakeSample, stream_task
 
 ALL = 100_000  # MB
 Seconds = tuple[float, float]  # by the clock, and of cores at work: what else runs slows the first, hardly the second

@@ -17,10 +17,10 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from fusionseg.pipeline.pages import percent
-from fusionseg.pipeline.report import headline, is_own, report_path, scored_splits
-from fusionseg.pipeline.report_pictures import contact_sheet
-from fusionseg.pipeline.report_tables import (
+from fusionseg.pipeline.pages.render import percent
+from fusionseg.pipeline.report.pictures import contact_sheet
+from fusionseg.pipeline.report.report import headline, is_own, report_path, scored_splits
+from fusionseg.pipeline.report.tables import (
     Scores,
     comparisons,
     differences_table,
@@ -28,7 +28,7 @@ from fusionseg.pipeline.report_tables import (
     load_scores,
     published_table,
 )
-from fusionseg.pipeline.store import read_run
+from fusionseg.pipeline.store.artifacts import read_run
 
 
 def key(name: str, what: str) -> str:

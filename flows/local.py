@@ -12,8 +12,8 @@ os.environ.setdefault("PREFECT_CLI_PROMPT", "false")
 
 from fusionseg.flows.stages import fusionseg_flow
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.runner import check
-from fusionseg.pipeline.session import Request
+from fusionseg.pipeline.run.runner import check
+from fusionseg.pipeline.run.session import Request
 
 
 def run_under_prefect(request: Request, only: str | None, refresh: Sequence[str], say: Callable[[str], None]) -> None:

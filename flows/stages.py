@@ -24,11 +24,11 @@ from prefect.states import Completed
 from tqdm import tqdm
 
 from fusionseg.flows.headline import Progress, publish
-from fusionseg.pipeline.artifact import Record
 from fusionseg.pipeline.graph import EVERY, Stage
-from fusionseg.pipeline.job import Context, Job
-from fusionseg.pipeline.runner import check, forget_run, run_chain, run_job
-from fusionseg.pipeline.session import Request, Session, place
+from fusionseg.pipeline.run.runner import check, forget_run, run_chain, run_job
+from fusionseg.pipeline.run.session import Request, Session, place
+from fusionseg.pipeline.store.artifact import Record
+from fusionseg.pipeline.store.job import Context, Job
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="{name}")

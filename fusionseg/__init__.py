@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fusionseg.pipeline.artifact import read_table
-    from fusionseg.pipeline.bit_masks import read_frame
     from fusionseg.pipeline.errors import UserError
-    from fusionseg.pipeline.flow_filter import read_verdicts
-    from fusionseg.pipeline.optical_flow import estimate as estimate_flow
-    from fusionseg.pipeline.runner import run_plain as run
-    from fusionseg.pipeline.session import Request
-    from fusionseg.pipeline.store import list_artifacts
+    from fusionseg.pipeline.flow.estimation import estimate as estimate_flow
+    from fusionseg.pipeline.run.runner import run_plain as run
+    from fusionseg.pipeline.run.session import Request
+    from fusionseg.pipeline.stages.flow_filter import read_verdicts
+    from fusionseg.pipeline.store.artifact import read_table
+    from fusionseg.pipeline.store.artifacts import list_artifacts
+    from fusionseg.pipeline.store.bits import read_frame
 
 # Threads that wait for each other sleep instead of spinning. On an idle machine that costs a training step a quarter
 # (183 ms against 140), with one core busy it nearly halves it (284 ms against 526; benchmarks/threads.py), and our own
@@ -38,14 +38,14 @@ if (_CHECKOUT / "pyproject.toml").exists() and (_CHECKOUT / "pipeline" / "graph.
 
 # Loaded when asked for: importing torch takes seconds, and `fusionseg --help` needs none of it.
 _HOMES = {
-    "Request": ("session", "Request"),
+    "Request": ("run.session", "Request"),
     "UserError": ("errors", "UserError"),
-    "estimate_flow": ("optical_flow", "estimate"),
-    "list_artifacts": ("store", "list_artifacts"),
-    "read_frame": ("bit_masks", "read_frame"),
-    "read_table": ("artifact", "read_table"),
-    "read_verdicts": ("flow_filter", "read_verdicts"),
-    "run": ("runner", "run_plain"),
+    "estimate_flow": ("flow.estimation", "estimate"),
+    "list_artifacts": ("store.artifacts", "list_artifacts"),
+    "read_frame": ("store.bits", "read_frame"),
+    "read_table": ("store.artifact", "read_table"),
+    "read_verdicts": ("stages.flow_filter", "read_verdicts"),
+    "run": ("run.runner", "run_plain"),
 }
 __all__ = [
     "Request", "UserError", "estimate_flow", "list_artifacts", "read_frame", "read_table", "read_verdicts", "run",

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def tell(text: str) -> None:
     """Why the run ends, in one line; of several processes, the first to end says it for all."""
-    from fusionseg.pipeline.processes import first_to_tell
+    from fusionseg.pipeline.basics.processes import first_to_tell
 
     if first_to_tell():
         print(f"fusionseg: {text}", file=sys.stderr)
@@ -286,9 +286,9 @@ def run_demo(parsed: argparse.Namespace) -> None:
 
 
 def run_profile(parsed: argparse.Namespace) -> None:
-    from fusionseg.pipeline.processes import launched, leave
-    from fusionseg.pipeline.runner import run_plain
-    from fusionseg.pipeline.session import Request
+    from fusionseg.pipeline.basics.processes import launched, leave
+    from fusionseg.pipeline.run.runner import run_plain
+    from fusionseg.pipeline.run.session import Request
 
     request = Request(
         parsed.profile,
@@ -326,20 +326,20 @@ def say(text: str) -> None:
 
 
 def show_artifacts(parsed: argparse.Namespace) -> None:
-    from fusionseg.pipeline.inspection import print_artifacts
+    from fusionseg.pipeline.report.listing import print_artifacts
 
     print_artifacts(parsed.out, parsed.stage, parsed.verify, parsed.csv)
 
 
 def show_artifact(parsed: argparse.Namespace) -> None:
-    from fusionseg.pipeline.inspection import describe
+    from fusionseg.pipeline.report.listing import describe
 
     for path in parsed.file:
         describe(path, parsed.png / path.stem if parsed.png and len(parsed.file) > 1 else parsed.png)
 
 
 def export_run(parsed: argparse.Namespace) -> None:
-    from fusionseg.pipeline.inspection import export_flow, export_masks
+    from fusionseg.pipeline.report.listing import export_flow, export_masks
 
     if parsed.flow is not None:
         count = export_flow(parsed.out, parsed.run, parsed.format, parsed.flow)
@@ -350,39 +350,39 @@ def export_run(parsed: argparse.Namespace) -> None:
 
 
 def import_caffe(parsed: argparse.Namespace) -> None:
-    from fusionseg.pipeline.caffe_import import run_import
+    from fusionseg.pipeline.networks.caffe import run_import
 
     run_import(parsed.file, parsed.kind, parsed.output, say)
 
 
 def export_networks(parsed: argparse.Namespace) -> None:
-    from fusionseg.pipeline.onnx_export import run_export
+    from fusionseg.pipeline.networks.onnx import run_export
 
     run_export(parsed.source, parsed.out, parsed.folder, say)
 
 
 def study_labels(parsed: argparse.Namespace) -> None:
-    from fusionseg.pipeline.session import Request
-    from fusionseg.pipeline.weak_labels_study import PARTS, parse_seeds, run_study
+    from fusionseg.pipeline.run.session import Request
+    from fusionseg.pipeline.study.study import PARTS, parse_seeds, run_study
 
     request = Request(parsed.profile, tuple(parsed.data), str(parsed.out), None, tuple(parsed.overrides), parsed.device)
     run_study(request, [parsed.part] if parsed.part else PARTS, parse_seeds(parsed.seeds), say)
 
 
 def compare_runs(parsed: argparse.Namespace) -> None:
-    from fusionseg.pipeline.compare import finish_comparison
+    from fusionseg.pipeline.report.compare import finish_comparison
 
     finish_comparison(parsed.out.expanduser().resolve(), parsed.run_a, parsed.run_b, say)
 
 
 def audit_weak_labels(parsed: argparse.Namespace) -> None:
-    from fusionseg.pipeline.weak_labels_audit import finish_audit
+    from fusionseg.pipeline.report.audit import finish_audit
 
     finish_audit(parsed.out.expanduser().resolve(), parsed.run, parsed.each, parsed.seed, say)
 
 
 def score_masks(parsed: argparse.Namespace) -> None:
-    from fusionseg.pipeline.score import ScoreRequest, listed, named_folders, run_score
+    from fusionseg.pipeline.scoring.benchmark import ScoreRequest, listed, named_folders, run_score
 
     sequences = listed(parsed.list) if parsed.list else parsed.sequences.split(",") if parsed.sequences else []
     workers = os.cpu_count() or 1 if parsed.workers is None else parsed.workers
@@ -399,7 +399,7 @@ def score_masks(parsed: argparse.Namespace) -> None:
 
 
 def check_data(parsed: argparse.Namespace) -> int:
-    from fusionseg.pipeline.data_check import run_check
+    from fusionseg.pipeline.datasets.check import run_check
 
     problems = run_check(
         parsed.manifest, parsed.data, parsed.split, out=parsed.out, deep=parsed.deep, csv=parsed.csv, say=say
@@ -408,7 +408,7 @@ def check_data(parsed: argparse.Namespace) -> int:
 
 
 def convert_data(parsed: argparse.Namespace) -> None:
-    from fusionseg.pipeline.data_convert import run_convert
+    from fusionseg.pipeline.datasets.convert import run_convert
 
     run_convert(
         parsed.manifest, parsed.data, parsed.out, split=parsed.split, called=parsed.name, store=parsed.store, say=say

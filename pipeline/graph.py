@@ -9,23 +9,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from fusionseg.pipeline import (
+from fusionseg.pipeline.flow import colours as flow_images
+from fusionseg.pipeline.flow import estimation as optical_flow
+from fusionseg.pipeline.networks import scores as stream_scores
+from fusionseg.pipeline.stages import (
     appearance_training,
-    box_motion,
-    box_pruning,
     flow_filter,
-    flow_images,
     fusion_training,
     motion_training,
-    optical_flow,
     prediction,
     scoring,
-    stream_scores,
 )
+from fusionseg.pipeline.weak_labels import motion as box_motion
+from fusionseg.pipeline.weak_labels import regions as box_pruning
 
 if TYPE_CHECKING:
-    from fusionseg.pipeline.artifact import Record
-    from fusionseg.pipeline.job import Context, Job
+    from fusionseg.pipeline.store.artifact import Record
+    from fusionseg.pipeline.store.job import Context, Job
 
 Role = Literal["stills", "boxed", "fusion", "validation", "scored"]
 FRAMES, MASKS, BOXES, OTHERS = "frames", "masks", "boxes", "others"

@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-from fusionseg.pipeline.artifact import Record, create_artifact, json_digest
-from fusionseg.pipeline.items import Boxes, Item
-from fusionseg.pipeline.job import Context, Job
-from fusionseg.pipeline.manifest import DataManifest
-from fusionseg.pipeline.profile import Run
+from fusionseg.pipeline.datasets.items import Boxes, Item
+from fusionseg.pipeline.datasets.manifest import DataManifest
+from fusionseg.pipeline.settings.profile import Run
+from fusionseg.pipeline.store.artifact import Record, create_artifact, json_digest
+from fusionseg.pipeline.store.job import Context, Job
 
 UInt8 = npt.NDArray[np.uint8]
 Box = tuple[int, int, int, int]

@@ -15,13 +15,13 @@ import pandas as pd
 import torch
 
 from fusionseg.models.weights import pack_weights, read_header
-from fusionseg.pipeline.artifact import ArtifactWriter, artifact_path, create_artifact, read_artifact_header
-from fusionseg.pipeline.bit_masks import pack_label
-from fusionseg.pipeline.images import write_mask
-from fusionseg.pipeline.methods import PROTOCOL_INPUT
-from fusionseg.pipeline.profile import Profile
-from fusionseg.pipeline.store import run_path
-from fusionseg.pipeline.weak_labels import VERDICT_COLUMNS
+from fusionseg.pipeline.datasets.reading import write_mask
+from fusionseg.pipeline.names import PROTOCOL_INPUT
+from fusionseg.pipeline.settings.profile import Profile
+from fusionseg.pipeline.store.artifact import ArtifactWriter, artifact_path, create_artifact, read_artifact_header
+from fusionseg.pipeline.store.artifacts import run_path
+from fusionseg.pipeline.store.bits import pack_label
+from fusionseg.pipeline.weak_labels.verdicts import VERDICT_COLUMNS
 
 SIZE = (24, 40)  # height and width of all frames, px
 FRAMES = 5

@@ -20,20 +20,20 @@ from torch import Tensor, nn
 
 from fusionseg.models.labels import VOID
 from fusionseg.models.weights import read_weights
-from fusionseg.pipeline.artifact import Record
+from fusionseg.pipeline.basics.processes import ALONE, Processes, first_to_tell, join, leave
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.job import Context, Job
-from fusionseg.pipeline.processes import ALONE, Processes, first_to_tell, join, leave
-from fusionseg.pipeline.profile import Run, Training
-from fusionseg.pipeline.training import train
-from fusionseg.pipeline.training_step import Task
+from fusionseg.pipeline.settings.profile import Run, Training
+from fusionseg.pipeline.store.artifact import Record
+from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.training.loop import train
+from fusionseg.pipeline.training.step import Task
 
 STEPS = 12
 Hook = Callable[[int], None]
 # Importing takes seconds: done once, then forked from.
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["fusionseg.pipeline.training", "torch.utils.tensorboard", "torch._dynamo", "accelerate", "scipy.io"]
+    ["fusionseg.pipeline.training.loop", "torch.utils.tensorboard", "torch._dynamo", "accelerate", "scipy.io"]
 )
 
 

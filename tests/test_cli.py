@@ -15,7 +15,7 @@ from tiny import PROFILE, write_profile
 
 import fusionseg.data_manifests
 from fusionseg.cli import main
-from fusionseg.pipeline.rendering import RenderSettings, render
+from fusionseg.pipeline.demo_data.render import RenderSettings, render
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,8 @@ MODULES = ["fusionseg"] + [
 
 
 def test_modules_are_found() -> None:
-    assert {"fusionseg.models.stream", "fusionseg.pipeline.metrics", "fusionseg.pipeline.graph"} <= set(MODULES)
+    some = {"fusionseg.models.stream", "fusionseg.pipeline.scoring.measures", "fusionseg.pipeline.graph"}
+    assert some <= set(MODULES)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -34,7 +34,7 @@ def test_wheel_holds_code_profiles_manifests_and_nothing_else(wheel: Path) -> No
     names = zipfile.ZipFile(wheel).namelist()
     assert "fusionseg/profiles/paper.toml" in names
     assert "fusionseg/data_manifests/davis2016-small.yaml" in names
-    assert "fusionseg/pipeline/report.html.j2" in names
+    assert "fusionseg/pipeline/pages/templates/report.html.j2" in names
     assert "fusionseg/py.typed" in names
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"fusionseg"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fusionseg.pipeline.session import Request
+from fusionseg.pipeline.run.session import Request
 
 PROFILE = """
 name = "tiny"

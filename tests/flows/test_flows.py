@@ -21,8 +21,8 @@ import yaml
 from tiny import Said, request, write_profile
 
 from fusionseg.pipeline.graph import EVERY, STAGES
-from fusionseg.pipeline.runner import run_plain
-from fusionseg.pipeline.store import read_run
+from fusionseg.pipeline.run.runner import run_plain
+from fusionseg.pipeline.store.artifacts import read_run
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.system

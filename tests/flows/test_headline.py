@@ -12,8 +12,8 @@ import pytest
 from report_fixtures import TinyRun, make_run
 
 from fusionseg.flows import headline
-from fusionseg.pipeline.report_pictures import Picture, contact_sheet, decoded
-from fusionseg.pipeline.report_tables import load_scores
+from fusionseg.pipeline.report.pictures import Picture, contact_sheet, decoded
+from fusionseg.pipeline.report.tables import load_scores
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from test_folding import trained
+from networks import trained
 from timm.layers import Conv2dSame
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_folding import scores, trained
+from networks import scores, trained
 
 from fusionseg.models.fusing import FusedConv
 from fusionseg.models.inference import for_inference

@@ -17,13 +17,16 @@ from builders import make_context, make_item, make_job, write_davis, write_input
 
 from fusionseg.models.fusion import create_fusion
 from fusionseg.models.weights import pack_weights
-from fusionseg.pipeline import box_motion, box_pruning, flow_filter, flow_images, prediction, scoring
-from fusionseg.pipeline.artifact import Record
-from fusionseg.pipeline.bit_masks import pack_mask
-from fusionseg.pipeline.finding import load_items
+from fusionseg.pipeline.datasets.finding import load_items
+from fusionseg.pipeline.datasets.reading import read_frame
+from fusionseg.pipeline.flow import colours as flow_images
 from fusionseg.pipeline.graph import BY_NAME
-from fusionseg.pipeline.images import read_frame
-from fusionseg.pipeline.weak_labels import BOX, MARKS, MOTION, REGION
+from fusionseg.pipeline.stages import flow_filter, prediction, scoring
+from fusionseg.pipeline.store.artifact import Record
+from fusionseg.pipeline.store.bits import pack_mask
+from fusionseg.pipeline.weak_labels import motion as box_motion
+from fusionseg.pipeline.weak_labels import regions as box_pruning
+from fusionseg.pipeline.weak_labels.verdicts import BOX, MARKS, MOTION, REGION
 
 SIZE = (12, 16)
 FACTS = {"stride": 4, "network_size": list(SIZE), "frame_size": list(SIZE)}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fusionseg.pipeline.graph import BY_NAME, FINAL, SECOND_ROUND, STAGES, Stage, required, stages_for, variant_of
-from fusionseg.pipeline.profile import Profile
+from fusionseg.pipeline.settings.profile import Profile
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SECOND = [stage.name for stage in SECOND_ROUND]

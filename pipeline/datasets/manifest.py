@@ -1,0 +1,167 @@
+"""Data manifests: which files a data set consists of, as YAML (see `DataManifest`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+import fusionseg.data_manifests
+from fusionseg.pipeline.datasets.patterns import FRAME, check_pattern
+from fusionseg.pipeline.datasets.splits import SPLIT_KINDS, Split
+from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.formats.coco import is_instances
+from fusionseg.pipeline.names import BASELINES, MODELS, OBJECT_PROTOCOLS, ProtocolName
+
+if TYPE_CHECKING:
+    pass
+
+BOXES_FROM_MASKS = "from-masks"
+
+
+def _checked(*known: str) -> AfterValidator:
+    def check(pattern: str) -> str:
+        check_pattern(pattern, known)
+        return pattern
+
+    return AfterValidator(check)
+
+
+Pattern = Annotated[str, _checked("video", "frame", "number", "split")]
+
+
+class Expected(BaseModel):
+    """How much a split holds, as its owners publish it; what isn't named isn't checked."""
+
+    model_config = ConfigDict(extra="forbid")
+    videos: int | None = None
+    stills: int | None = None
+    frames: int | None = None
+    masks: int | None = None
+    boxes: int | None = None
+
+
+class DataManifest(BaseModel):
+    """One data set.
+
+    Patterns are paths under the data root in which `{video}` stands for the video's name and `{frame}` for a
+    frame's name without suffix; patterns of stills have no `{video}`. Beside frames, `{number}` stands for the frame's
+    number written with any number of digits. `{split}` is the split's name and `{object}`, in masks, any one folder:
+    the masks of several objects are merged. A suffix `.*` stands for any picture's.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    name: str = Field(pattern=r"^\w[\w.-]*$")
+    title: str
+    kind: Literal["videos", "stills"]
+    licence: str
+    home: str = ""
+    citation: str = ""
+    layout: Literal["patterns", "folder"] = Field(
+        "patterns", description='"folder": pictures or video files of a user\'s own, see `folder`'
+    )
+    frames: Annotated[str, _checked("video", "frame", "split")] = ""
+    masks: list[Annotated[str, _checked("video", "frame", "number", "split", "object")]] = Field(
+        [], description="one pattern, or several: the first that has a file for a frame wins; a .json file is COCO's"
+    )
+    regions: Annotated[str, _checked("video", "split")] | None = Field(
+        None, description="of each video, a definition file whose first region is background (FBMS)"
+    )
+    sparse_masks: bool = Field(False, description="frames without a mask are no error; a video without any is")
+    boxes: Pattern | None = Field(
+        None, description='pattern of ImageNet-VID XML or YouTube-Objects .mat files, or "from-masks"'
+    )
+    sparse_boxes: bool = Field(False, description="frames without a box file are no error; a video without any is")
+    void: int | None = Field(
+        None, ge=1, le=255, description="mask value that counts neither way; all others > 0 are object"
+    )
+    allow_mask_resize: bool = Field(
+        False, description="masks of another size than their frame are resized, not refused"
+    )
+    protocol: ProtocolName | None = Field(None, description="how predicted masks are scored, see protocols.py")
+    splits: dict[str, Split]
+    expected: dict[str, Expected] = Field({}, description="by split: the counts that the owners publish")
+    others: dict[str, Pattern] = Field(
+        default_factory=dict, description="published result masks of other methods: name -> pattern"
+    )
+
+    @field_validator("masks", mode="before")
+    @classmethod
+    def _several(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else [] if value is None else value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> DataManifest:
+        if self.layout == "folder" and (self.kind == "stills" or self.frames or self.masks or self.boxes):
+            raise ValueError("layout: folder finds videos and masks itself; leave out frames, masks and boxes")
+        if self.layout == "patterns" and not self.frames:
+            raise ValueError("frames is missing; expected a pattern such as frames/{video}/{frame}.jpg")
+        for pattern in filter(None, (self.frames, *self.masks, self.boxes, *self.others.values())):
+            one_a_frame = pattern != BOXES_FROM_MASKS and not (pattern in self.masks and is_instances(pattern))
+            if one_a_frame and not any(place in pattern for place in FRAME):
+                raise ValueError(f"{pattern!r}: {{frame}} must stand in its last part")
+            if "{video}" in pattern and self.kind == "stills":
+                raise ValueError(f"{pattern!r}: stills have no {{video}}")
+            if self.kind == "videos" and not one_a_frame and pattern != BOXES_FROM_MASKS:
+                raise ValueError(f"{pattern!r}: a file of COCO's instances holds masks of stills, not of videos")
+        if self.kind == "stills" and (self.boxes or self.regions or self.others):
+            raise ValueError("stills have no boxes, regions or others; only videos have")
+        if unknown := sorted(set(self.expected) - set(self.splits)):
+            raise ValueError(f"expected names {', '.join(unknown)}, which is no split")
+        if self.boxes == BOXES_FROM_MASKS and not self.masks:
+            raise ValueError("boxes: from-masks, but the manifest names no masks")
+        if self.protocol in OBJECT_PROTOCOLS and (self.regions or any("{object}" in pattern for pattern in self.masks)):
+            raise ValueError(f"protocol {self.protocol}: needs one mask a frame, in which objects are numbered")
+        return self
+
+    @field_validator("others")
+    @classmethod
+    def _not_our_names(cls, value: dict[str, str]) -> dict[str, str]:
+        if taken := sorted(set(value) & {*MODELS, *BASELINES}):
+            raise ValueError(f"{', '.join(taken)}: a name of our own methods; give the results another")
+        return value
+
+
+def read_manifest(name: str) -> DataManifest:
+    """A manifest by the name of one that comes with the package, or by path. Raises UserError."""
+    shipped = Path(fusionseg.data_manifests.__file__ or "").parent
+    path = Path(name) if name.endswith((".yaml", ".yml")) else shipped / f"{name}.yaml"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError:
+        known = ", ".join(sorted(p.stem for p in shipped.glob("*.yaml")))
+        raise UserError(
+            f"no data manifest {name!r} ({path}); known: {known}, or give the path of a .yaml file"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    try:
+        return DataManifest.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        raise UserError(f"{path}: {explain(error, DataManifest)}") from None
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first error of a validation as one line: field, what was found, what is known or expected."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "(top)"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {where!r}; known here: {', '.join(_known_keys(model, first['loc'][:-1]))}{more}"
+    found = "" if first["type"] == "missing" or isinstance(first["input"], dict) else f", found {first['input']!r}"
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}{found}{more}"
+
+
+def _known_keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+    for part in loc:
+        for name, info in model.model_fields.items():
+            for inner in (info.annotation, *get_args(info.annotation)):  # itself, or what a mapping holds
+                if part in (name, info.alias) and isinstance(inner, type) and issubclass(inner, BaseModel):
+                    model = inner
+        model = SPLIT_KINDS.get(str(part), model)
+    return [info.alias or name for name, info in model.model_fields.items()]

@@ -1,0 +1,160 @@
+"""Which names a split of a data set consists of: written in the manifest, in lists beside the data, or as folders."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+
+from fusionseg.pipeline.datasets.patterns import Folders, check_inside, check_pattern
+from fusionseg.pipeline.formats.coco import is_instances, read_instances
+
+# What the column of a list may hold beside the name.
+_LINE = ("video", "frame")
+
+
+class SplitFile(BaseModel):
+    """A split as a text file below the data root, one name a line (first column counts)."""
+
+    model_config = ConfigDict(extra="forbid")
+    file: str
+    line: str = Field("{video}", description="what the first column holds; lists of frames give each video once")
+
+    @field_validator("file")
+    @classmethod
+    def _inside_root(cls, value: str) -> str:
+        check_inside(value)
+        return value
+
+    @field_validator("line")
+    @classmethod
+    def _names_a_video(cls, value: str) -> str:
+        check_pattern(value.lstrip("/"), _LINE)
+        if value.count("{video}") != 1:
+            raise ValueError(f"{value!r}: {{video}} must stand in it, once")
+        return value
+
+
+class SplitFolders(BaseModel):
+    """A split as all folders that match a path below the data root, `*` standing for any one folder.
+
+    Their names begin below the folder `below`; without it, where `{video}` begins in the pattern of the frames.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    folders: str
+    below: str | None = Field(None, min_length=1)
+    having: str | None = Field(None, description="only folders with a file of such a name, `*` standing for any text")
+
+    @field_validator("folders", "below")
+    @classmethod
+    def _inside_root(cls, value: str | None) -> str | None:
+        check_inside(value or "")
+        return value
+
+
+class SplitUnion(BaseModel):
+    """A split as the union of lists, each name once, in order, without the names of other lists."""
+
+    model_config = ConfigDict(extra="forbid")
+    union: list[str] = Field(min_length=1)
+    without: list[str] = []
+
+    @field_validator("union", "without")
+    @classmethod
+    def _inside_root(cls, value: list[str]) -> list[str]:
+        for path in value:
+            check_inside(path)
+        return value
+
+
+SPLIT_KINDS: dict[str, type[BaseModel]] = {"file": SplitFile, "folders": SplitFolders, "union": SplitUnion}
+
+
+def _kind(value: object) -> str:
+    """Which kind of split a value is meant to be, so that errors speak of that one only."""
+    if isinstance(value, BaseModel):
+        return next(name for name, kind in SPLIT_KINDS.items() if isinstance(value, kind))
+    return next((name for name in SPLIT_KINDS if name in value), "file") if isinstance(value, dict) else "names"
+
+
+Split = Annotated[
+    Annotated[list[str], Tag("names")]
+    | Annotated[SplitFile, Tag("file")]
+    | Annotated[SplitFolders, Tag("folders")]
+    | Annotated[SplitUnion, Tag("union")],
+    Discriminator(_kind),
+]
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError for a name that leads out of the data root, or nowhere."""
+    check_inside(name)
+    if not PurePosixPath(name).parts:
+        raise ValueError(f"{name!r} names no video or picture")
+
+
+def names_of(split: Split, frames: str, split_name: str, folders: Folders) -> list[str]:
+    """The names in a split; `frames` is the manifest's pattern.
+
+    Raises OSError for a list that can't be read, and ValueError, with the words to say, for what is wrong in one.
+    """
+    if isinstance(split, SplitFile):
+        return read_list(folders.root / split.file, split.line)
+    if isinstance(split, SplitUnion):
+        union = dict.fromkeys(name for file in split.union for name in read_list(folders.root / file))
+        without = {name for file in split.without for name in read_list(folders.root / file)}
+        return [name for name in union if name not in without]
+    if isinstance(split, SplitFolders):
+        return _folder_names(split, frames.replace("{split}", split_name), folders)
+    for name in split:
+        check_name(name)
+    return list(dict.fromkeys(split))
+
+
+def read_list(path: Path, line: str = "{video}") -> list[str]:
+    """The distinct names in a list, in order: what `{video}` stands for in the first column of each line of a text
+    file, or the images of a COCO file. Raises OSError, ValueError."""
+    if is_instances(path.name):
+        try:
+            names = dict.fromkeys(read_instances(path).by_name)
+        except ValueError as error:
+            raise ValueError(f"{path}: not COCO's instances ({error})") from None
+    else:
+        names = dict.fromkeys(_column(path, line))
+    for name in names:
+        try:
+            check_name(name)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+    return list(names)
+
+
+def _column(path: Path, line: str) -> Iterator[str]:
+    wanted = re.compile(re.escape(line).replace(r"\{video\}", "(?P<video>.+)").replace(r"\{frame\}", "[^/]+"))
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    for number, text in enumerate(lines, 1):
+        if not text.strip():
+            continue
+        found = wanted.fullmatch(text.split()[0])
+        if found is None:
+            raise ValueError(f"{path}, line {number}: found {text.split()[0]!r}, expected {line!r}")
+        yield found["video"]
+
+
+def _folder_names(split: SplitFolders, frames: str, folders: Folders) -> list[str]:
+    before = frames.partition("{video}")[0] if split.below is None else f"{split.below}/"
+    names = []
+    for folder in folders.below(split.folders):
+        if not folder.startswith(before):
+            raise ValueError(f"the folder {folder!r} doesn't lie below {before!r}, where the names of videos begin")
+        if split.having is None or fnmatch.filter(folders.files(folder), split.having):
+            names.append(folder[len(before) :])
+    return names

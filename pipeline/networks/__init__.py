@@ -1,0 +1,1 @@
+"""Networks as files: trained weights, scores of frames, Caffe in, ONNX out."""

@@ -1,0 +1,174 @@
+"""Weights in the chain: loading those that a training stage made, and checking those that a profile gives."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from fusionseg.models.backbone import BACKBONES
+from fusionseg.models.fusion import create_fusion
+from fusionseg.models.inference import for_inference
+from fusionseg.models.preprocessing import Preprocessing
+from fusionseg.models.stream import Architecture, Stream
+from fusionseg.models.weights import WeightsError, read_header, read_weights
+from fusionseg.pipeline.errors import DamagedArtifact, UserError
+from fusionseg.pipeline.settings.profile import Network, Profile
+from fusionseg.pipeline.store.artifact import Record, json_digest
+from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.training.streams import architecture_of
+
+T = TypeVar("T")
+_READS = {"appearance-training": "frames", "motion-training": "flow-images"}
+_STAGES = {"frames": "appearance-training", "flow-images": "motion-training"}
+
+
+def given_record(stage: str, path: Path, profile: Profile) -> Record:
+    """The record of given weights, after checking that they fit the profile. Raises UserError."""
+    try:
+        header = read_header(path)
+    except WeightsError as error:
+        raise UserError(f"{stage}.weights: {error}") from None
+    misfit = _misfit(header, stage, profile, path)
+    if misfit:
+        raise UserError(f"{stage}.weights = {path}: {misfit}, or give other weights")
+    content = _content(header, path, profile)
+    return Record(stage, "given", path.stem, "", str(path.resolve()), content, header.get("counts", {}))
+
+
+def _content(header: Mapping[str, Any], path: Path, profile: Profile) -> str:
+    """Digest of all that given weights compute with: of their tensors and, unless it is the backbone's own, of their
+    preprocessing. The same tensors behind other preprocessing make other scores."""
+    tensors, own = str(header["content"]), _preprocessing(header, path)
+    if own in (None, BACKBONES[profile.network.backbone].preprocessing):
+        return tensors
+    return json_digest([tensors, own.as_dict()])
+
+
+def _misfit(header: Mapping[str, Any], stage: str, profile: Profile, path: Path) -> str | None:
+    """Why weights can't take the place of `stage`, and what to do; None where they can."""
+    kind = header.get("kind")
+    wanted = "fusion" if stage == "fusion-training" else "stream"
+    if kind != wanted:
+        return f"it holds a {kind}, {stage} makes a {wanted}; name it in the section of its own stage"
+    if wanted == "fusion":
+        settings, reads = {"fusion-training.fusion": profile.fusion_training.fusion}, None
+        found = {"fusion-training.fusion": header.get("fusion")}
+    else:
+        settings, found, reads = _network(profile), _described(header, path), header.get("reads")
+        _preprocessing(header, path)  # said now, not hours later
+    if reads != _READS.get(stage):
+        place = _STAGES.get(str(reads), "another stage")
+        return (
+            f"it was trained on {reads}, {stage} needs one trained on {_READS[stage]}; it belongs into {place}.weights"
+        )
+    differing = [name for name, value in found.items() if value != settings[name]]
+    if differing:
+        told = ", ".join(f"{name} is {found[name]} in it and {settings[name]} in the profile" for name in differing)
+        return f"{told}; add " + " ".join(f"--set {name}={found[name]}" for name in differing)
+    return None
+
+
+def _network(profile: Profile) -> dict[str, Any]:
+    """The profile's settings that a stream's weights must agree with, by the names that users know."""
+    values = architecture_of(profile.network).as_dict() | {"long_side": profile.network.long_side}
+    return {f"network.{name}": value for name, value in values.items()}
+
+
+def _described(header: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The same of weights; imported ones name no `long_side`: they were made at several sizes."""
+    values = asdict(_architecture(header, path))
+    if header.get("long_side") is not None:
+        values["long_side"] = header["long_side"]
+    return {f"network.{name}": value for name, value in values.items()}
+
+
+def _architecture(header: Mapping[str, Any], path: Path) -> Architecture:
+    try:
+        return Architecture(**header["architecture"])
+    except (KeyError, TypeError):
+        raise UserError(
+            f"{path}: an architecture that this version doesn't know, {header.get('architecture')}; "
+            "update fusionseg, or give other weights"
+        ) from None
+
+
+def _preprocessing(header: Mapping[str, Any], path: Path) -> Preprocessing | None:
+    """The weights' own; None where the header names none: the backbone's."""
+    try:
+        return Preprocessing.from_dict(header["preprocessing"]) if "preprocessing" in header else None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; give other weights") from None
+
+
+def load_stream(job: Job, context: Context, stage: str) -> tuple[Stream, Network]:
+    """The trained stream of `stage`, ready for inference. Raises DamagedArtifact."""
+    record = job.input(stage)
+    network = Network.model_validate(job.settings["network"])
+    path = context.root / record.path
+    return _stream(path, record.content, str(context.device), not record.key, network.bf16), network
+
+
+# Building a network takes longer than a short video: keep the last ones for the videos to come.
+@functools.lru_cache(maxsize=2)
+def _stream(path: Path, content: str, device: str, given: bool, bf16: bool) -> Stream:
+    stream, _ = read_stream(path, given)
+    return for_inference(stream, torch.device(device), bf16)
+
+
+def read_stream(path: Path, given: bool) -> tuple[Stream, dict[str, Any]]:
+    """The stream of a weights file, on the CPU in eval mode, and the file's header; `given`: by the user. Raises
+    UserError, DamagedArtifact where it isn't given."""
+    state, header = _read(path, given)
+    stream = _built(lambda: Stream(_architecture(header, path), preprocessing=_preprocessing(header, path)), path)
+    _fill(stream, state, path, given)
+    return stream.eval(), header
+
+
+def load_fusion(job: Job, context: Context) -> nn.Module:
+    """The trained fusion, ready for inference. Raises DamagedArtifact."""
+    record = job.input("fusion-training")
+    return read_fusion(context.root / record.path, not record.key)[0].to(context.device)
+
+
+def read_fusion(path: Path, given: bool) -> tuple[nn.Module, dict[str, Any]]:
+    """As `read_stream`, of a fusion."""
+    state, header = _read(path, given)
+    fusion = _built(lambda: create_fusion(header.get("fusion", "")), path)
+    _fill(fusion, state, path, given)
+    return fusion.eval(), header
+
+
+def _read(path: Path, given: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        return read_weights(path)
+    except WeightsError as error:
+        raise _unusable(path, str(error), given) from None
+
+
+def _built(build: Callable[[], T], path: Path) -> T:
+    """The network that a header describes, as yet without its tensors. Raises UserError."""
+    try:
+        return build()
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; update fusionseg, or give other weights") from None
+
+
+def _fill(module: nn.Module, state: Mapping[str, Tensor], path: Path, given: bool) -> None:
+    try:
+        module.load_state_dict(state)
+    except RuntimeError:
+        missing = module.state_dict().keys() - state.keys()
+        surplus = state.keys() - module.state_dict().keys()
+        found = f"{len(missing)} tensors missing, {len(surplus)} unknown" if missing or surplus else "other shapes"
+        raise _unusable(path, f"{path}: the tensors aren't those of its architecture ({found})", given) from None
+
+
+def _unusable(path: Path, found: str, given: bool) -> UserError:
+    """`given`: the user's own file, which is never deleted, and nothing makes it again."""
+    return UserError(f"{found}; give other weights") if given else DamagedArtifact(path, found)

@@ -1,0 +1,1 @@
+"""A run for people: report, tables, comparison, audit, export."""

@@ -1,0 +1,161 @@
+"""Where a report comes from: the run's stages, the data in their roles with digests, and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fusionseg.pipeline.datasets.manifest import read_manifest
+from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.graph import declared, required, variant_of
+from fusionseg.pipeline.names import PROTOCOL_INPUT
+from fusionseg.pipeline.store.artifact import json_digest
+from fusionseg.pipeline.store.artifacts import read_any_header, read_inputs, run_records
+from fusionseg.pipeline.store.sources import records_by_unit, scored_names
+
+_ROLES = {
+    "stills": "train the appearance stream",
+    "boxed": "boxes only: weak labels for the motion stream",
+    "fusion": "train the fusion",
+    "validation": "choose checkpoints",
+    "scored": "scored, and nothing else",
+}
+# By the count of `scoring` that says why a video has no scores.
+_UNSCORED = {
+    "no_truth": "Without masks, so predicted and not scored",
+    "no_protocol": "Without a protocol to score by, so predicted and not scored",
+    "unscored": "Too short for the protocol, so not scored",
+}
+_SHOWN_DIGITS = 12  # of a content digest
+_STAGE_COLUMNS = ["stage", "title", "state", "seconds", "peak_memory", "peak_gpu_memory", "artifacts", "made"]
+DATA_COLUMNS = ["dataset", "item", "kind", "digest"]
+
+
+def state_of(run: Mapping[str, Any], stage: str) -> str | None:
+    """ "given", "computed" or "cached"; None where the stage isn't in the run."""
+    state: str | None = run["stages"].get(stage, {}).get("state")
+    return state
+
+
+def stages_table(run: Mapping[str, Any]) -> pd.DataFrame:
+    """What became of every stage of the graph, in order: stage, title, state, seconds, peak_memory and
+    peak_gpu_memory (bytes), artifacts, made."""
+    given = frozenset(stage.name for stage in declared(run) if state_of(run, stage.name) == "given")
+    needed = {stage.name for stage in required(given, *variant_of(run["profile"]))}
+    rows = [_stage_row(run, stage.name, stage.title, stage.name in needed) for stage in declared(run)]
+    table = pd.DataFrame(rows, columns=_STAGE_COLUMNS)
+    return table.astype({"seconds": float, "peak_memory": "Int64", "peak_gpu_memory": "Int64", "artifacts": int})
+
+
+def _stage_row(run: Mapping[str, Any], name: str, title: str, needed: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {"stage": name, "title": title, "artifacts": 0, "made": ""}
+    state = state_of(run, name)
+    if state is None:
+        return row | {"state": "not run" if needed else "not needed"}
+    records, record = run_records(run, name), run["stages"][name]
+    if state == "given":
+        digest = records[0].content[:_SHOWN_DIGITS]
+        return row | {"state": f"given: {Path(records[0].path).name}, content {digest}", "artifacts": 1}
+    new = sum(not record.cached for record in records)
+    if 0 < new < len(records):
+        state = f"{new} computed, {len(records) - new} cached"
+    peak = record.get("peak_memory", {})
+    return row | {
+        "state": state,
+        "seconds": record["seconds"],
+        "peak_memory": peak.get("process"),
+        "peak_gpu_memory": peak.get("gpu"),
+        "artifacts": len(records),
+        "made": max((record.made for record in records), default=""),
+    }
+
+
+def data_table(root: Path, run: Mapping[str, Any]) -> tuple[pd.DataFrame, int]:
+    """Outside data that the run's artifacts were made from: dataset, item, kind, digest; and how many artifacts can't
+    be asked any more."""
+    rows: dict[tuple[str, str, str], str] = {}
+    gone = 0
+    readers = [stage.name for stage in declared(run) if any(stage.data.values())]
+    for record in (record for stage in readers for record in run_records(run, stage)):
+        path = root / record.path
+        try:
+            inputs = read_inputs(path, read_any_header(path))
+        except (UserError, OSError):
+            gone += 1
+            continue
+        for origin in (one for one in inputs if "digest" in one and one["kind"] != PROTOCOL_INPUT):
+            dataset, _, item = origin["item"].partition("/")
+            rows[dataset, item, origin["kind"]] = origin["digest"]
+    return pd.DataFrame([(*key, digest) for key, digest in rows.items()], columns=DATA_COLUMNS), gone
+
+
+def digests(data: pd.DataFrame) -> list[dict[str, Any]]:
+    """Of every data set and kind of file: dataset, kind, items (how many), digest (over the digests of all of them)."""
+    return [
+        {"dataset": key[0], "kind": key[1], "items": len(rows), "digest": _digest_of(rows)}
+        for key, rows in data.groupby(["dataset", "kind"], sort=False)
+    ]
+
+
+def _digest_of(rows: pd.DataFrame) -> str:
+    return json_digest(sorted([str(row["item"]), str(row["digest"])] for row in rows.to_dict("records")))
+
+
+@dataclass(frozen=True)
+class RoleRow:
+    """What data played one role."""
+
+    role: str
+    purpose: str
+    split: str
+    videos: str
+    title: str
+    licence: str
+    home: str
+
+
+def roles(run: Mapping[str, Any]) -> list[RoleRow]:
+    """Which split of which data set plays which role."""
+    found = []
+    masks = run["profile"]["motion-training"].get("labels") == "masks"
+    purposes = _ROLES | ({"boxed": "boxes, and true masks: both train the motion stream"} if masks else {})
+    for role, purpose in purposes.items():
+        refs = run["profile"]["data"][role]
+        for ref in refs if isinstance(refs, list) else [refs] if refs else []:
+            found.append(_role_row(run, role, purpose, ref))
+    return found
+
+
+def _role_row(run: Mapping[str, Any], role: str, purpose: str, ref: Mapping[str, str]) -> RoleRow:
+    split = f"{ref['manifest']}/{ref['split']}"
+    try:
+        manifest = read_manifest(ref["manifest"])
+    except UserError:
+        return RoleRow(role, purpose, split, "", "its manifest is not there any more", "unknown", "")
+    names = [name.partition("/")[2] for name in run["videos"].get(role, []) if name.partition("/")[0] == manifest.name]
+    videos = "stills" if manifest.kind == "stills" else f"{len(names)} videos: {', '.join(names)}"
+    home = manifest.home if manifest.home.startswith(("https://", "http://")) else ""
+    return RoleRow(role, purpose, split, videos, manifest.title, manifest.licence, home)
+
+
+def notes(run: Mapping[str, Any]) -> list[str]:
+    """What a reader must know of the data: what was left out, segmented by appearance alone, or not scored."""
+    left_out = run["left_out"]
+    found = [f"Left out, because a file can't be used: {', '.join(left_out)}." if left_out else "No file was left out."]
+    alone = _names(run, "prediction", "appearance_only")
+    if alone:
+        found.append(f"Videos of one frame have no flow and are segmented by appearance alone: {', '.join(alone)}.")
+    for count, why in _UNSCORED.items():
+        if names := _names(run, "scoring", count):
+            found.append(f"{why}: {', '.join(names)}.")
+    return found
+
+
+def _names(run: Mapping[str, Any], stage: str, count: str) -> list[str]:
+    names = scored_names(run)
+    records = records_by_unit(run, stage)
+    return [names.get(unit, unit[1]) for unit, record in records.items() if record.counts.get(count)]

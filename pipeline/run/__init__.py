@@ -1,0 +1,1 @@
+"""A run in progress: what was asked for, what is found, what is computed."""

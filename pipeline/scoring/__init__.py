@@ -1,0 +1,1 @@
+"""J and F of masks under the protocols of the benchmarks."""

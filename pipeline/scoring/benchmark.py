@@ -1,0 +1,313 @@
+"""`fusionseg score`: trees of masks against a tree of the truth, under a protocol, to tables and a page."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+
+from fusionseg.pipeline.datasets.patterns import PICTURE_SUFFIXES
+from fusionseg.pipeline.errors import UNREADABLE, WRONG_SIZE, UserError
+from fusionseg.pipeline.formats.masks import Raw, decode_map, decode_mask, decode_objects
+from fusionseg.pipeline.scoring.frames import frame_scores, joined, sequence_rows
+from fusionseg.pipeline.scoring.measures import LabelScores
+from fusionseg.pipeline.scoring.outputs import Scored, check_out, write_outputs
+from fusionseg.pipeline.scoring.protocols import MOST_PROPOSALS, PROTOCOLS, Protocol
+from fusionseg.pipeline.scoring.trees import (
+    UNSUITABLE,
+    Problem,
+    Tree,
+    chosen,
+    compare,
+    find_masks,
+    find_truth,
+    problem_text,
+    scored,
+)
+from fusionseg.pipeline.store.job import shown
+
+_CHUNK = 16  # frames that a process scores at a time
+_MOST_VALUES = 64  # of a mask; no data set has as many objects in a frame, so more are probabilities
+_LARGEST_16_BIT = 2**16 - 1
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """What to score. `masks`: method -> tree; `zero`: missing masks count as empty; `threshold`: of probability maps,
+    a share of the largest value of their type; `sequences`: only these, all where empty; `workers`: processes."""
+
+    protocol: str
+    truth: Path
+    masks: Mapping[str, Path]
+    zero: bool = False
+    threshold: float | None = None
+    sequences: tuple[str, ...] = ()
+    workers: int = 1
+
+
+def named_folders(texts: Sequence[str]) -> dict[str, Path]:
+    """NAME=DIR of each text. Raises UserError."""
+    found: dict[str, Path] = {}
+    for text in texts:
+        name, sign, folder = text.partition("=")
+        if not (name and sign and folder):
+            raise UserError(f"--masks {text}: expected NAME=DIR, a method's name and the folder of its masks")
+        if name in found:
+            raise UserError(f"--masks {text}: there are two of the name {name!r}; give each its own")
+        found[name] = Path(folder)
+    return found
+
+
+def listed(path: Path) -> list[str]:
+    """The sequences that a file lists in the first column of its lines, by name or, as DAVIS 2016 does, by the paths of
+    their frames. Raises UserError."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--list {path}: can't be read ({error})") from None
+    places = [PurePosixPath(line.split()[0]) for line in lines if line.strip()]
+    frames = [place.suffix.lower() in PICTURE_SUFFIXES for place in places]
+    names = [place.parent.name if frame else str(place) for place, frame in zip(places, frames, strict=True)]
+    if not names:
+        raise UserError(f"--list {path}: is empty; expected a sequence a line")
+    return list(dict.fromkeys(names))
+
+
+def run_score(request: ScoreRequest, out: Path, say: Callable[[str], None]) -> None:
+    """Score, write tables and page to `out`, and print the overall figures. Raises UserError; nothing is written
+    then."""
+    check_out(out)  # before the work, not after it
+    scored = score(request)
+    write_outputs(out, scored)
+    for line in scored.lines():
+        say(line)
+    say(f"tables and page: {out}")
+
+
+def score(request: ScoreRequest) -> Scored:
+    """The scores of all methods. Raises UserError, with all that is wrong in one message."""
+    protocol = _protocol(request)
+    truth, trees, problems = _find(request, protocol)
+    unclear = any(problem.kind == UNSUITABLE for problem in problems)  # nobody can tell which frames are scored
+    frames = [] if unclear else list(_frames(protocol, truth, trees))
+    # With wrong names there will be no result, but whatever else is wrong is to be told at the same time.
+    results = _score_all(_Scorer(protocol, request.threshold, only_check=bool(problems)), frames, request.workers)
+    problems += [problem for _, found in results for problem in found]
+    if not problems:
+        tables, problems = _tables(protocol, list(trees), frames, [scores for scores, _ in results])
+    if problems:
+        raise UserError(problem_text(problems))
+    empty = {method: sum(frame.masks[method] is None for frame in frames) for method in trees}
+    return Scored(protocol, joined(tables), {method: count for method, count in empty.items() if count})
+
+
+def _find(request: ScoreRequest, protocol: Protocol) -> tuple[Tree, dict[str, Tree], list[Problem]]:
+    """The truth that is scored, the trees of masks, and what is wrong with their names. Raises UserError."""
+    truth, problems = find_truth(request.truth, protocol)
+    truth = chosen(truth, request.sequences, request.truth) if request.sequences else truth
+    problems += _short(protocol, truth)
+    trees = {}
+    for method, root in request.masks.items():
+        trees[method], double = find_masks(root)
+        if not any(name in trees[method] for name in truth):
+            example = next(iter(truth))
+            raise UserError(f"{root}: no sequence of {request.truth} in it, such as {example}; is it the right folder?")
+        problems += double
+        if not any(problem.kind == UNSUITABLE for problem in problems):
+            problems += compare(method, truth, trees[method], protocol, request.zero, not request.sequences)
+    return truth, trees, problems
+
+
+def _protocol(request: ScoreRequest) -> Protocol:
+    protocol = PROTOCOLS.get(request.protocol)
+    if protocol is None:
+        raise UserError(f"--protocol {request.protocol}: unknown; known: {', '.join(PROTOCOLS)}")
+    if request.threshold is not None and protocol.objects:
+        raise UserError(f"--threshold: {protocol.name} tells objects apart by number; give masks, not probabilities")
+    if request.threshold is not None and not 0 <= request.threshold < 1:
+        raise UserError(f"--threshold {request.threshold}: expected a share from 0 to below 1 of the largest value")
+    if request.workers < 1:
+        raise UserError(f"--workers {request.workers}: expected at least 1")
+    return protocol
+
+
+def _short(protocol: Protocol, truth: Tree) -> Iterator[Problem]:
+    """Sequences without a frame to score."""
+    for name, frames in truth.items():
+        try:
+            scored(protocol, frames)
+        except ValueError as error:
+            yield Problem(UNSUITABLE, f"truth: {name}: {error}; choose others with --sequences")
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Files of one frame; no file where a mask is missing and counts as empty."""
+
+    sequence: str
+    number: int
+    truth: tuple[Path, ...]
+    masks: Mapping[str, Path | None]
+
+
+def _frames(protocol: Protocol, truth: Tree, trees: Mapping[str, Tree]) -> Iterator[_Frame]:
+    """All frames to score, sequence by sequence."""
+    for name, files in truth.items():
+        numbers = _numbers(list(files))
+        for frame in scored(protocol, files):
+            paths = {method: tree.get(name, {}).get(frame, (None,))[0] for method, tree in trees.items()}
+            yield _Frame(name, numbers[frame], files[frame], paths)
+
+
+def _numbers(names: Sequence[str]) -> dict[str, int]:
+    """A number for each frame of a sequence: that of its name where all names are numbers, else its place.
+
+    >>> _numbers(["00010", "00020"]), _numbers(["first", "last"])
+    ({'00010': 10, '00020': 20}, {'first': 0, 'last': 1})
+    """
+    numbers = [int(name) for name in names if name.isdecimal()]
+    return dict(zip(names, numbers if len(set(numbers)) == len(names) else range(len(names)), strict=True))
+
+
+_Result = tuple[dict[str, LabelScores], list[Problem]]
+
+
+def _score_all(scorer: _Scorer, frames: Sequence[_Frame], workers: int) -> list[_Result]:
+    """The results of every frame, in order, with progress."""
+    chunks = [frames[start : start + _CHUNK] for start in range(0, len(frames), _CHUNK)]
+    results: list[_Result] = []
+    with shown("scoring", "frame") as show:
+        for found in _mapped(scorer, chunks, min(workers, len(chunks))):
+            results += found
+            show(len(results), len(frames))
+    return results
+
+
+@dataclass(frozen=True)
+class _Scorer:
+    """Scores chunks of frames; plain data, so that it can be sent to another process."""
+
+    protocol: Protocol
+    threshold: float | None
+    only_check: bool
+
+    def __call__(self, frames: Sequence[_Frame]) -> list[_Result]:
+        return [self._frame(frame) for frame in frames]
+
+    def _frame(self, frame: _Frame) -> _Result:
+        """The scores of all methods on one frame, and what is wrong with its files."""
+        problems: list[Problem] = []
+        truth = _truth(self.protocol, frame, problems)
+        if truth is None:
+            return {}, problems
+        masks = {}
+        for method, path in frame.masks.items():
+            mask = self._mask(method, path, problems) if path else np.zeros(truth.shape, np.uint8)
+            if mask is not None and mask.shape != truth.shape:
+                sizes = f"{mask.shape[1]}x{mask.shape[0]}, the truth {truth.shape[1]}x{truth.shape[0]}"
+                problems.append(Problem(WRONG_SIZE, f"{method}: {path}: {sizes}"))
+            elif mask is not None:
+                masks[method] = mask
+        return ({}, problems) if problems or self.only_check else (frame_scores(self.protocol, truth, masks), [])
+
+    def _mask(self, method: str, path: Path, problems: list[Problem]) -> Raw | None:
+        """A predicted mask; None where it can't be used."""
+        decode = decode_objects if self.protocol.objects else decode_mask if self.threshold is None else decode_map
+        try:
+            raw = decode(path)
+        except (OSError, ValueError, SyntaxError) as error:
+            problems.append(Problem(UNREADABLE, f"{method}: {path}: {error}"))
+            return None
+        if self.threshold is not None:
+            return raw > self.threshold * _largest(raw)
+        if what := _unsuitable(self.protocol, raw):
+            problems.append(Problem(UNSUITABLE, f"{method}: {path}: {what}"))
+            return None
+        return raw
+
+
+def _mapped(scorer: _Scorer, chunks: Sequence[Sequence[_Frame]], workers: int) -> Iterator[list[_Result]]:
+    """The results of all chunks, in order. Processes: threads would wait for each other, as Python holds its lock
+    while numbers are shifted (benchmarks/scoring.py)."""
+    if workers <= 1:
+        yield from map(scorer, chunks)
+        return
+    # Forked processes start at once; elsewhere that isn't safe.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    pool = ProcessPoolExecutor(workers, context, _quiet)
+    try:
+        yield from pool.map(scorer, chunks)
+    except BrokenProcessPool:
+        raise UserError("a process that scores was killed, perhaps for want of memory; try --workers 1") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _quiet() -> None:
+    """Ctrl-C reaches all processes; the first one speaks for them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _truth(protocol: Protocol, frame: _Frame, problems: list[Problem]) -> Raw | None:
+    """The true mask, its files' objects merged; None where it can't be used."""
+    found: Raw | None = None
+    for path in frame.truth:
+        try:
+            one = decode_objects(path) if protocol.objects else decode_mask(path)
+            found = one if found is None else (found != 0) | (one != 0)
+        except (OSError, ValueError, SyntaxError) as error:
+            problems.append(Problem(UNREADABLE, f"truth: {path}: {error}"))
+    return None if problems else found
+
+
+def _unsuitable(protocol: Protocol, raw: Raw) -> str:
+    """Why a predicted mask can't be what the protocol scores; empty where it can."""
+    if raw.dtype == np.bool_:
+        return ""
+    if raw.min() < 0 or raw.max() > _LARGEST_16_BIT:
+        return f"values from {raw.min()} to {raw.max()}; expected 0 to {_LARGEST_16_BIT}"
+    values = np.flatnonzero(np.bincount(raw.ravel()))
+    objects = values[(values != 0) & (values != protocol.void)]
+    if protocol.objects and len(objects) > MOST_PROPOSALS:
+        return f"{len(objects)} objects; expected at most {MOST_PROPOSALS}, numbered"
+    if protocol.objects and not len(objects) and values[-1]:
+        return f"nothing but {protocol.void}, which is void; number its objects from 1"
+    if not protocol.objects and len(values) > _MOST_VALUES:
+        return f"{len(values)} different values; if they are probabilities, give --threshold 0.5"
+    return ""
+
+
+def _largest(raw: Raw) -> int:
+    """The largest value that a mask's type can hold; Pillow gives some 16-bit files as 32-bit integers."""
+    return 1 if raw.dtype == np.bool_ else min(int(np.iinfo(raw.dtype).max), _LARGEST_16_BIT)
+
+
+def _tables(
+    protocol: Protocol, methods: Sequence[str], frames: Sequence[_Frame], scores: Sequence[Mapping[str, LabelScores]]
+) -> tuple[list[pd.DataFrame], list[Problem]]:
+    """The rows of every method and sequence, and what can't be matched."""
+    tables, problems = [], []
+    pairs = list(zip(frames, scores, strict=True))
+    for method in methods:
+        for sequence, group in groupby(pairs, key=lambda pair: pair[0].sequence):
+            found = [(frame.number, some[method]) for frame, some in group]
+            numbers, pairs_of_labels = zip(*found, strict=True)
+            try:
+                table = sequence_rows(protocol, method, sequence, numbers, pairs_of_labels)
+            except ValueError as error:
+                problems.append(Problem(UNSUITABLE, f"{method}: {sequence}: {error}"))
+                continue
+            if table.empty:
+                problems.append(Problem(UNSUITABLE, f"truth: {sequence}: no object in its first frame"))
+            tables.append(table)
+    return tables, problems

@@ -1,0 +1,1 @@
+"""A run's settings: every number has its one home in `sections`."""

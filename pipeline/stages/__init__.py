@@ -1,0 +1,1 @@
+"""The twelve stages, a module each, named as the graph names them."""

@@ -1,0 +1,54 @@
+"""Stage `appearance-training`: the appearance stream, on still images with masks of merged objects."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fusionseg.pipeline.datasets.items import Item
+from fusionseg.pipeline.datasets.reading import read_frame, read_mask_sized
+from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.settings.profile import AppearanceTraining, Network
+from fusionseg.pipeline.store.artifact import Record
+from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.training.cache import SampleCache
+from fusionseg.pipeline.training.photometric import vary_look
+from fusionseg.pipeline.training.samples import Augmentation, crop_pair, fit, resize, spread
+from fusionseg.pipeline.training.streams import MakeSample, Sample, train_stream
+
+
+def compute(job: Job, context: Context) -> Record:
+    """Write the appearance stream's weights. Raises UserError if no still has a mask."""
+    settings = AppearanceTraining.model_validate(job.settings[job.stage])
+    long_side = Network.model_validate(job.settings["network"]).long_side
+    (stills,) = job.items["stills"]
+    if not stills.annotated:
+        raise UserError(f"appearance-training: none of the {len(stills.frames)} stills of {stills.dataset} has a mask")
+    validation = [
+        load_sample(video, index, long_side)
+        for video in job.items["validation"]
+        for index in spread(video.annotated, settings.validate_frames)
+    ]
+    make = sampler(job, context, settings)
+    return train_stream(job, context, settings, len(stills.annotated), make, validation, "frames")
+
+
+def sampler(job: Job, context: Context, settings: AppearanceTraining) -> MakeSample:
+    """What makes augmented samples of the stills that have a mask, loaded ones being kept in memory."""
+    (stills,) = job.items["stills"]
+    annotated, long_side = stills.annotated, Network.model_validate(job.settings["network"]).long_side
+    augmentation = Augmentation(settings.crop, settings.scales, settings.mirror)
+    loaded = SampleCache(lambda index: load_sample(stills, annotated[index], long_side), context.run.cache_mb)
+
+    def make(index: int, rng: np.random.Generator) -> Sample:
+        image, label, _ = crop_pair(*loaded(index), augmentation, rng)
+        return vary_look(image, settings.colour, settings.blur, rng), label
+
+    return make
+
+
+def load_sample(item: Item, index: int, long_side: int) -> Sample:
+    """Frame (h, w, 3) uint8 RGB and label (h, w), resized for the network."""
+    frame = read_frame(item, index)
+    label = read_mask_sized(item, index, (frame.shape[0], frame.shape[1]))
+    size = fit((frame.shape[0], frame.shape[1]), long_side)
+    return np.ascontiguousarray(resize(frame, size)[..., ::-1]), resize(label, size, nearest=True)

@@ -1,0 +1,163 @@
+"""Stage `motion-training`: the motion stream, on flow images of frames whose weak labels passed both tests.
+
+Samples are cut and mirrored as flow vectors and coloured afterwards: a mirrored flow image would have wrong colours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from fusionseg.pipeline.basics.half import to_float32
+from fusionseg.pipeline.datasets.items import Item
+from fusionseg.pipeline.datasets.reading import read_mask_sized
+from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.flow.colours import colour, full_magnitude, known_flow, open_pictures
+from fusionseg.pipeline.settings.profile import FlowImages, MotionTraining, Network
+from fusionseg.pipeline.store.artifact import Record
+from fusionseg.pipeline.store.bits import read_plain
+from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.training.cache import SampleCache
+from fusionseg.pipeline.training.samples import Augmentation, crop_pair, fit, resize, spread
+from fusionseg.pipeline.training.streams import MakeSample, Sample, train_stream
+
+Frame = tuple[Item, int]  # a video and the number of one of its frames
+FlowSample = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]  # flow (h, w, 2) in pixels, label (h, w)
+
+
+def compute(job: Job, context: Context) -> Record:
+    """Write the motion stream's weights. Raises UserError if no frame has an accepted weak label, or true masks are
+    asked for and missing."""
+    settings = MotionTraining.model_validate(job.own)
+    long_side = Network.model_validate(job.settings["network"]).long_side
+    frames = training_frames(job, context, settings)
+    validation = [
+        load_image_sample(job, context, video, index, long_side)
+        for video in job.items["validation"]
+        for index in spread(annotated_flow(job, context, video), settings.validate_frames)
+    ]
+    make = sampler(job, context, settings, frames)
+    return train_stream(job, context, settings, len(frames), make, validation, "flow-images")
+
+
+def sampler(job: Job, context: Context, settings: MotionTraining, frames: Sequence[Frame]) -> MakeSample:
+    """What makes augmented samples of `frames`, loaded ones being kept in memory."""
+    images = FlowImages.model_validate(job.settings["flow-images"])
+    long_side = Network.model_validate(job.settings["network"]).long_side
+    augmentation = Augmentation(settings.crop, settings.scales, settings.mirror)
+    weak, room = settings.labels == "weak", context.run.cache_mb
+    if job.has("optical-flow"):
+        flows = SampleCache(lambda n: load_flow_sample(job, context, *frames[n], long_side, weak), room)
+        return lambda n, rng: augmented(*flows(n), augmentation, images, rng)
+    # Only pictures are kept, and the profile asks for no more than cropping.
+    pictures = SampleCache(lambda n: load_image_sample(job, context, *frames[n], long_side, weak), room)
+    return lambda n, rng: crop_pair(*pictures(n), augmentation, rng)[:2]
+
+
+def training_frames(job: Job, context: Context, settings: MotionTraining) -> list[Frame]:
+    """The frames that train: those with an accepted weak label or, with `labels = "masks"`, perhaps as many drawn by
+    the seed from all that have flow and a true mask. Raises UserError."""
+    videos = job.items["boxed"]
+    accepted = [(video, index) for video in videos for index in accepted_frames(job, context, video)]
+    if not accepted:
+        raise UserError(
+            f"{job.stage}: no frame passed both tests of the weak labels; lower flow-filter.min_overlap or "
+            "flow-filter.min_contrast with --set, or look at the verdicts with `fusionseg show`"
+        )
+    if settings.labels == "weak":
+        return accepted
+    known = [(video, index) for video in videos for index in annotated_flow(job, context, video)]
+    if settings.frames == "random":
+        return drawn(known, len(accepted), settings.seed)
+    check_annotated(accepted)
+    return accepted
+
+
+def drawn(frames: Sequence[Frame], wanted: int, seed: int) -> list[Frame]:
+    """`wanted` of `frames`, each at most once, drawn at random, in order. Raises UserError if there are too few."""
+    if len(frames) < wanted:
+        raise UserError(
+            f'motion-training.frames = "random": {wanted} frames have an accepted weak label, but only {len(frames)} '
+            'have flow and a true mask, and as many are needed; set it to "accepted", or name videos with more masks'
+        )
+    chosen = np.random.default_rng([seed, wanted]).choice(len(frames), wanted, replace=False)
+    return [frames[index] for index in sorted(chosen)]
+
+
+def check_annotated(frames: Sequence[Frame]) -> None:
+    """Each frame has a true mask. Raises UserError."""
+    without = [(video, index) for video, index in frames if not (video.masks and video.masks[index].paths)]
+    if without:
+        video, index = without[0]
+        raise UserError(
+            f'motion-training.labels = "masks": {len(without)} of {len(frames)} frames with an accepted weak label '
+            f"have no true mask, first {video.name} {video.frames[index].stem}; name videos whose every frame has one"
+        )
+
+
+def accepted_frames(job: Job, context: Context, video: Item) -> list[int]:
+    """Frames of `video` with at least one accepted box."""
+    with job.open(context, "flow-filter", video) as labels:
+        verdicts = labels.table("verdicts")
+    return sorted(int(frame) for frame in verdicts.loc[verdicts["accepted"] == 1, "frame"].unique())
+
+
+def annotated_flow(job: Job, context: Context, video: Item) -> list[int]:
+    """Frames of `video` that have both a flow image and a true mask."""
+    with open_pictures(job, context, video) as images:
+        count = images.count
+    return [index for index in video.annotated if index < count]
+
+
+def load_flow_sample(
+    job: Job, context: Context, video: Item, index: int, long_side: int, weak: bool = True
+) -> FlowSample:
+    """Flow (h, w, 2) float32 in pixels of the frame, without unknown vectors, and weak, or true, label (h, w).
+
+    Flow stays float32: to keep it in half precision would change samples that are kept in memory.
+    """
+    with job.open(context, "optical-flow", video) as source:
+        flow = to_float32(source.frame("flow", index))
+    label = weak_label(job, context, video, index) if weak else read_mask_sized(video, index, flow.shape[:2])
+    size = fit((label.shape[0], label.shape[1]), long_side)
+    small = resize(flow, size)
+    if not np.isfinite(small).all():  # unknown vectors spread; looking for them in the small flow costs less
+        small = resize(known_flow(flow), size)
+    return small, resize(label, size, nearest=True)
+
+
+def weak_label(job: Job, context: Context, video: Item, index: int) -> npt.NDArray[np.uint8]:
+    """The weak label (H, W) of a frame."""
+    with job.open(context, "flow-filter", video) as source:
+        return read_plain(source, "labels", index)
+
+
+def augmented(
+    flow: npt.NDArray[np.float32],
+    label: npt.NDArray[np.uint8],
+    augmentation: Augmentation,
+    settings: FlowImages,
+    rng: np.random.Generator,
+) -> Sample:
+    """A crop of flow (h, w, 2) and label (h, w), as flow image and label.
+
+    Vectors are scaled and mirrored, then coloured; what gets full saturation is taken of the whole frame and, unless it
+    is a fixed number of pixels, grows with the scale.
+    """
+    full = full_magnitude(flow, settings)
+    flow, label, moved = crop_pair(flow, label, augmentation, rng)
+    return colour(moved.vectors(flow), full if settings.scaling == "fixed" else full * moved.scale), label
+
+
+def load_image_sample(
+    job: Job, context: Context, video: Item, index: int, long_side: int, weak: bool = False
+) -> Sample:
+    """Flow image (h, w, 3) uint8 RGB and true, or weak, label (h, w)."""
+    with open_pictures(job, context, video) as images:
+        image = images.image(index)
+    size = (image.shape[0], image.shape[1])
+    label = weak_label(job, context, video, index) if weak else read_mask_sized(video, index, size)
+    size = fit((label.shape[0], label.shape[1]), long_side)
+    return resize(image, size), resize(label, size, nearest=True)

@@ -1,0 +1,1 @@
+"""What a run leaves behind: artifacts, their keys, the records of runs."""

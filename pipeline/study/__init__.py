@@ -1,0 +1,1 @@
+"""What weak labels are worth, measured against true masks. No stage of a run reads what is here."""

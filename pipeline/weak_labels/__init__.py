@@ -1,0 +1,1 @@
+"""Weak labels, pure: regions in boxes, motion in boxes, verdicts."""

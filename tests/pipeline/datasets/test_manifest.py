@@ -1,0 +1,130 @@
+"""Manifests: what is wrong in one is told in a line; those that come with the package are sound."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import fusionseg.data_manifests
+from fusionseg.pipeline.datasets.manifest import read_manifest
+from fusionseg.pipeline.errors import UserError
+
+BASE: dict[str, Any] = {
+    "name": "own", "title": "Own", "kind": "videos", "licence": "none", "frames": "{video}/{frame}.png",
+    "splits": {"all": ["clip"]},
+}  # fmt: skip
+
+
+def written(folder: Path, **changes: Any) -> str:
+    path = folder / "own.yaml"
+    path.write_text(yaml.safe_dump(BASE | changes), encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"colour": "red"}, r"unknown key 'colour'; known here: name, title"),
+        ({"kind": "video"}, r"kind: .*found 'video'"),
+        (
+            {"frames": "/data/{video}/{frame}.png"},
+            r"'/data/\{video\}/\{frame\}\.png' must be a path below the data root",
+        ),
+        ({"masks": "../{video}/{frame}.png"}, r"'\.\./\{video\}/\{frame\}\.png' must be a path below the data root"),
+        ({"void": 0}, "void: .*found 0"),
+        ({"void": 256}, "void"),
+        ({"protocol": "davis"}, "protocol: .*davis2016"),
+        (
+            {"protocol": "davis2017-unsupervised", "masks": "{video}/{object}/{frame}.png"},
+            "protocol davis2017-unsupervised: needs one mask a frame, in which objects are numbered",
+        ),
+        (
+            {"splits": {"all": {"file": "a.txt", "files": "b"}}},
+            r"unknown key 'splits\.all\.file\.files'; known here: file, line",
+        ),
+        ({"splits": {"all": {"folders": "../*"}}}, r"splits\.all\.folders\.folders: .*below the data root"),
+        ({"splits": {"all": {"union": ["/a.txt"]}}}, r"splits\.all\.union\.union: .*below the data root"),
+        ({"splits": {"all": "train.txt"}}, r"splits\.all\.names: .*valid list.*found 'train\.txt'"),
+        ({"frames": "{video}/frames.png"}, "must stand in its last part"),
+        ({"frames": "{video}/{object}/{frame}.png"}, "only placeholders"),
+        ({"boxes": "{video}/{object}/{frame}.xml"}, "only placeholders"),
+        ({"boxes": "from-masks"}, "names no masks"),
+        ({"kind": "stills"}, r"stills have no \{video\}"),
+        ({"kind": "stills", "frames": "{frame}.png", "boxes": "{frame}.xml"}, "stills have no boxes"),
+        ({"masks": "annotations/{split}.json"}, "masks of stills, not of videos"),
+        ({"expected": {"test": {"videos": 1}}}, "expected names test, which is no split"),
+        ({"expected": {"all": {"video": 1}}}, r"unknown key 'expected\.all\.video'; known here: videos, stills"),
+    ],
+)
+def test_wrong_manifest_is_one_line_that_names_file_and_field(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UserError, match=rf"own\.yaml: .*{words}") as caught:
+        read_manifest(written(tmp_path, **changes))
+    assert "\n" not in str(caught.value)
+    assert "'title': 'Own'" not in str(caught.value)  # the whole file is no use in an error
+
+
+@pytest.mark.parametrize(
+    "pattern", ["{vid}/{frame}.png", "{video}/{frame:05d}.png", "{video}/{frame.png", "{}/{frame}.png"]
+)
+def test_wrong_placeholder_is_told_not_thrown(tmp_path: Path, pattern: str) -> None:
+    with pytest.raises(UserError, match=re.escape(pattern)):
+        read_manifest(written(tmp_path, frames=pattern))
+
+
+def test_missing_field_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("name: own\n")
+    with pytest.raises(UserError, match=r"own\.yaml: title: Field required \(and 3 more\)"):
+        read_manifest(str(path))
+
+
+@pytest.mark.parametrize("text", ["a: [1", "", "- 1", "words", "3"])
+def test_what_is_no_manifest_at_all(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"own\.yaml: ") as caught:
+        read_manifest(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_text_that_is_not_utf8_is_told_not_thrown(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_bytes("name: Größe\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"own\.yaml.*UTF-8"):
+        read_manifest(str(path))
+
+
+def test_unknown_manifest_lists_those_that_come_with_the_package() -> None:
+    with pytest.raises(UserError, match=r"no data manifest 'davis16'.*known: .*davis2016.*voc2012-sbd"):
+        read_manifest("davis16")
+
+
+APART = ("test", "validation", "fusion", "motion")  # the splits of davis2016-small that share nothing
+SHIPPED = sorted(p.stem for p in Path(fusionseg.data_manifests.__file__ or "").parent.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_manifests_are_valid_and_named_as_their_file(name: str) -> None:
+    found = read_manifest(name)
+    assert found.name == name and found.title and found.licence and found.splits
+
+
+def test_davis_has_its_thirty_and_twenty_sequences_apart() -> None:
+    splits = read_manifest("davis2016").splits
+    assert (len(splits["train"]), len(splits["val"])) == (30, 20)  # type: ignore[arg-type]
+    small = read_manifest("davis2016-small").splits
+    names = [name for split in APART for name in small[split]]
+    assert len(names) == len(set(names)) == 30
+    assert sorted(names) == sorted(splits["train"])  # type: ignore[arg-type]
+
+
+def test_the_splits_of_the_weak_labels_study_follow_their_rule() -> None:
+    small = read_manifest("davis2016-small").splits
+    names = sorted(name for split in APART for name in small[split])
+    assert list(small["thresholds"]) == list(small["motion"])
+    assert list(small["proof"]) == [name for name in names if name not in list(small["motion"])]
+    assert list(small["train24"]) == [name for name in names if name not in list(small["test"])]

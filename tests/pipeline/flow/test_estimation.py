@@ -1,0 +1,320 @@
+"""Optical flow: real accuracy, direction, the last frame, tiny frames."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from builders import make_context, make_item, make_job, moving_square, texture, write_png
+from torchvision.models.optical_flow import raft_small
+
+from fusionseg.pipeline.datasets.imported_flow import find_flow
+from fusionseg.pipeline.datasets.pairs import with_partners
+from fusionseg.pipeline.errors import BadFile, UserError
+from fusionseg.pipeline.flow import estimation as optical_flow
+from fusionseg.pipeline.flow.estimation import METHODS, compute, estimate, estimate_pairs, imported, scale_flow, stored
+from fusionseg.pipeline.formats.flow import read_flow, write_flow
+from fusionseg.pipeline.settings.profile import OUTSIDE, OpticalFlow
+from fusionseg.pipeline.store.artifact import Artifact, Record
+
+
+def shifted(dx: int, dy: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return two views of one texture, the second with its content moved by dx, dy."""
+    canvas = texture((160, 200), 5)
+    return canvas[30:130, 30:170].copy(), canvas[30 - dy : 130 - dy, 30 - dx : 170 - dx].copy()
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(0, 0), (5, 0), (0, -4), (-3, 2), (12, 7)])
+def test_a_translation_is_found(dx: int, dy: int) -> None:
+    flow = estimate(*shifted(dx, dy))
+    assert flow.shape == (100, 140, 2) and flow.dtype == np.float32
+    error = np.linalg.norm(flow[20:-20, 20:-20] - [dx, dy], axis=-1)
+    assert np.median(error) < 0.2 and error.mean() < 0.5
+
+
+# TV-L1 takes seconds.
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "tvl1"])
+def test_every_method_repeats_itself(method: str) -> None:
+    first, second = shifted(4, 1)
+    flow = estimate(first, second, method)
+    estimate(second, first, method)  # leaves its buffers behind
+    assert np.array_equal(estimate(first, second, method), flow)
+    assert np.abs(np.median(flow, axis=(0, 1)) - [4, 1]).max() < 0.6
+    assert (estimate(first, first.copy(), method) == 0).all()
+
+
+def test_tvl1() -> None:
+    flow = estimate(*(frame[20:60, 20:60] for frame in shifted(2, 1)), "tvl1")
+    assert np.abs(np.median(flow, axis=(0, 1)) - [2, 1]).max() < 0.3
+
+
+@pytest.mark.parametrize("method", ["pcaflow", "sparse-to-dense"])
+def test_methods_that_match_corners_see_no_motion_in_a_plain_picture(method: str) -> None:
+    plain = np.full((140, 150, 3), 90, np.uint8)
+    assert (estimate(plain, plain, method) == 0).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 60), (60, 1), (2, 3), (15, 17), (16, 16), (9, 300), (33, 200)])
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "tvl1"])
+def test_tiny_frames_have_flow_too(size: tuple[int, int], method: str) -> None:
+    """Several of OpenCV's methods crash the process if they are given such frames as they are."""
+    first, second = (np.random.default_rng(n).integers(0, 256, (*size, 3), np.uint8) for n in range(2))
+    assert estimate(first, second, method).shape == (*size, 2)
+    assert (estimate(first, first.copy(), method) == 0).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (16, 16), (16, 40), (24, 40), (40, 24)])
+@pytest.mark.parametrize("method", ["dis-ultrafast", "dis-fast", "dis-medium"])
+def test_a_tiny_frame_leaves_no_trace_in_the_flow_of_others(size: tuple[int, int], method: str) -> None:
+    """OpenCV's estimator lowers its finest scale for tiny frames, and would keep it so for all that follow."""
+    pair, tiny = shifted(4, 1), (texture(size, 1), texture(size, 2))
+    with ThreadPoolExecutor(1) as pool:  # a new thread, so a new estimator
+        before = pool.submit(estimate, *pair, method).result()
+        first = pool.submit(estimate, *tiny, method).result()
+        assert np.array_equal(pool.submit(estimate, *tiny, method).result(), first)
+        assert np.array_equal(pool.submit(estimate, *pair, method).result(), before)
+
+
+def test_wrong_arguments() -> None:
+    frame = np.zeros((20, 20, 3), np.uint8)
+    with pytest.raises(ValueError, match=r"frames differ in size: \(20, 20, 3\) and \(20, 21, 3\)"):
+        estimate(frame, np.zeros((20, 21, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"unknown optical flow method 'raft'; known: dis-ultrafast.*raft-large"):
+        estimate(frame, frame, "raft")
+    with pytest.raises(ValueError, match=r"shape \(20, 20\) and type uint8, expected \(H, W, 3\) uint8"):
+        estimate(frame[..., 0], frame[..., 0])
+    with pytest.raises(ValueError, match=r"type float32, expected \(H, W, 3\) uint8"):
+        estimate(frame, frame.astype(np.float32))
+
+
+def test_without_contrib_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(cv2, "optflow")
+    monkeypatch.setattr(optical_flow, "_LOCAL", threading.local())
+    with pytest.raises(UserError, match="opencv-contrib-python"):
+        estimate(*shifted(1, 0), "deepflow")
+    assert estimate(*shifted(1, 0)).shape == (100, 140, 2)
+
+
+def test_estimated_smaller_and_scaled_back() -> None:
+    """u and v are in pixels of the frame, whatever the size they were found at."""
+    flow = estimate(*shifted(6, -4), long_side=70)
+    assert flow.shape == (100, 140, 2) and flow.dtype == np.float32
+    assert np.abs(np.median(flow, axis=(0, 1)) - [6, -4]).max() < 0.3
+
+
+def test_scaling_flow_scales_its_vectors_by_each_side() -> None:
+    flow = np.zeros((10, 20, 2), np.float32) + np.array([2, 3], np.float32)
+    scaled = scale_flow(flow, (5, 60))
+    assert scaled.shape == (5, 60, 2) and np.allclose(scaled, [6, 1.5])
+
+
+def run(
+    root: Path, frames: list[np.ndarray], stride: int = 1, workers: int = 2, **values: Any
+) -> tuple[Record, Artifact]:
+    paths = [write_png(root / "data" / f"{n}.png", frame[..., ::-1]) for n, frame in enumerate(frames)]
+    settings = OpticalFlow(**values)
+    numbers = tuple(range(0, len(paths), stride))
+    item = with_partners(make_item(frames=paths[::stride], all_frames=tuple(paths), numbers=numbers), settings)
+    if settings.folder:
+        names = [path.stem for path in paths]
+        item = replace(item, flow=find_flow(settings.folder, "clip", names, settings.gap, settings.direction))
+    section = settings.model_dump(mode="json", exclude=set(OUTSIDE))
+    files = {name: path for name in ("raft_weights", "folder") if (path := getattr(settings, name))}
+    job = make_job("optical-flow", item, {"optical-flow": section}, files=files)
+    record = compute(job, make_context(root, workers=workers))
+    return record, Artifact(root / record.path)
+
+
+def test_stage(tmp_path: Path) -> None:
+    frames = [frame for frame, _ in moving_square(4)]
+    record, artifact = run(tmp_path, frames, workers=3)
+    assert record.counts == {"frames": 4}
+    with artifact:
+        assert artifact.facts == {"frames": [0, 1, 2, 3], "partners": [1, 2, 3, 2]}
+        for index, other in enumerate((1, 2, 3, 2)):
+            found = artifact.frame("flow", index)
+            assert found.dtype == np.float16
+            assert np.array_equal(found, estimate(frames[index], frames[other]).astype(np.float16))
+        artifact.verify()
+
+
+def test_stage_keeps_fractions_of_a_pixel(tmp_path: Path) -> None:
+    first, second = shifted(12, 7)
+    _, artifact = run(tmp_path, [first, second])
+    with artifact:
+        assert np.abs(artifact.frame("flow", 0).astype(np.float32) - estimate(first, second)).max() <= 1 / 64
+
+
+def test_a_video_of_one_frame_has_no_pair(tmp_path: Path) -> None:
+    record, artifact = run(tmp_path, [texture((24, 40), 0)])
+    with artifact:
+        assert artifact.length("flow") == 0 and artifact.facts == {"frames": [], "partners": []}
+        assert artifact.datasets()["flow"].shape == (0, 24, 40, 2)
+    assert record.counts == {"frames": 1, "without_flow": 1}
+
+
+def test_stage_with_stride_gap_and_direction(tmp_path: Path) -> None:
+    frames = [texture((24, 40), 3)] + [frame for frame, _ in moving_square(6)]
+    record, artifact = run(tmp_path, frames, stride=3, gap=2, direction="backward")
+    with artifact:
+        assert record.counts["frames"] == 3
+        assert artifact.facts == {"frames": [0, 3, 6], "partners": [2, 1, 4]}
+        for place, (index, other) in enumerate([(0, 2), (3, 1), (6, 4)]):
+            wanted = estimate(frames[index], frames[other]).astype(np.float16)
+            assert np.array_equal(artifact.frame("flow", place), wanted)
+
+
+def test_stage_on_a_video_of_identical_frames(tmp_path: Path) -> None:
+    _, artifact = run(tmp_path, [texture((24, 40), 0)] * 3)
+    with artifact:
+        assert all((artifact.frame("flow", n) == 0).all() for n in range(3))
+
+
+def test_what_is_no_displacement_is_stored_as_unknown() -> None:
+    flow = np.zeros((2, 3, 2), np.float32)
+    flow[0, 0], flow[0, 1], flow[1, 2] = (1e9, 1), (np.inf, 0), (np.nan, 2)
+    kept = stored(flow)
+    assert kept.dtype == np.float16
+    assert np.isnan(kept).any(-1).tolist() == [[True, True, False], [False, False, True]]
+    assert (stored(np.full((2, 2, 2), 5e4, np.float32)) == 5e4).all()
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("method", "most"), [("dis-medium", 0.25), ("raft-small", 0.35)])
+def test_end_point_error_on_rubberwhale(real_data: Path, tmp_path: Path, method: str, most: float) -> None:
+    """Measured through the stage: read, estimated, stored in half precision."""
+    folder, weights = real_data / "rubberwhale", real_data.parent / "weights" / "raft-small.pth"
+    frames = [cv2.imread(str(folder / f"frame{n}.png")) for n in (10, 11)]
+    if method == "raft-small" and not weights.exists():
+        pytest.skip(f"no weights at {weights}")
+    given = {"raft_weights": weights} if method == "raft-small" else {}
+    _, artifact = run(tmp_path, frames, method=method, **given)
+    truth = read_flow(folder / "flow10.flo")
+    with artifact:
+        error = np.linalg.norm(artifact.frame("flow", 0).astype(np.float32) - truth, axis=-1)
+    found = float(error[np.isfinite(error)].mean())
+    print(f"end-point error of {method}: {found:.3f} px")
+    assert found <= most
+
+
+def import_run(root: Path, frames: list[np.ndarray], **values: Any) -> tuple[Record, Artifact]:
+    """Run the stage on flow that lies in root/flow/clip."""
+    return run(root, frames, method="import", folder=root / "flow", **values)
+
+
+def moving() -> list[np.ndarray]:
+    """Return frames that all move by (4, 1) px, textured enough to tell the direction."""
+    canvas = texture((140, 200), 5)
+    return [canvas[40 - n : 120 - n, 40 - 4 * n : 160 - 4 * n].copy() for n in range(6)]
+
+
+@pytest.mark.parametrize("lacking", [0, 1])
+def test_flow_made_elsewhere_comes_in(tmp_path: Path, lacking: int) -> None:
+    frames = moving()
+    _, own = run(tmp_path / "own", frames)
+    with own:
+        for index in range(6 - lacking):
+            write_flow(tmp_path / "flow/clip" / f"{index}.flo", own.frame("flow", index).astype(np.float32))
+        record, artifact = import_run(tmp_path, frames)
+        with artifact:
+            assert artifact.facts == own.facts
+            for index in range(6 - lacking):
+                assert np.array_equal(artifact.frame("flow", index), own.frame("flow", index))
+            if lacking:  # most tools end with the last pair
+                assert record.counts["filled_flow"] == 1
+                assert np.array_equal(artifact.frame("flow", 5), -own.frame("flow", 4))
+            else:
+                assert record.content == own.header["content"]
+
+
+def test_reversed_flow_is_refused(tmp_path: Path) -> None:
+    frames = moving()
+    for index in range(6):
+        flow = estimate(frames[index], frames[max(0, index - 1)])
+        write_flow(tmp_path / "flow/clip" / f"{index}.flo", flow)
+    with pytest.raises(UserError, match=r"looks like that from frame t to t-1, not to t\+1"):
+        import_run(tmp_path, frames)
+    assert not list(tmp_path.rglob("*.h5"))
+
+
+def test_a_frame_that_only_the_check_of_imported_flow_reads_is_named_if_bad(tmp_path: Path) -> None:
+    paths = [write_png(tmp_path / f"{n}.png", texture((24, 40), 0)) for n in range(12)]
+    for path in paths:
+        write_flow(tmp_path / "flow/clip" / f"{path.stem}.flo", np.full((24, 40, 2), 2, np.float32))
+    settings = OpticalFlow(method="import", folder=tmp_path / "flow")
+    numbers = tuple(range(0, len(paths), 11))
+    item = with_partners(make_item(frames=paths[::11], all_frames=tuple(paths), numbers=numbers), settings)
+    item = replace(item, flow=find_flow(tmp_path / "flow", "clip", [path.stem for path in paths]))
+    paths[4].write_bytes(b"no picture")
+    with pytest.raises(BadFile, match=r"4\.png: can't be decoded"):
+        list(imported(item, settings))
+
+
+def test_flow_of_another_size_is_refused(tmp_path: Path) -> None:
+    for index in range(6):
+        write_flow(tmp_path / "flow/clip" / f"{index}.flo", np.zeros((40, 60, 2), np.float32))
+    with pytest.raises(UserError, match="flow of 60x40, its frames are 120x80"):
+        import_run(tmp_path, moving())
+
+
+def test_unknown_vectors_stay_unknown(tmp_path: Path) -> None:
+    flow = np.zeros((80, 120, 2), np.float32)
+    flow[3, 4] = np.nan
+    for index in range(6):
+        write_flow(tmp_path / "flow/clip" / f"{index}.flo", flow)
+    _, artifact = import_run(tmp_path, moving())
+    with artifact:
+        found = artifact.frame("flow", 2)
+        assert np.isnan(found[3, 4]).all() and np.isfinite(found).sum() == found.size - 2
+
+
+def test_the_camera_is_subtracted_and_what_it_did_is_kept(tmp_path: Path) -> None:
+    """A picture that moves as a whole, and a square in it that moves otherwise."""
+    canvas, patch = texture((220, 300), 5), texture((40, 40), 6)
+    frames = []
+    for n in range(3):
+        frame = canvas[40 - 2 * n : 200 - 2 * n, 40 - 5 * n : 260 - 5 * n].copy()
+        frame[60:100, 80 - 4 * n : 120 - 4 * n] = patch
+        frames.append(frame)
+    record, artifact = run(tmp_path, frames, stabilise="homography")
+    with artifact:
+        flow, camera = artifact.frame("flow", 0).astype(np.float32), artifact.table("camera")
+    assert np.abs(np.median(flow[10:50, 10:200], axis=(0, 1))).max() < 0.2
+    assert np.abs(np.median(flow[70:90, 90:110], axis=(0, 1)) - [-9, -2]).max() < 0.5
+    assert camera["frame"].tolist() == [0, 1, 2] and (camera["reason"] == "").all()
+    assert camera.loc[0, "h02"] == pytest.approx(5, abs=0.3) and camera.loc[2, "h02"] == pytest.approx(-5, abs=0.3)
+    assert record.counts["not_stabilised"] == 0
+
+
+def test_raft_weights_that_can_t_be_used_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"no weights")
+    with pytest.raises(UserError, match=r"optical-flow\.raft_weights: .*weights\.pth"):
+        estimate(*shifted(1, 0), "raft-small", weights=path)
+
+
+@pytest.fixture
+def random_raft(tmp_path: Path) -> Path:
+    """Weights of raft-small that say nothing, as a file."""
+    torch.manual_seed(0)
+    torch.save(raft_small(weights=None).state_dict(), tmp_path / "raft.pth")
+    return tmp_path / "raft.pth"
+
+
+def test_raft_sees_no_motion_between_identical_frames(random_raft: Path) -> None:
+    """By itself it sees some; a video of identical frames would get a colourful flow image."""
+    first, second = shifted(3, 0)
+    still, moving = estimate_pairs([(first, first.copy()), (first, second)], "raft-small", weights=random_raft)
+    assert (still == 0).all() and (moving != 0).any()
+    assert np.allclose(moving, estimate(first, second, "raft-small", weights=random_raft), atol=1e-3)
+
+
+def test_raft_weights_that_take_the_place_of_others_are_read(random_raft: Path) -> None:
+    before = estimate(*shifted(3, 0), "raft-small", weights=random_raft)
+    torch.save(raft_small(weights=None).state_dict(), random_raft)
+    assert not np.allclose(estimate(*shifted(3, 0), "raft-small", weights=random_raft), before)

@@ -1,0 +1,55 @@
+"""Scores of a stream on a video, and masks from logits."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from builders import make_context, make_item, make_job, moving_square, write_jpeg
+
+from fusionseg.models.stream import Architecture, Stream, to_frame
+from fusionseg.models.weights import pack_weights
+from fusionseg.pipeline.datasets.reading import read_frame
+from fusionseg.pipeline.networks.scores import compute_appearance, full_scores, object_mask, upsampled
+from fusionseg.pipeline.store.artifact import Artifact, Record
+
+
+def test_stored_scores_are_those_of_the_trained_network(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    stream = Stream(Architecture("resnet18", "parallel-dilated", 16)).eval()
+    header = {"kind": "stream", "architecture": stream.architecture.as_dict()}
+    data, content = pack_weights(stream.state_dict(), header)
+    (tmp_path / "s.safetensors").write_bytes(data)
+    given = Record("appearance-training", "given", "s", "", str(tmp_path / "s.safetensors"), content)
+    frames = [write_jpeg(tmp_path / f"{i}.jpg", frame) for i, (frame, _) in enumerate(moving_square(3))]
+    item = make_item(frames=frames)
+    settings = {"network": {"backbone": "resnet18", "bf16": False, "long_side": 0}, "scores": {}}
+    context = make_context(tmp_path, batch=2)
+    record = compute_appearance(make_job("appearance-scores", item, settings, [given]), context)
+    with Artifact(tmp_path / record.path) as artifact:
+        artifact.verify()
+        assert artifact.length("scores") == 3
+        for index in range(3):
+            picture = torch.from_numpy(read_frame(item, index)[..., ::-1].copy()).permute(2, 0, 1)[None]
+            with torch.inference_mode():
+                scores = stream(stream.prepare(picture)).half()
+            found = artifact.frame("scores", index)
+            np.testing.assert_allclose(found, scores[0].numpy(), rtol=2e-3, atol=1e-3)
+            size = picture.shape[-2], picture.shape[-1]
+            expected = to_frame(torch.from_numpy(found)[None].float(), 16, size, size)
+            assert torch.equal(full_scores(artifact, index), expected)
+    assert record.counts == {"frames": 3}
+
+
+def test_masks_are_the_arg_max_ties_included() -> None:
+    logits = torch.randint(-2, 3, (1, 2, 20, 30), generator=torch.Generator().manual_seed(0)).float()
+    assert bool((logits[0, 0] == logits[0, 1]).any())
+    assert np.array_equal(object_mask(logits), logits.argmax(1)[0].numpy() == 1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_scores_kept_in_memory_are_read_only() -> None:
+    scores = np.arange(12, dtype=np.float16).reshape(2, 2, 3)
+    scores.flags.writeable = False
+    found = upsampled(scores, {"stride": 4, "network_size": [5, 9], "frame_size": [5, 9]})
+    assert torch.equal(found[0, :, ::4, ::4], torch.from_numpy(scores.astype(np.float32)))

@@ -1,0 +1,215 @@
+"""Settings: defaults, overrides, and one line for everything that is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+import fusionseg.profiles
+from fusionseg.models.backbone import BACKBONES
+from fusionseg.models.caffe import RELEASE
+from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.settings.profile import AppearanceTraining, Profile, Training, read_profile
+from fusionseg.pipeline.training.streams import architecture_of
+
+OWN = """
+[data]
+stills = {manifest = "a", split = "x"}
+boxed = {manifest = "b", split = "x"}
+fusion = {manifest = "c", split = "x"}
+scored = [{manifest = "d", split = "x"}]
+"""
+SHIPPED = sorted(p.stem for p in Path(fusionseg.profiles.__file__ or "").parent.glob("*.toml"))
+
+
+def own(folder: Path, text: str = "", *overrides: str) -> Profile:
+    path = folder / "own.toml"
+    path.write_text(OWN + text, encoding="utf-8")
+    return read_profile(str(path), overrides)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_profiles_are_valid_and_named_as_their_file(name: str) -> None:
+    assert read_profile(name).name == name
+
+
+# DeepLab-v2's solver, which is FusionSeg's ancestor's, and Caffe's ways: nothing of the modern engine.
+SOLVER = {
+    "optimiser": "sgd", "lr_backbone": 2.5e-4, "lr_head": 2.5e-3, "lr_bias_factor": 2, "momentum": 0.9,
+    "weight_decay": 5e-4, "schedule": "poly", "poly_power": 0.9, "steps": 20000, "batch": 10, "accumulate": 1,
+    "crop": (321, 321), "scales": (0.5, 1.5), "mirror": True, "loss": "cross-entropy", "balance": False, "clip_norm": 0,
+    "ema": 0, "bf16": False, "keep": "last", "batch_norm": "frozen",
+}  # fmt: skip
+
+
+def test_the_paper_profile_is_the_paper_s() -> None:
+    paper = read_profile("paper")
+    network = paper.network
+    assert architecture_of(network) == RELEASE and network.long_side == 0 and network.pretrained
+    for training in (paper.appearance_training, paper.motion_training):
+        assert {name: getattr(training, name) for name in SOLVER} == SOLVER
+    assert (paper.appearance_training.colour, paper.appearance_training.blur) == (0, 0)
+    assert (paper.motion_training.labels, paper.motion_training.frames) == ("weak", "accepted")
+    fusion = paper.fusion_training
+    assert (fusion.fusion, fusion.loss, fusion.batch, fusion.clip_norm, fusion.ema) == (
+        "paper",
+        "cross-entropy",
+        8,
+        0,
+        0,
+    )
+    assert (paper.flow_filter.min_overlap, paper.flow_filter.min_contrast) == (0.75, 30)
+    assert paper.data.validation is None  # no frame of DAVIS chooses a checkpoint
+
+
+def test_the_maximum_of_branches_needs_a_decoder_that_has_branches(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r'network: combine = "max" is of the decoder parallel-dilated'):
+        own(tmp_path, "", "network.combine=max")
+    network = own(tmp_path, "", "network.combine=max", "network.decoder=parallel-dilated").network
+    assert architecture_of(network).combine == "max"
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_can_be_named(tmp_path: Path, name: str) -> None:
+    assert own(tmp_path, "", f"network.backbone={name}").network.backbone == name
+
+
+def test_no_setting_names_a_backbone_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"network\.backbone: .*convnext-tiny.*found 'vgg16'"):
+        own(tmp_path, "", "network.backbone=vgg16")
+
+
+def test_file_goes_over_defaults_and_overrides_over_both(tmp_path: Path) -> None:
+    text = "[motion-training]\nsteps = 9\nlr_head = 0.5\n"
+    profile = own(tmp_path, text, "motion-training.steps=5", "network.backbone=resnet18")
+    assert (profile.motion_training.steps, profile.motion_training.lr_head) == (5, 0.5)
+    assert profile.motion_training.batch == Training().batch
+    assert profile.appearance_training == AppearanceTraining()
+    assert (profile.name, profile.network.backbone) == ("own", "resnet18")
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("appearance-training.crop=[48, 64]", (48, 64)),
+        ("appearance-training.mirror=false", False),
+        ("appearance-training.lr_head=1e-4", 1e-4),
+        ("appearance-training.schedule=poly", "poly"),
+        ('appearance-training.schedule="poly"', "poly"),
+        ("appearance-training.weights=/tmp/w=1.safetensors", Path("/tmp/w=1.safetensors")),
+        (" appearance-training.steps = 3 ", 3),
+    ],
+)
+def test_overrides_are_read_as_toml_or_as_words(tmp_path: Path, override: str, value: object) -> None:
+    profile = own(tmp_path, "", override)
+    assert getattr(profile.appearance_training, override.split(".")[1].split("=")[0].strip()) == value
+
+
+def test_override_reaches_nested_tables(tmp_path: Path) -> None:
+    profile = own(tmp_path, "", "data.stills.split=other", "data.on_bad_file=quarantine")
+    assert (profile.data.stills.manifest, profile.data.stills.split) == ("a", "other")
+    assert profile.data.on_bad_file == "quarantine"
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("motion-training.lr=1", r"unknown key 'motion-training\.lr'; known here: weights, steps"),
+        ("motion.steps=1", r"unknown key 'motion'; known here: .*motion-training"),
+        ("motion_training.steps=1", "unknown key 'motion_training'"),
+        ("motion-training.steps=0", r"motion-training\.steps: .*found 0"),
+        ("motion-training.steps=many", r"motion-training\.steps: .*found 'many'"),
+        ("motion-training.lr_head=nan", r"motion-training\.lr_head"),
+        ("motion-training.momentum=1", r"motion-training\.momentum"),
+        ("motion-training.crop=[1]", r"motion-training\.crop"),
+        ("network.output_stride=4", r"network\.output_stride: .*8, 16 or 32, found 4"),
+        ("flow-filter.min_overlap=1.5", r"flow-filter\.min_overlap"),
+        ("flow-filter.min_contrast=-1", r"flow-filter\.min_contrast"),
+        ("run.workers=0", r"run\.workers"),
+        ("data.scored=[]", r"data\.scored"),
+        ("data.boxed.stride=0", r"data\.boxed\.stride"),
+        ("data.stills.stride=2", r"stills\.stride = 2: stills are no video"),
+        ("data.stills.frames=2", r"stills\.frames = 2: stills are no video"),
+        ('data.scored=[{manifest = "d", split = "x", frames = 3}]', "scored: frames = 3 of d/x: every frame is scored"),
+        ("flow-filter.min_confidence=2", r"flow-filter\.min_confidence"),
+        ("box-pruning.components=some", r"box-pruning\.components: .*'all' or 'largest', found 'some'"),
+        (
+            'data.scored=[{manifest = "d", split = "x", stride = 3}]',
+            r"scored: stride = 3 of d/x: every frame is scored",
+        ),
+        ("motion-training.steps", r"--set motion-training\.steps: expected section\.key=value"),
+        ("steps=3", "--set steps=3: expected section"),
+        ("motion-training.steps.x=3", "'steps' is a value, not a section"),
+    ],
+)
+def test_wrong_override_is_one_line(override: str, words: str) -> None:
+    with pytest.raises(UserError, match=words) as caught:
+        read_profile("paper", [override])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["crop=[0, 64]", "crop=[-1, 64]", "scales=[0, 1]", "scales=[-1, 1]", "scales=[1.5, 0.5]"]
+)
+def test_values_that_no_sample_can_be_cut_with_are_refused_before_any_training(value: str) -> None:
+    with pytest.raises(UserError, match=rf"motion-training.*{value.split('=')[0]}"):
+        read_profile("demo", [f"motion-training.{value}"])
+
+
+@pytest.mark.parametrize("role", ["boxed", "fusion", "validation"])
+def test_what_is_scored_may_train_nothing(tmp_path: Path, role: str) -> None:
+    with pytest.raises(UserError, match=f"d/x is scored and can't be `{role}` too"):
+        own(tmp_path, "", f'data.{role}={{manifest = "d", split = "x"}}')
+    with pytest.raises(UserError, match=f"can't be `{role}` too"):
+        own(tmp_path, "", f'data.{role}={{manifest = "d", split = "x", stride = 2}}')
+    assert own(tmp_path, "", f'data.{role}={{manifest = "d", split = "y"}}')
+
+
+def test_vectors_are_compared_only_where_they_are_kept() -> None:
+    no_vectors = ['flow-images.store="images"', "motion-training.mirror=false", "motion-training.scales=[1, 1]"]
+    with pytest.raises(UserError, match=r'flow-filter\.contrast = "vector" compares them; choose contrast = "colour"'):
+        read_profile("demo", [*no_vectors, 'flow-filter.contrast="vector"'])
+    assert read_profile("demo", no_vectors)
+
+
+def test_missing_or_invalid_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no profile 'davi'.*known: .*davis.*demo.*paper"):
+        read_profile("davi")
+    with pytest.raises(UserError, match=r"no profile .*gone\.toml"):
+        read_profile(str(tmp_path / "gone.toml"))
+    with pytest.raises(UserError, match=r"own\.toml: not valid TOML: .*line"):
+        own(tmp_path, "x = = 1")
+    (tmp_path / "empty.toml").touch()
+    with pytest.raises(UserError, match=r"empty\.toml: data: Field required"):
+        read_profile(str(tmp_path / "empty.toml"))
+
+
+def test_text_that_is_not_utf8_is_told_not_thrown(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_bytes('name = "Größe"\n'.encode("latin-1"))
+    with pytest.raises(UserError, match=r"own\.toml.*UTF-8"):
+        read_profile(str(path))
+
+
+def test_settings_do_not_change_afterwards() -> None:
+    profile = read_profile("demo")
+    with pytest.raises(ValueError, match="frozen"):
+        profile.motion_training.steps = 3  # type: ignore[misc]
+
+
+def test_sections_are_json_able() -> None:
+    profile = read_profile("demo", ["motion-training.weights=w.safetensors"])
+    assert profile.section("motion-training")["weights"] == "w.safetensors"
+    assert profile.section("motion-training")["crop"] == [144, 208]
+    assert profile.section("scoring") == {} and profile.section("name") == {}
+
+
+def test_validation_videos_can_be_taken_back(tmp_path: Path) -> None:
+    used = 'data.validation={manifest = "e", split = "x"}'
+    assert own(tmp_path, "", used).data.validation is not None
+    assert own(tmp_path, "", used, "data.validation=none").data.validation is None
+
+
+def test_a_second_round_needs_weak_labels(tmp_path: Path) -> None:
+    assert own(tmp_path, "", "weak-labels.rounds=2").weak_labels.source == "fused"
+    with pytest.raises(UserError, match="has no second round of weak labels"):
+        own(tmp_path, "", "weak-labels.rounds=2", "motion-training.labels=masks")
