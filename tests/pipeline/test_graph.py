@@ -137,9 +137,7 @@ def test_imports_run_one_way() -> None:
 
 
 def test_the_runner_loads_no_prefect() -> None:
-    code = (
-        "import sys, fusionseg.pipeline.runner; print(sorted(m for m in sys.modules if m.split('.')[0] == 'prefect'))"
-    )
+    code = "import sys, fusionseg.pipeline.run.runner; print(sorted(m for m in sys.modules if m.split('.')[0] == 'prefect'))"
     done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -14,6 +14,7 @@ from tiny import Said, request
 import fusionseg
 from fusionseg.cli import main
 from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.report import audit as weak_labels_audit
 from fusionseg.pipeline.report.audit import (
     choose,
     contact_sheets,
@@ -22,7 +23,6 @@ from fusionseg.pipeline.report.audit import (
     grid,
     yields_table,
 )
-from fusionseg.pipeline.report.report import audit as weak_labels_audit
 from fusionseg.pipeline.run.runner import run_plain
 from fusionseg.pipeline.settings.profile import FlowFilter
 from fusionseg.pipeline.store.artifact import Artifact, Record

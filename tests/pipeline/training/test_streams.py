@@ -14,7 +14,7 @@ from fusionseg.models.stream import Architecture, Stream
 from fusionseg.models.weights import read_weights
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.settings.profile import Network, StreamTraining, read_profile
-from fusionseg.pipeline.training.loop import streams as stream_training
+from fusionseg.pipeline.training import streams as stream_training
 from fusionseg.pipeline.training.samples import Augmentation, crop_pair
 from fusionseg.pipeline.training.streams import (
     architecture_of,
