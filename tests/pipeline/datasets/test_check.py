@@ -263,5 +263,6 @@ def test_real_davis_is_all_well(real_data: Path) -> None:
 
 def test_looking_at_data_loads_no_torch() -> None:
     """It takes longer to load than a thousand frames take to check."""
-    code = "import sys, fusionseg.pipeline.datasets.check, fusionseg.pipeline.datasets.convert; print('torch' in sys.modules)"
+    modules = "fusionseg.pipeline.datasets.check, fusionseg.pipeline.datasets.convert"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
