@@ -23,7 +23,8 @@ import numpy as np
 import torch
 
 from fusionseg.pipeline.flow.colours import colour
-from fusionseg.pipeline.flow.estimation import estimate, stored
+from fusionseg.pipeline.flow.estimation import estimate
+from fusionseg.pipeline.flow.videos import stored
 from fusionseg.pipeline.store.artifact import FrameWriter, deflate
 
 VIDEOS = ("bear", "motorbike", "mallard-fly", "horsejump-low", "train", "bus", "surf", "tennis")

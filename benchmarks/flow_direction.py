@@ -17,8 +17,9 @@ from pathlib import Path
 import cv2
 
 from fusionseg.pipeline.datasets.imported_flow import NOISE, better_step, evenly, warping_errors
-from fusionseg.pipeline.datasets.reading import UInt8, decode_frame
+from fusionseg.pipeline.datasets.reading import UInt8
 from fusionseg.pipeline.flow.estimation import estimate
+from fusionseg.pipeline.formats.pictures import decode_frame
 
 STEPS = (1, -1, 2, -2, 5)
 OTHERS = (-5, -2, -1, 1, 2, 5)

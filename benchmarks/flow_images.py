@@ -22,7 +22,8 @@ import torch
 from torchvision.utils import flow_to_image
 
 from fusionseg.pipeline.flow.colours import colour
-from fusionseg.pipeline.flow.estimation import estimate, stored
+from fusionseg.pipeline.flow.estimation import estimate
+from fusionseg.pipeline.flow.videos import stored
 
 VIDEOS = ("bear", "motorbike", "mallard-fly", "horsejump-low", "train", "bus")
 FRAME = 20

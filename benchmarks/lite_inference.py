@@ -32,14 +32,15 @@ from fusionseg.models.fusion import PaperFusion
 from fusionseg.models.inference import for_inference
 from fusionseg.models.precision import FullPrecision
 from fusionseg.models.stream import Stream, to_frame
-from fusionseg.pipeline.datasets.reading import decode_frame, write_mask
+from fusionseg.pipeline.basics.resizing import fit, resize
+from fusionseg.pipeline.basics.threads import batches, in_order, opencv_threads
 from fusionseg.pipeline.flow.colours import colour
-from fusionseg.pipeline.flow.estimation import estimate, opencv_threads
+from fusionseg.pipeline.flow.estimation import estimate
+from fusionseg.pipeline.formats.masks import write_mask
+from fusionseg.pipeline.formats.pictures import decode_frame
 from fusionseg.pipeline.networks.scores import object_mask
 from fusionseg.pipeline.networks.trained import read_stream
 from fusionseg.pipeline.settings.profile import Profile, read_profile
-from fusionseg.pipeline.store.job import batches, in_order
-from fusionseg.pipeline.training.samples import fit, resize
 from fusionseg.pipeline.training.streams import build_stream
 
 PARTS = ("decode", "flow", "colour", "resize", "appearance net", "motion net", "upsample", "fusion and mask", "write")

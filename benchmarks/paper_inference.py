@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from fusionseg.models.fusion import PaperFusion
 from fusionseg.models.inference import for_inference
 from fusionseg.models.stream import Architecture, Stream, upsample
+from fusionseg.pipeline.networks.trained import architecture_of
 from fusionseg.pipeline.settings.profile import read_profile
-from fusionseg.pipeline.training.streams import architecture_of
 
 WAYS = ("plain fp32", "ours")
 

@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 from fusionseg.models.inference import for_inference
 from fusionseg.models.stream import Stream, to_frame
+from fusionseg.pipeline.basics.resizing import fit, resize
 from fusionseg.pipeline.flow.colours import colour
 from fusionseg.pipeline.flow.estimation import estimate
 from fusionseg.pipeline.networks.scores import object_mask
 from fusionseg.pipeline.networks.trained import read_fusion, read_stream
 from fusionseg.pipeline.scoring.measures import mask_scores
-from fusionseg.pipeline.training.samples import fit, resize
 
 TEST = "bus,dance-jump,flamingo,mallard-fly,motorbike,soccerball"  # the `davis` profile's scored sequences
 

@@ -27,11 +27,12 @@ import numpy as np
 
 from fusionseg.models.losses import count
 from fusionseg.pipeline.basics.memory import kept_memory
+from fusionseg.pipeline.basics.threads import in_order
 from fusionseg.pipeline.run.runner import run_job
 from fusionseg.pipeline.run.session import Request, Session
-from fusionseg.pipeline.settings.profile import AppearanceTraining, MotionTraining, StreamTraining
+from fusionseg.pipeline.settings.sections import AppearanceTraining, MotionTraining, StreamTraining
 from fusionseg.pipeline.stages import appearance_training, motion_training
-from fusionseg.pipeline.store.job import Context, Job, in_order
+from fusionseg.pipeline.store.job import Context, Job
 from fusionseg.pipeline.training import streams as stream_training
 from fusionseg.pipeline.training.optimiser import make_optimiser
 from fusionseg.pipeline.training.step import Task, Tensors, backpropagate

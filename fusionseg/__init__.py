@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fusionseg.pipeline.errors import UserError
     from fusionseg.pipeline.flow.estimation import estimate as estimate_flow
+    from fusionseg.pipeline.report.verdicts import read_verdicts
     from fusionseg.pipeline.run.runner import run_plain as run
     from fusionseg.pipeline.run.session import Request
-    from fusionseg.pipeline.stages.flow_filter import read_verdicts
     from fusionseg.pipeline.store.artifact import read_table
     from fusionseg.pipeline.store.artifacts import list_artifacts
     from fusionseg.pipeline.store.bits import read_frame

@@ -339,7 +339,7 @@ def show_artifact(parsed: argparse.Namespace) -> None:
 
 
 def export_run(parsed: argparse.Namespace) -> None:
-    from fusionseg.pipeline.report.listing import export_flow, export_masks
+    from fusionseg.pipeline.report.export import export_flow, export_masks
 
     if parsed.flow is not None:
         count = export_flow(parsed.out, parsed.run, parsed.format, parsed.flow)

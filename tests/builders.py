@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
+from fusionseg.pipeline.basics.digests import json_digest
 from fusionseg.pipeline.datasets.items import Boxes, Item
 from fusionseg.pipeline.datasets.manifest import DataManifest
-from fusionseg.pipeline.settings.profile import Run
-from fusionseg.pipeline.store.artifact import Record, create_artifact, json_digest
+from fusionseg.pipeline.settings.sections import Run
+from fusionseg.pipeline.store.artifact import Record, create_artifact
 from fusionseg.pipeline.store.job import Context, Job
 
 UInt8 = npt.NDArray[np.uint8]

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from fusionseg.models.weights import pack_weights, read_header
-from fusionseg.pipeline.datasets.reading import write_mask
+from fusionseg.pipeline.formats.masks import write_mask
 from fusionseg.pipeline.names import PROTOCOL_INPUT
 from fusionseg.pipeline.settings.profile import Profile
 from fusionseg.pipeline.store.artifact import ArtifactWriter, artifact_path, create_artifact, read_artifact_header

@@ -22,7 +22,7 @@ from fusionseg.models.labels import VOID
 from fusionseg.models.weights import read_weights
 from fusionseg.pipeline.basics.processes import ALONE, Processes, first_to_tell, join, leave
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.settings.profile import Run, Training
+from fusionseg.pipeline.settings.sections import Run, Training
 from fusionseg.pipeline.store.artifact import Record
 from fusionseg.pipeline.store.job import Context, Job
 from fusionseg.pipeline.training.loop import train

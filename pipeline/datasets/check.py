@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from fusionseg.pipeline.basics.columns import aligned, write_table
+from fusionseg.pipeline.basics.progress import shown
+from fusionseg.pipeline.basics.threads import batches, in_order
 from fusionseg.pipeline.datasets.digests import LEDGER, Ledger
 from fusionseg.pipeline.datasets.finding import Extract, load_items
 from fusionseg.pipeline.datasets.items import Item, MaskFiles
@@ -30,7 +32,6 @@ from fusionseg.pipeline.datasets.reading import (
 )
 from fusionseg.pipeline.datasets.videos import extractor
 from fusionseg.pipeline.errors import MISSING, UNCLEAR, UNREADABLE, WRONG_SIZE, BadFile, UserError
-from fusionseg.pipeline.store.job import batches, in_order, shown
 
 T = TypeVar("T")
 Size = tuple[int, int]  # width, height

@@ -16,16 +16,18 @@ import yaml
 from pydantic import ValidationError
 
 from fusionseg.pipeline.basics.atomic import atomic_folder
+from fusionseg.pipeline.basics.progress import shown
+from fusionseg.pipeline.basics.threads import in_order
+from fusionseg.pipeline.basics.validation import explain
 from fusionseg.pipeline.datasets.digests import LEDGER, Ledger
 from fusionseg.pipeline.datasets.finding import Extract, load_items
 from fusionseg.pipeline.datasets.items import Item
-from fusionseg.pipeline.datasets.manifest import DataManifest, explain, read_manifest
+from fusionseg.pipeline.datasets.manifest import DataManifest, read_manifest
 from fusionseg.pipeline.datasets.objects import frame_objects, object_folders
-from fusionseg.pipeline.datasets.reading import read_size, tight_box
+from fusionseg.pipeline.datasets.reading import read_size
 from fusionseg.pipeline.datasets.videos import extractor
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.formats.boxes import VidObject, vid_xml
-from fusionseg.pipeline.store.job import in_order, shown
+from fusionseg.pipeline.formats.boxes import VidObject, tight_box, vid_xml
 
 MANIFEST = "manifest.yaml"
 # ImageNet-VID's own; a manifest fills in what stands in braces.

@@ -16,8 +16,9 @@ from typing import Any
 
 from fusionseg.pipeline.basics.atomic import write_atomically
 from fusionseg.pipeline.datasets.items import Item
-from fusionseg.pipeline.datasets.reading import bad_file, frame_size_text, image_header, mat_header, size_text
+from fusionseg.pipeline.datasets.reading import bad_file, frame_size_text, size_text
 from fusionseg.pipeline.formats.coco import instances_size
+from fusionseg.pipeline.formats.pictures import image_header, mat_header
 
 LEDGER = "digests.json"  # below the store's root
 # A file changed this recently may change again within one tick of its time stamp: don't remember it yet (git's

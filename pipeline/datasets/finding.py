@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fusionseg.pipeline.basics.spread import spread
 from fusionseg.pipeline.datasets.items import Boxes, Item, MaskFiles
 from fusionseg.pipeline.datasets.manifest import BOXES_FROM_MASKS, DataManifest
 from fusionseg.pipeline.datasets.own_folder import OwnVideo, own_videos
@@ -14,7 +15,6 @@ from fusionseg.pipeline.datasets.splits import names_of
 from fusionseg.pipeline.errors import MISSING, UNCLEAR, UNREADABLE, BadFile, UserError
 from fusionseg.pipeline.formats.coco import is_instances, read_instances
 from fusionseg.pipeline.names import SPARSE_PROTOCOL
-from fusionseg.pipeline.training.samples import spread
 
 Extract = Callable[[Path], tuple[Path, ...]]  # video file -> its frames as pictures; raises UserError
 

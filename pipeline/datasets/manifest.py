@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 import fusionseg.data_manifests
+from fusionseg.pipeline.basics.validation import explain
 from fusionseg.pipeline.datasets.patterns import FRAME, check_pattern
-from fusionseg.pipeline.datasets.splits import SPLIT_KINDS, Split
+from fusionseg.pipeline.datasets.splits import Split
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.formats.coco import is_instances
 from fusionseg.pipeline.names import BASELINES, MODELS, OBJECT_PROTOCOLS, ProtocolName
@@ -144,24 +144,3 @@ def read_manifest(name: str) -> DataManifest:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         raise UserError(f"{path}: {explain(error, DataManifest)}") from None
-
-
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first error of a validation as one line: field, what was found, what is known or expected."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "(top)"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        return f"unknown key {where!r}; known here: {', '.join(_known_keys(model, first['loc'][:-1]))}{more}"
-    found = "" if first["type"] == "missing" or isinstance(first["input"], dict) else f", found {first['input']!r}"
-    return f"{where}: {first['msg'].removeprefix('Value error, ')}{found}{more}"
-
-
-def _known_keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
-    for part in loc:
-        for name, info in model.model_fields.items():
-            for inner in (info.annotation, *get_args(info.annotation)):  # itself, or what a mapping holds
-                if part in (name, info.alias) and isinstance(inner, type) and issubclass(inner, BaseModel):
-                    model = inner
-        model = SPLIT_KINDS.get(str(part), model)
-    return [info.alias or name for name, info in model.model_fields.items()]

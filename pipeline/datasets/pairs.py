@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fusionseg.pipeline.datasets.items import Item
-from fusionseg.pipeline.datasets.reading import bad_file, decode_frame
-from fusionseg.pipeline.settings.profile import OpticalFlow
+from fusionseg.pipeline.datasets.reading import bad_file
+from fusionseg.pipeline.formats.pictures import decode_frame
+from fusionseg.pipeline.settings.sections import OpticalFlow
 
 UInt8 = npt.NDArray[np.uint8]
 Pair = tuple[UInt8, UInt8]

@@ -2,67 +2,21 @@
 
 from __future__ import annotations
 
-import io
-import os
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
 
 from fusionseg.pipeline.datasets.items import Item, MaskFiles
 from fusionseg.pipeline.errors import UNREADABLE, BadFile
-from fusionseg.pipeline.formats.boxes import FrameBoxes, frame_boxes, parse_vid_xml, parse_youtube_objects
+from fusionseg.pipeline.formats.boxes import FrameBoxes, frame_boxes, parse_vid_xml, parse_youtube_objects, tight_box
 from fusionseg.pipeline.formats.coco import instances_mask, instances_size
-from fusionseg.pipeline.formats.masks import Raw, decode_mask, decode_objects, decode_sbd, mask_label, region_label
+from fusionseg.pipeline.formats.masks import Raw, decode_mask, decode_objects, mask_label, region_label
+from fusionseg.pipeline.formats.pictures import decode_frame, file_header
 
 UInt8 = npt.NDArray[np.uint8]
-# Not turned by EXIF: masks and boxes belong to the picture as it is stored.
-_AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-# How the files of a format end; decoders fill what is missing with grey and say nothing.
-_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
-_END_WINDOW = 64  # bytes searched: some writers pad after the end mark
-_START_WINDOW = 4096  # bytes that usually hold a picture's size
-
-
-def image_header(data: bytes) -> tuple[int, int]:
-    """(width, height) of an encoded picture, from its header. Raises ValueError if it is not one or is cut off."""
-    return _header(data, data[-_END_WINDOW:], len(data))
-
-
-def file_header(path: Path) -> tuple[int, int]:
-    """`image_header` of a file, of which only both ends are read; of a .mat mask, all. Raises OSError, ValueError."""
-    if path.suffix.lower() == ".mat":
-        return mat_header(path.read_bytes())
-    with path.open("rb", buffering=0) as file:
-        length = file.seek(0, os.SEEK_END)
-        file.seek(max(0, length - _END_WINDOW))
-        end = file.read()
-        file.seek(0)
-        start = file.read(_START_WINDOW)
-        try:
-            return _header(start, end, length)
-        except ValueError:  # what stands before the size, a preview for instance, may be long
-            return _header(start + file.read(), end, length)
-
-
-def mat_header(data: bytes) -> tuple[int, int]:
-    """(width, height) of a mask of the Semantic Boundaries Dataset. Raises ValueError."""
-    height, width = decode_sbd(data).shape
-    return width, height
-
-
-def _header(start: bytes, end: bytes, length: int) -> tuple[int, int]:
-    try:
-        with Image.open(io.BytesIO(start)) as image:
-            size, kind = image.size, image.format or ""
-    except (UnidentifiedImageError, OSError, SyntaxError):
-        raise ValueError(f"not a picture ({length} bytes)") from None
-    if kind in _ENDS and _ENDS[kind] not in end:
-        raise ValueError(f"truncated {kind} ({length} bytes, no end mark)")
-    return size
 
 
 def read_size(item: Item, index: int, path: Path, entry: str = "") -> tuple[int, int]:
@@ -76,14 +30,6 @@ def read_size(item: Item, index: int, path: Path, entry: str = "") -> tuple[int,
         raise bad_file(item, index, path, f"can't be read ({error.strerror or error})") from None
     except ValueError as error:
         raise bad_file(item, index, path, str(error)) from None
-
-
-def decode_frame(data: bytes) -> UInt8:
-    """Encoded picture -> (H, W, 3) uint8 BGR. Raises ValueError."""
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), _AS_STORED) if data else None
-    if image is None:
-        raise ValueError(f"can't be decoded ({len(data)} bytes)")
-    return np.asarray(image, np.uint8)
 
 
 def read_frame(item: Item, index: int) -> UInt8:
@@ -203,30 +149,6 @@ def _mask_boxes(item: Item, index: int, files: MaskFiles) -> FrameBoxes:
         mask = read_mask(item, index, files)
     box = tight_box(mask == 1)
     return frame_boxes([box] if box else [])
-
-
-def tight_box(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
-    """Smallest x0, y0, x1, y1 (exclusive ends) around the true pixels of (H, W); None if there are none.
-
-    >>> tight_box(np.array([[0, 0, 0], [0, 1, 1]], bool))
-    (1, 1, 3, 2)
-    """
-    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
-    if not columns.size:
-        return None
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
-# Black and red of the DAVIS palette: the value is the object's number, the colour only for eyes.
-_PALETTE = [0, 0, 0, 128, 0, 0]
-
-
-def write_mask(path: Path, mask: npt.NDArray[np.bool_]) -> None:
-    """(H, W) bool -> an indexed PNG, 0 background and 1 object, as DAVIS 2017 writes masks."""
-    image = Image.fromarray(mask.astype(np.uint8), mode="P")
-    image.putpalette(_PALETTE)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path)
 
 
 def bad_file(item: Item, index: int, path: Path, what: str, kind: str = UNREADABLE) -> BadFile:

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fusionseg.pipeline.basics.atomic import atomic_folder
+from fusionseg.pipeline.basics.digests import json_digest
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.formats.containers import cut_off
-from fusionseg.pipeline.store.artifact import json_digest
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame

@@ -7,22 +7,14 @@ Hue is the direction, saturation the magnitude divided by the frame's largest; n
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from fusionseg.pipeline.basics.half import to_float32
-from fusionseg.pipeline.datasets.items import Item
-from fusionseg.pipeline.datasets.reading import read_frame
-from fusionseg.pipeline.flow.estimation import each_flow, note_pairs, stored
 from fusionseg.pipeline.formats.flow import UNKNOWN
-from fusionseg.pipeline.settings.profile import FlowImages
-from fusionseg.pipeline.store.artifact import Artifact, Record
-from fusionseg.pipeline.store.artifacts import record_of
-from fusionseg.pipeline.store.job import Context, Job, in_order
+from fusionseg.pipeline.settings.sections import FlowImages
 
 # Hues between red, yellow, green, cyan, blue, magenta and red again.
 _SEGMENTS = (("RY", 15), ("YG", 6), ("GC", 4), ("CB", 11), ("BM", 13), ("MR", 6))
@@ -149,66 +141,3 @@ def _colour_table() -> npt.NDArray[np.uint8]:
         table[..., channel] = 255 * (1 - radius * (1 - hue))
     table[_HALF + 1, _HALF + 1] = 255  # where zero is rounded to
     return table
-
-
-class FlowPictures:
-    """The flow images of a video, as they are stored or, where only u,v are kept, coloured on reading."""
-
-    def __init__(self, artifact: Artifact, settings: FlowImages) -> None:
-        self._artifact, self._settings = artifact, settings
-        self._stored = "images" in artifact
-        self._name = "images" if self._stored else "flow"
-        self.count = artifact.length(self._name)
-        shape = artifact.datasets()[self._name].shape
-        self.size = (int(shape[1]), int(shape[2]))
-
-    def image(self, index: int) -> npt.NDArray[np.uint8]:
-        """Flow image of frame `index`, (H, W, 3) uint8 RGB."""
-        frame = self._artifact.frame(self._name, index)
-        return frame if self._stored else paint(frame, self._settings)
-
-
-@contextmanager
-def open_pictures(job: Job, context: Context, item: Item | None = None) -> Iterator[FlowPictures]:
-    """The flow images among a job's inputs (of `item`, where there is one a video)."""
-    settings = FlowImages.model_validate(job.settings.get("flow-images", {}))
-    with job.open(context, "flow-images" if job.has("flow-images") else "optical-flow", item) as artifact:
-        yield FlowPictures(artifact, settings)
-
-
-def compute(job: Job, context: Context) -> Record:
-    """Write `images` (T, H, W, 3) uint8 RGB, and the facts of the optical flow they were made of.
-
-    Where u,v aren't kept (`store = "images"`) the flow is estimated here, and coloured in the same pass.
-    """
-    if job.has("optical-flow"):
-        colour_stored(job, context)
-    else:
-        colour_estimated(job, context)
-    return record_of(job, context)
-
-
-def colour_stored(job: Job, context: Context) -> None:
-    """Flow images of an optical-flow artifact."""
-    settings = FlowImages.model_validate(job.settings[job.stage])
-    with job.open(context, "optical-flow") as source, job.write(context) as writer:
-        count, height, width, _ = source.datasets()["flow"].shape
-        data = writer.frames("images", count, (height, width, 3), np.uint8)
-        work = lambda index: data.pack(paint(source.frame("flow", index), settings))  # noqa: E731
-        for packed in in_order(work, count, context.run.workers):
-            data.append(packed)
-        writer.facts |= source.facts
-        writer.counts["frames"] = count
-
-
-def colour_estimated(job: Job, context: Context) -> None:
-    """Flow images straight from frames."""
-    settings = FlowImages.model_validate(job.settings[job.stage])
-    height, width = read_frame(job.item, 0).shape[:2]
-    with job.write(context) as writer:
-        data = writer.frames("images", len(job.item.partners), (height, width, 3), np.uint8)
-        motions = []
-        for packed, motion in each_flow(job, context, lambda flow: data.pack(paint(stored(flow), settings))):
-            data.append(packed)
-            motions.append(motion)
-        note_pairs(writer, job, motions)

@@ -8,29 +8,18 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from fusionseg.pipeline.basics.half import to_float16
-from fusionseg.pipeline.datasets.imported_flow import check_flow
-from fusionseg.pipeline.datasets.items import Item
-from fusionseg.pipeline.datasets.pairs import Pair, PairReader, all_partners, partner, partner_numbers
-from fusionseg.pipeline.datasets.reading import read_frame
+from fusionseg.pipeline.basics.resizing import fit, resize
+from fusionseg.pipeline.datasets.pairs import Pair
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.flow.camera import CameraMotion, camera_motion, residual
-from fusionseg.pipeline.settings.profile import OpticalFlow
-from fusionseg.pipeline.store.artifact import ArtifactWriter, Record
-from fusionseg.pipeline.store.artifacts import record_of
-from fusionseg.pipeline.store.job import Context, Job, batches, in_order
-from fusionseg.pipeline.training.samples import fit, resize
 
 UInt8 = npt.NDArray[np.uint8]
 Flow = npt.NDArray[np.float32]
@@ -40,8 +29,6 @@ T = TypeVar("T")
 # fast presets crash the process.
 _SMALLEST = 32
 _SMALLEST_MATCHED = 128  # px; with smaller frames those that match corners crash the process
-# Half precision keeps 1/16 px at 100 px; what lies beyond this is no displacement.
-_LARGEST = 6e4
 
 
 class _DenseFlow(Protocol):
@@ -204,110 +191,3 @@ def _raft_model(method: str, weights: Path | None, changed: int, device: str) ->
         return create_raft(method, weights).to(device)
     except (WeightsError, WeightsUnavailable) as error:
         raise UserError(f"optical-flow.raft_weights: {error}") from None
-
-
-def flow_settings(job: Job) -> OpticalFlow:
-    """The settings of a job that estimates flow."""
-    return OpticalFlow.model_validate({**job.settings["optical-flow"], **job.files})
-
-
-def each_flow(job: Job, context: Context, finish: Callable[[Flow], T]) -> Iterator[tuple[T, CameraMotion | None]]:
-    """`finish` of the flow of every frame of a video, in order, and the camera's motion where it was subtracted.
-
-    Threads work a little ahead; memory doesn't grow with the video.
-    """
-    item, settings = job.item, flow_settings(job)
-    reader = PairReader(item, context.run.workers, settings.gap)
-
-    def complete(flow: Flow) -> tuple[T, CameraMotion | None]:
-        if settings.stabilise == "none":
-            return finish(flow), None
-        motion = camera_motion(flow)
-        return finish(residual(flow, motion)), motion
-
-    def flows(pairs: Sequence[Pair]) -> list[Flow]:
-        return estimate_pairs(pairs, settings.method, settings.long_side, settings.raft_weights, str(context.device))
-
-    count = len(item.partners)
-    if settings.method in RAFT:  # one batch at a time fills the device; threads only read
-        groups = list(batches(count, context.run.batch))
-        for pairs in in_order(lambda n: [reader.pair(i) for i in groups[n]], len(groups), context.run.workers):
-            yield from map(complete, flows(pairs))
-    elif settings.method == "import":
-        yield from map(complete, imported(item, settings))
-    else:
-        with opencv_threads(1 if context.run.workers > 1 else None):
-            yield from in_order(lambda i: complete(flows([reader.pair(i)])[0]), count, context.run.workers)
-
-
-@contextmanager
-def opencv_threads(count: int | None) -> Iterator[None]:
-    """OpenCV's own threads, for a while (None: as they are): where ours keep the cores busy, its are in the way (16.4
-    against 17.4 ms a 480p pair)."""
-    before = cv2.getNumThreads()
-    try:
-        if count is not None:
-            cv2.setNumThreads(count)
-        yield
-    finally:
-        cv2.setNumThreads(before)
-
-
-def imported(item: Item, settings: OpticalFlow) -> Iterator[Flow]:
-    """The flow of a video's frames that was made elsewhere, after checking that it is what the settings say. A frame
-    without any gets the flow of its partner, negated: most tools end with the last pair. Raises UserError, BadFile."""
-    source, count = item.flow, len(item.all_frames)
-    if source is None or count < 2:
-        return
-    whole = replace(item, frames=item.all_frames)
-    decode = lambda number: read_frame(whole, number)  # noqa: E731
-    first = decode(0)
-    check_flow(source, (first.shape[0], first.shape[1]), all_partners(item, settings), decode)
-    for number, flow in zip(item.numbers, source.read(item.numbers), strict=True):
-        if flow is None:
-            (back,) = source.read([partner(number, count, settings.gap, settings.direction)])
-            flow = np.zeros((*source.size, 2), np.float32) if back is None else -back
-        yield flow
-
-
-def stored(flow: Flow) -> npt.NDArray[np.float16]:
-    """Flow as it is kept: float16 px. What lies beyond its range is no displacement, and unknown (NaN)."""
-    inside = not flow.size or cv2.norm(flow, cv2.NORM_INF) < _LARGEST
-    return to_float16(flow if inside else np.where(np.abs(flow) < _LARGEST, flow, np.float32(np.nan)))
-
-
-def compute(job: Job, context: Context) -> Record:
-    """Write `flow` (T, H, W, 2) float16, u and v in pixels, NaN where unknown, and the facts `frames`, the number of
-    each in the whole video, and `partners`, the number of the frame that its flow goes to; with stabilisation also the
-    table `camera`, a row a frame.
-
-    A video of one frame has no pair: T is 0.
-    """
-    item = job.item
-    height, width = read_frame(item, 0).shape[:2]
-    with job.write(context) as writer:
-        data = writer.frames("flow", len(item.partners), (height, width, 2), np.float16)
-        motions = []
-        for packed, motion in each_flow(job, context, lambda flow: data.pack(stored(flow))):
-            data.append(packed)
-            motions.append(motion)
-        note_pairs(writer, job, motions)
-    return record_of(job, context)
-
-
-def note_pairs(writer: ArtifactWriter, job: Job, motions: Sequence[CameraMotion | None]) -> None:
-    """What an artifact made of flow says of its pairs and of stabilisation."""
-    item, settings = job.item, flow_settings(job)
-    writer.facts |= {
-        "frames": list(item.numbers)[: len(item.partners)],
-        "partners": partner_numbers(item, settings),
-    }
-    writer.counts["frames"] = len(item.frames)
-    if not item.partners:
-        writer.counts["without_flow"] = 1
-    if item.flow and (filled := sum(item.flow.places[n] is None for n in item.numbers)):
-        writer.counts["filled_flow"] = filled
-    rows = [{"frame": n, **motion.as_row()} for n, motion in enumerate(motions) if motion]
-    if rows:
-        writer.table("camera", pd.DataFrame(rows))
-        writer.counts["not_stabilised"] = sum(1 for motion in motions if motion and motion.reason)

@@ -121,3 +121,15 @@ def read_mat(data: bytes, name: str) -> npt.NDArray[Any]:
         raise ValueError(f"no variable {name!r} in it") from None
     except Exception as error:  # the reader has no errors of its own: a damaged file raises whatever comes
         raise ValueError(f"not a whole MATLAB file ({type(error).__name__})") from None
+
+
+def tight_box(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
+    """Smallest x0, y0, x1, y1 (exclusive ends) around the true pixels of (H, W); None if there are none.
+
+    >>> tight_box(np.array([[0, 0, 0], [0, 1, 1]], bool))
+    (1, 1, 3, 2)
+    """
+    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+    if not columns.size:
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

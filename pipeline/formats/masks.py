@@ -167,3 +167,15 @@ def _read_regions(path: Path, changed: int) -> tuple[int, ...]:
     if not values or len(values) != int(count):
         raise ValueError(f"{path}: {len(values)} regions are defined, {count} announced")
     return values
+
+
+# Black and red of the DAVIS palette: the value is the object's number, the colour only for eyes.
+_PALETTE = [0, 0, 0, 128, 0, 0]
+
+
+def write_mask(path: Path, mask: npt.NDArray[np.bool_]) -> None:
+    """(H, W) bool -> an indexed PNG, 0 background and 1 object, as DAVIS 2017 writes masks."""
+    image = Image.fromarray(mask.astype(np.uint8), mode="P")
+    image.putpalette(_PALETTE)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)

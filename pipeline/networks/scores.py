@@ -14,34 +14,13 @@ import torch
 from torch import Tensor
 
 from fusionseg.models.stream import Stream, to_frame
-from fusionseg.pipeline.datasets.reading import read_frame
-from fusionseg.pipeline.flow.colours import open_pictures
-from fusionseg.pipeline.networks.trained import load_stream
-from fusionseg.pipeline.settings.profile import Network, Scores
-from fusionseg.pipeline.store.artifact import Artifact, Record
-from fusionseg.pipeline.store.artifacts import record_of
-from fusionseg.pipeline.store.job import Context, Job, batches, in_order
-from fusionseg.pipeline.training.samples import fit, resize
-from fusionseg.pipeline.training.streams import stream_scores
+from fusionseg.pipeline.basics.resizing import fit, resize
+from fusionseg.pipeline.basics.threads import batches, in_order
+from fusionseg.pipeline.settings.sections import Network, Scores
+from fusionseg.pipeline.store.artifact import Artifact
+from fusionseg.pipeline.store.job import Context, Job
 
 UInt8 = npt.NDArray[np.uint8]
-
-
-def compute_appearance(job: Job, context: Context) -> Record:
-    """Write `scores` of every frame; see `write_scores`."""
-    stream, network = load_stream(job, context, "appearance-training")
-    item = job.item
-    size = read_frame(item, 0).shape[:2]
-    write_scores(job, context, stream, network, lambda i: read_frame(item, i)[..., ::-1], len(item.frames), size)
-    return record_of(job, context)
-
-
-def compute_motion(job: Job, context: Context) -> Record:
-    """Write `scores` of every flow image (none for a video of one frame); see `write_scores`."""
-    stream, network = load_stream(job, context, "motion-training")
-    with open_pictures(job, context) as images:
-        write_scores(job, context, stream, network, images.image, images.count, images.size)
-    return record_of(job, context)
 
 
 def write_scores(
@@ -95,3 +74,10 @@ def object_mask(logits: Tensor) -> npt.NDArray[np.bool_]:
     """Arg max of (1, 2, H, W) logits: (H, W) bool, True where object."""
     # PyTorch's arg max takes 35 ms of a 480p frame, this comparison 0.2.
     return np.asarray((logits[0, 1] > logits[0, 0]).cpu().numpy())
+
+
+def stream_scores(stream: Stream, images: Tensor, context: Context) -> Tensor:
+    """(N, 3, H, W) uint8 RGB on any device -> scores at the stream's stride."""
+    prepared = stream.prepare(images.to(context.device)).contiguous(memory_format=torch.channels_last)
+    scores: Tensor = stream(prepared)
+    return scores

@@ -17,11 +17,12 @@ from fusionseg.models.inference import for_inference
 from fusionseg.models.preprocessing import Preprocessing
 from fusionseg.models.stream import Architecture, Stream
 from fusionseg.models.weights import WeightsError, read_header, read_weights
+from fusionseg.pipeline.basics.digests import json_digest
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
-from fusionseg.pipeline.settings.profile import Network, Profile
-from fusionseg.pipeline.store.artifact import Record, json_digest
+from fusionseg.pipeline.settings.profile import Profile
+from fusionseg.pipeline.settings.sections import Network
+from fusionseg.pipeline.store.artifact import Record
 from fusionseg.pipeline.store.job import Context, Job
-from fusionseg.pipeline.training.streams import architecture_of
 
 T = TypeVar("T")
 _READS = {"appearance-training": "frames", "motion-training": "flow-images"}
@@ -172,3 +173,19 @@ def _fill(module: nn.Module, state: Mapping[str, Tensor], path: Path, given: boo
 def _unusable(path: Path, found: str, given: bool) -> UserError:
     """`given`: the user's own file, which is never deleted, and nothing makes it again."""
     return UserError(f"{found}; give other weights") if given else DamagedArtifact(path, found)
+
+
+def architecture_of(network: Network) -> Architecture:
+    """The part of the network settings that determines tensors."""
+    return Architecture(network.backbone, network.decoder, network.output_stride, network.stride_on, network.combine)
+
+
+def stream_header(network: Network, reads: str) -> dict[str, Any]:
+    """What a stream's weights say of themselves; `reads`: "frames" or "flow-images"."""
+    return {
+        "kind": "stream",
+        "reads": reads,
+        "architecture": architecture_of(network).as_dict(),
+        "long_side": network.long_side,
+        "preprocessing": BACKBONES[network.backbone].preprocessing.as_dict(),
+    }

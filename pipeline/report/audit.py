@@ -24,13 +24,13 @@ from fusionseg.pipeline.basics.atomic import write_atomically
 from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.datasets.reading import read_frame
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.flow.colours import FlowPictures
+from fusionseg.pipeline.flow.videos import FlowPictures
 from fusionseg.pipeline.networks.scores import full_scores, object_mask
 from fusionseg.pipeline.pages.render import render
 from fusionseg.pipeline.report.pictures import Picture, Strip, overlay, picture, recorded, to_width
 from fusionseg.pipeline.report.tables import funnel_line, funnel_table, tables_folder, write_tables
-from fusionseg.pipeline.settings.profile import FlowFilter, FlowImages, WeakLabels
-from fusionseg.pipeline.stages.flow_filter import run_verdicts
+from fusionseg.pipeline.report.verdicts import run_verdicts
+from fusionseg.pipeline.settings.sections import FlowFilter, FlowImages, WeakLabels
 from fusionseg.pipeline.store.artifact import Artifact
 from fusionseg.pipeline.store.artifacts import read_run
 from fusionseg.pipeline.store.bits import read_plain

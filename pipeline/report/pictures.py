@@ -17,14 +17,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from fusionseg.pipeline.basics.resizing import resize
+from fusionseg.pipeline.basics.spread import evenly
 from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.datasets.reading import read_frame, read_mask_sized
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.flow.colours import FlowPictures
-from fusionseg.pipeline.settings.profile import FlowImages
+from fusionseg.pipeline.flow.videos import FlowPictures
+from fusionseg.pipeline.settings.sections import FlowImages
 from fusionseg.pipeline.store.artifact import Artifact, Record
 from fusionseg.pipeline.store.sources import Unit, open_recorded, records_by_unit, scored_items, scored_names
-from fusionseg.pipeline.training.samples import evenly, resize
 
 UInt8 = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from fusionseg.pipeline.basics.digests import json_digest
 from fusionseg.pipeline.datasets.manifest import read_manifest
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import declared, required, variant_of
 from fusionseg.pipeline.names import PROTOCOL_INPUT
-from fusionseg.pipeline.store.artifact import json_digest
 from fusionseg.pipeline.store.artifacts import read_any_header, read_inputs, run_records
 from fusionseg.pipeline.store.sources import records_by_unit, scored_names
 

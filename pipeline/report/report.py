@@ -38,8 +38,8 @@ from fusionseg.pipeline.report.tables import (
     text_table,
     write_tables,
 )
-from fusionseg.pipeline.settings.profile import FlowFilter
-from fusionseg.pipeline.stages.flow_filter import run_verdicts
+from fusionseg.pipeline.report.verdicts import run_verdicts
+from fusionseg.pipeline.settings.sections import FlowFilter
 from fusionseg.pipeline.store.artifacts import read_run
 from fusionseg.pipeline.weak_labels.verdicts import (
     ACCEPTED,

@@ -17,6 +17,7 @@ from fusionseg.pipeline.basics.atomic import write_atomically
 from fusionseg.pipeline.datasets.manifest import read_manifest
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.names import BASELINES, MODELS, STREAMS
+from fusionseg.pipeline.report.verdicts import label_records
 from fusionseg.pipeline.scoring.frames import COLUMNS
 from fusionseg.pipeline.scoring.measures import (
     SCORE_COLUMNS,
@@ -27,7 +28,6 @@ from fusionseg.pipeline.scoring.measures import (
 )
 from fusionseg.pipeline.scoring.protocols import PROTOCOLS, Protocol, class_of, overall_means
 from fusionseg.pipeline.scoring.published import published_rows
-from fusionseg.pipeline.stages.flow_filter import label_records
 from fusionseg.pipeline.store.sources import open_recorded, records_by_unit, scored_names
 
 JOINT = "joint"

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from fusionseg.pipeline.basics.atomic import write_json
+from fusionseg.pipeline.basics.device import resolve_device
+from fusionseg.pipeline.basics.digests import json_digest
 from fusionseg.pipeline.basics.memory import peak_memory, start_measuring
 from fusionseg.pipeline.basics.processes import ALONE, Processes
+from fusionseg.pipeline.basics.progress import shown
 from fusionseg.pipeline.datasets.digests import LEDGER, Ledger
 from fusionseg.pipeline.datasets.finding import load_items
 from fusionseg.pipeline.datasets.imported_flow import find_flow
@@ -25,10 +28,11 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import FINAL, MASKS, STAGES, Stage, required, stages_for, variant_of
 from fusionseg.pipeline.names import PROTOCOL_INPUT
 from fusionseg.pipeline.networks.trained import given_record
-from fusionseg.pipeline.settings.profile import OUTSIDE, DataRef, Profile, Render, read_profile
-from fusionseg.pipeline.store.artifact import Record, json_digest, software
+from fusionseg.pipeline.settings.profile import Profile, read_profile
+from fusionseg.pipeline.settings.sections import OUTSIDE, DataRef, Render
+from fusionseg.pipeline.store.artifact import Record, software
 from fusionseg.pipeline.store.artifacts import find, read_run, run_path
-from fusionseg.pipeline.store.job import Context, Job, resolve_device, shown
+from fusionseg.pipeline.store.job import Context, Job
 
 Unit = tuple[str, str]  # data set, video
 Execute = Callable[[Stage, Job, Context, bool], Record]

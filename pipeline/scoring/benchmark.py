@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
+from fusionseg.pipeline.basics.progress import shown
 from fusionseg.pipeline.datasets.patterns import PICTURE_SUFFIXES
 from fusionseg.pipeline.errors import UNREADABLE, WRONG_SIZE, UserError
 from fusionseg.pipeline.formats.masks import Raw, decode_map, decode_mask, decode_objects
@@ -33,7 +34,6 @@ from fusionseg.pipeline.scoring.trees import (
     problem_text,
     scored,
 )
-from fusionseg.pipeline.store.job import shown
 
 _CHUNK = 16  # frames that a process scores at a time
 _MOST_VALUES = 64  # of a mask; no data set has as many objects in a frame, so more are probabilities

@@ -24,6 +24,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from fusionseg.models.labels import VOID
+
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Labels: TypeAlias = npt.NDArray[np.bool_ | np.integer[Any]]
 
@@ -409,3 +411,10 @@ def paired_difference(
     draws = np.random.default_rng(seed).integers(len(differences), size=(samples, len(differences)))
     low, high = np.percentile(differences[draws].mean(axis=1), [2.5, 97.5])
     return PairedDifference(float(differences.mean()), float(low), float(high))
+
+
+def valid_j(label: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_]) -> float:
+    """J over pixels that aren't void; 1 where both are empty."""
+    truth, valid = label == 1, label != VOID
+    union = ((truth | mask) & valid).sum()
+    return float((truth & mask & valid).sum() / union) if union else 1.0

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from fusionseg.pipeline.basics.resizing import fit, resize
+from fusionseg.pipeline.basics.spread import spread
 from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.datasets.reading import read_frame, read_mask_sized
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.settings.profile import AppearanceTraining, Network
+from fusionseg.pipeline.settings.sections import AppearanceTraining, Network
 from fusionseg.pipeline.store.artifact import Record
 from fusionseg.pipeline.store.job import Context, Job
 from fusionseg.pipeline.training.cache import SampleCache
 from fusionseg.pipeline.training.photometric import vary_look
-from fusionseg.pipeline.training.samples import Augmentation, crop_pair, fit, resize, spread
+from fusionseg.pipeline.training.samples import Augmentation, crop_pair
 from fusionseg.pipeline.training.streams import MakeSample, Sample, train_stream
 
 

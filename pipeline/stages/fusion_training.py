@@ -11,19 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from fusionseg.models.fusion import create_fusion
+from fusionseg.pipeline.basics.spread import spread
 from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.datasets.reading import read_mask_sized
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.networks.scores import object_mask, upsampled
-from fusionseg.pipeline.settings.profile import FusionTraining
+from fusionseg.pipeline.scoring.measures import valid_j
+from fusionseg.pipeline.settings.sections import FusionTraining
 from fusionseg.pipeline.store.artifact import Record
 from fusionseg.pipeline.store.artifacts import write_weights
 from fusionseg.pipeline.store.job import Context, Job
 from fusionseg.pipeline.training.cache import SampleCache
 from fusionseg.pipeline.training.loop import seed_of, train
-from fusionseg.pipeline.training.samples import Augmentation, crop_pair, draw, sample_generator, spread
+from fusionseg.pipeline.training.samples import Augmentation, crop_pair, draw, sample_generator
 from fusionseg.pipeline.training.step import Task
-from fusionseg.pipeline.training.streams import valid_j
 
 
 class StoredPair(NamedTuple):

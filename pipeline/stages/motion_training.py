@@ -11,16 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from fusionseg.pipeline.basics.half import to_float32
+from fusionseg.pipeline.basics.resizing import fit, resize
+from fusionseg.pipeline.basics.spread import spread
 from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.datasets.reading import read_mask_sized
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.flow.colours import colour, full_magnitude, known_flow, open_pictures
-from fusionseg.pipeline.settings.profile import FlowImages, MotionTraining, Network
+from fusionseg.pipeline.flow.colours import colour, full_magnitude, known_flow
+from fusionseg.pipeline.flow.videos import open_pictures
+from fusionseg.pipeline.settings.sections import FlowImages, MotionTraining, Network
 from fusionseg.pipeline.store.artifact import Record
 from fusionseg.pipeline.store.bits import read_plain
 from fusionseg.pipeline.store.job import Context, Job
 from fusionseg.pipeline.training.cache import SampleCache
-from fusionseg.pipeline.training.samples import Augmentation, crop_pair, fit, resize, spread
+from fusionseg.pipeline.training.samples import Augmentation, crop_pair
 from fusionseg.pipeline.training.streams import MakeSample, Sample, train_stream
 
 Frame = tuple[Item, int]  # a video and the number of one of its frames

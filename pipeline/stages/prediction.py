@@ -15,12 +15,13 @@ import torch
 from torch import nn
 
 from fusionseg.models.fusion import AverageFusion
+from fusionseg.pipeline.basics.threads import in_order
 from fusionseg.pipeline.flow.colours import known_flow, magnitudes
 from fusionseg.pipeline.networks.scores import full_scores, object_mask
 from fusionseg.pipeline.networks.trained import load_fusion
 from fusionseg.pipeline.store.artifact import Artifact, FrameWriter, Record
 from fusionseg.pipeline.store.artifacts import record_of
-from fusionseg.pipeline.store.job import Context, Job, in_order
+from fusionseg.pipeline.store.job import Context, Job
 
 Mask = npt.NDArray[np.bool_]
 # Sides of the centre box as a share of the frame's: half of each, a quarter of the area.

@@ -5,6 +5,7 @@ What it computes with, `fusionseg score` uses too: see `frame_scores`.
 
 from __future__ import annotations
 
+from fusionseg.pipeline.basics.threads import in_order
 from fusionseg.pipeline.datasets.items import Item, MaskFiles
 from fusionseg.pipeline.datasets.reading import read_mask_sized, read_objects_sized
 from fusionseg.pipeline.formats.masks import Raw
@@ -13,7 +14,7 @@ from fusionseg.pipeline.scoring.measures import LabelScores
 from fusionseg.pipeline.scoring.protocols import PROTOCOLS, Protocol, scored_frames
 from fusionseg.pipeline.store.artifact import Artifact, Record
 from fusionseg.pipeline.store.artifacts import record_of
-from fusionseg.pipeline.store.job import Context, Job, in_order
+from fusionseg.pipeline.store.job import Context, Job
 
 
 def compute(job: Job, context: Context) -> Record:

@@ -24,6 +24,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from fusionseg.pipeline.basics.atomic import atomic_path
+from fusionseg.pipeline.basics.digests import json_digest, short_key
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
 
 try:
@@ -41,7 +42,6 @@ _LIBVER = ("v110", "v110")
 # What h5py raises where it meets damage.
 _HDF5_ERRORS = (OSError, KeyError, ValueError, RuntimeError, TypeError)
 _DEFLATE_ERROR = cast(type[Exception], deflate.error)
-_KEY_IN_NAME = 12  # hex digits: enough to keep the versions of one video's artifact apart
 _LIBRARIES = ("fusionseg", "torch", "opencv-contrib-python", "numpy", "h5py")
 
 
@@ -65,20 +65,9 @@ class Record:
         return asdict(self)
 
 
-def json_digest(value: Any) -> str:
-    """BLAKE2b-160 of a JSON-able value, keys sorted."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
-
-
 def artifact_path(stage: str, dataset: str, video: str, key: str, suffix: str) -> Path:
     """Where an artifact lies below the store's root."""
     return Path("artifacts") / stage / dataset / f"{video.replace('/', '_')}-{short_key(key)}{suffix}"
-
-
-def short_key(key: str) -> str:
-    """What names of files hold of a key."""
-    return key[:_KEY_IN_NAME]
 
 
 def software() -> dict[str, str]:

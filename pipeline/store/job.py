@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from fusionseg.pipeline.basics.digests import json_digest
 from fusionseg.pipeline.basics.processes import ALONE, Processes
+from fusionseg.pipeline.basics.progress import progress_bar
 from fusionseg.pipeline.datasets.items import Item
-from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.settings.profile import Run
+from fusionseg.pipeline.settings.sections import Run
 from fusionseg.pipeline.store.artifact import (
     SCHEMA_VERSION,
     Artifact,
@@ -24,15 +22,10 @@ from fusionseg.pipeline.store.artifact import (
     Record,
     artifact_path,
     create_artifact,
-    json_digest,
 )
 
 if TYPE_CHECKING:
     import torch
-
-T = TypeVar("T")
-# Where output isn't a terminal, one line of progress this often (s).
-_LOG_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -48,47 +41,6 @@ class Context:
     def progress(self, title: str, total: int, unit: str, done: int = 0) -> tqdm[Any]:
         """See `progress_bar`; of several processes, the main one shows its own."""
         return progress_bar(title, total, unit, done, quiet=not self.processes.main)
-
-
-def progress_bar(title: str, total: int, unit: str, done: int = 0, quiet: bool = False) -> tqdm[Any]:
-    """A progress bar on a terminal, a line now and then elsewhere; nothing if `quiet`."""
-    options: dict[str, Any] = {
-        "total": total,
-        "initial": done,
-        "desc": f"  {title}",
-        "unit": unit,
-        "leave": False,
-        "disable": quiet,
-    }
-    if sys.stderr.isatty():
-        return tqdm(**options, dynamic_ncols=True)
-    return _LogLines(**options, mininterval=_LOG_SECONDS, maxinterval=_LOG_SECONDS, ascii=True, ncols=0)
-
-
-@contextmanager
-def shown(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A function of (done, total) that shows progress; nothing is shown before its first call."""
-    bars: list[tqdm[Any]] = []
-
-    def show(done: int, total: int) -> None:
-        if not bars:
-            bars.append(progress_bar(title, total, unit))
-        bars[0].total = total
-        bars[0].update(done - bars[0].n)
-
-    try:
-        yield show
-    finally:
-        for bar in bars:
-            bar.close()
-
-
-class _LogLines(tqdm):
-    """Progress as plain lines, for logs: no carriage returns, nothing at the start and the end."""
-
-    def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        if not msg and self.initial < self.n < (self.total or 0):
-            print(str(self), file=sys.stderr, flush=True)
 
 
 def first_name(stage: str) -> str:
@@ -189,45 +141,3 @@ class Job:
     def write(self, context: Context) -> AbstractContextManager[ArtifactWriter]:
         """The HDF5 artifact of this job, to be written."""
         return create_artifact(context.root / self.path(), self.identity())
-
-
-def resolve_device(name: str) -> torch.device:
-    """ "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1" ... Raises UserError."""
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"--device {name}: unknown; expected auto, cpu or cuda[:N]") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UserError(f"--device {name}: not supported; expected auto, cpu or cuda[:N]")
-    found = torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= found:
-        raise UserError(f"--device {name}: this machine's torch sees {found} CUDA devices; use --device auto or cpu")
-    return device
-
-
-def in_order(function: Callable[[int], T], count: int, workers: int, start: int = 0) -> Generator[T, None, None]:
-    """`function(start)` ... `function(count - 1)`, computed by threads a little ahead, given in order.
-
-    OpenCV, HDF5 and NumPy release the interpreter's lock, so threads suffice, and memory stays bounded.
-    """
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[T]] = deque()
-        try:
-            for index in range(start, count):
-                waiting.append(pool.submit(function, index))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def batches(count: int, size: int) -> Iterable[range]:
-    """Ranges of at most `size` indices that cover `count`."""
-    return (range(start, min(start + size, count)) for start in range(0, count, size))

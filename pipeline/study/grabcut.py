@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from fusionseg.pipeline.basics.resizing import resize
+from fusionseg.pipeline.basics.threads import in_order
 from fusionseg.pipeline.datasets.reading import read_boxes, read_frame
 from fusionseg.pipeline.store.artifact import Record
 from fusionseg.pipeline.store.artifacts import record_of
-from fusionseg.pipeline.store.job import Context, Job, in_order
-from fusionseg.pipeline.training.samples import resize
+from fusionseg.pipeline.store.job import Context, Job
 from fusionseg.pipeline.weak_labels.grabcut import separate, small
 
 UInt8 = npt.NDArray[np.uint8]

@@ -15,14 +15,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from fusionseg.models.labels import VOID
+from fusionseg.pipeline.basics.threads import in_order
 from fusionseg.pipeline.datasets.reading import read_mask_sized
 from fusionseg.pipeline.networks.scores import full_scores, object_mask
-from fusionseg.pipeline.settings.profile import FlowFilter, read_profile
+from fusionseg.pipeline.scoring.measures import valid_j
+from fusionseg.pipeline.settings.profile import read_profile
+from fusionseg.pipeline.settings.sections import FlowFilter
 from fusionseg.pipeline.store.artifact import Record
 from fusionseg.pipeline.store.artifacts import record_of
 from fusionseg.pipeline.store.bits import read_plain
-from fusionseg.pipeline.store.job import Context, Job, in_order
-from fusionseg.pipeline.training.streams import valid_j
+from fusionseg.pipeline.store.job import Context, Job
 from fusionseg.pipeline.weak_labels.regions import inside
 from fusionseg.pipeline.weak_labels.verdicts import ACCEPTED, BOX, BOX_REASONS, FRAME_DROPPED, verdicts, weak_label
 

@@ -24,7 +24,8 @@ from fusionseg.pipeline.graph import BOXES, FRAMES, MASKS, Stage
 from fusionseg.pipeline.report.tables import funnel, load_scores, write_tables
 from fusionseg.pipeline.run.runner import run_chain, run_job, run_plain
 from fusionseg.pipeline.run.session import Request, Session, place
-from fusionseg.pipeline.settings.profile import DataRef, FlowFilter, Profile, read_profile
+from fusionseg.pipeline.settings.profile import Profile, read_profile
+from fusionseg.pipeline.settings.sections import DataRef, FlowFilter
 from fusionseg.pipeline.store.artifact import Artifact, Record
 from fusionseg.pipeline.store.artifacts import read_run
 from fusionseg.pipeline.study import grabcut

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fusionseg.pipeline.settings.profile import FlowFilter
+from fusionseg.pipeline.settings.sections import FlowFilter
 from fusionseg.pipeline.study.quality import (
     LABELS,
     Trial,

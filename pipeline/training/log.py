@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fusionseg.pipeline.store.artifact import short_key
+from fusionseg.pipeline.basics.digests import short_key
 from fusionseg.pipeline.store.job import Context, Job
 
 LOGS = "logs"  # below the store's root

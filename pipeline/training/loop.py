@@ -16,11 +16,13 @@ from torch import Tensor
 
 from fusionseg.models.losses import count
 from fusionseg.pipeline.basics.atomic import write_atomically
+from fusionseg.pipeline.basics.digests import json_digest
+from fusionseg.pipeline.basics.threads import in_order
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.settings.profile import Training
-from fusionseg.pipeline.store.artifact import Record, json_digest
+from fusionseg.pipeline.settings.sections import Training
+from fusionseg.pipeline.store.artifact import Record
 from fusionseg.pipeline.store.artifacts import WEIGHTS_SUFFIX, pack_job_weights, write_weights
-from fusionseg.pipeline.store.job import Context, Job, in_order
+from fusionseg.pipeline.store.job import Context, Job
 from fusionseg.pipeline.training.averaging import Average, State, applied, copied
 from fusionseg.pipeline.training.checkpoint import Checkpoint, Parts
 from fusionseg.pipeline.training.log import TrainingLog, log_folder

@@ -7,17 +7,12 @@ would have seen.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
 from fusionseg.models.labels import VOID
-
-Array = npt.NDArray[Any]
+from fusionseg.pipeline.basics.resizing import Array, resize
 
 
 @dataclass(frozen=True)
@@ -28,27 +23,6 @@ class Augmentation:
     crop: tuple[int, int]
     scales: tuple[float, float]
     mirror: bool
-
-
-def fit(size: tuple[int, int], long_side: int) -> tuple[int, int]:
-    """(height, width) scaled so that the longer side is `long_side`; unchanged for 0.
-
-    >>> fit((480, 854), 425), fit((480, 854), 0)
-    ((239, 425), (480, 854))
-    """
-    if not long_side:
-        return size
-    scale = long_side / max(size)
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def resize(image: Array, size: tuple[int, int], nearest: bool = False) -> Array:
-    """(H, W, ...) to (height, width), averaging where it shrinks; `nearest` for labels. Flow keeps its values."""
-    if image.shape[:2] == size:
-        return image
-    smaller = size[0] < image.shape[0]
-    method = cv2.INTER_NEAREST if nearest else cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, size[::-1], interpolation=method))
 
 
 def draw(count: int, batch: int, step: int, seed: int) -> list[int]:
@@ -105,23 +79,3 @@ def crop_pair(
         image = np.pad(image, ((0, short[0]), (0, short[1]), (0, 0)))
         label = np.pad(label, ((0, short[0]), (0, short[1])), constant_values=VOID)
     return image, label, Moved(scale, mirrored)
-
-
-def evenly(count: int, wanted: int) -> list[int]:
-    """At most `wanted` indices spread evenly over `count`; all of them for 0.
-
-    >>> evenly(10, 3), evenly(2, 8)
-    ([0, 4, 9], [0, 1])
-    """
-    if not wanted or wanted >= count:
-        return list(range(count))
-    return [int(i) for i in np.linspace(0, count - 1, wanted)]
-
-
-def spread(values: Sequence[int], wanted: int) -> list[int]:
-    """At most `wanted` of `values`, evenly spread; all of them for 0.
-
-    >>> spread([0, 10, 20, 30], 2)
-    [0, 30]
-    """
-    return [values[index] for index in evenly(len(values), wanted)]

@@ -10,14 +10,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from fusionseg.models.backbone import BACKBONES, WeightsUnavailable
+from fusionseg.models.backbone import WeightsUnavailable
 from fusionseg.models.cpu_training import speed_up
-from fusionseg.models.labels import VOID
 from fusionseg.models.precision import is_sensitive
-from fusionseg.models.stream import Architecture, Stream, to_frame, upsample
+from fusionseg.models.stream import Stream, to_frame, upsample
 from fusionseg.pipeline.basics.memory import kept_memory
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.settings.profile import Network, StreamTraining
+from fusionseg.pipeline.networks.scores import stream_scores
+from fusionseg.pipeline.networks.trained import architecture_of, stream_header
+from fusionseg.pipeline.scoring.measures import valid_j
+from fusionseg.pipeline.settings.sections import Network, StreamTraining
 from fusionseg.pipeline.store.artifact import Record
 from fusionseg.pipeline.store.job import Context, Job
 from fusionseg.pipeline.training.loop import seed_of, train
@@ -28,22 +30,6 @@ UInt8 = npt.NDArray[np.uint8]
 Sample = tuple[UInt8, UInt8]  # image (H, W, 3) RGB, label (H, W) in 0, 1, 255
 # `make(index, generator)` gives one augmented training sample.
 MakeSample = Callable[[int, np.random.Generator], Sample]
-
-
-def architecture_of(network: Network) -> Architecture:
-    """The part of the network settings that determines tensors."""
-    return Architecture(network.backbone, network.decoder, network.output_stride, network.stride_on, network.combine)
-
-
-def stream_header(network: Network, reads: str) -> dict[str, Any]:
-    """What a stream's weights say of themselves; `reads`: "frames" or "flow-images"."""
-    return {
-        "kind": "stream",
-        "reads": reads,
-        "architecture": architecture_of(network).as_dict(),
-        "long_side": network.long_side,
-        "preprocessing": BACKBONES[network.backbone].preprocessing.as_dict(),
-    }
 
 
 def build_stream(network: Network, seed: int) -> Stream:
@@ -112,13 +98,6 @@ def stack(samples: Sequence[Sample]) -> dict[str, Tensor]:
     }
 
 
-def stream_scores(stream: Stream, images: Tensor, context: Context) -> Tensor:
-    """(N, 3, H, W) uint8 RGB on any device -> scores at the stream's stride."""
-    prepared = stream.prepare(images.to(context.device)).contiguous(memory_format=torch.channels_last)
-    scores: Tensor = stream(prepared)
-    return scores
-
-
 def parameter_groups(stream: Stream, settings: StreamTraining) -> list[dict[str, Any]]:
     """Backbone, decoder weights and decoder biases, each with its learning rate; biases don't decay (DeepLab-v2).
 
@@ -153,10 +132,3 @@ def validation_j(stream: Stream, samples: Sequence[Sample], bf16: bool, context:
             mask = to_frame(scores, stream.score_stride, size, size).argmax(1)[0].cpu().numpy() == 1
             values.append(valid_j(label, mask))
     return float(np.mean(values))
-
-
-def valid_j(label: UInt8, mask: npt.NDArray[np.bool_]) -> float:
-    """J over pixels that aren't void; 1 where both are empty."""
-    truth, valid = label == 1, label != VOID
-    union = ((truth | mask) & valid).sum()
-    return float((truth & mask & valid).sum() / union) if union else 1.0

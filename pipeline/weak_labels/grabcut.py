@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fusionseg.pipeline.training.samples import fit, resize
+from fusionseg.pipeline.basics.resizing import fit, resize
 
 UInt8 = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]

@@ -6,24 +6,15 @@ Background is all that no box covers.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from fusionseg.pipeline.basics.half import to_float32
-from fusionseg.pipeline.datasets.reading import read_boxes
 from fusionseg.pipeline.flow.camera import camera_motion
-from fusionseg.pipeline.flow.colours import open_pictures
 from fusionseg.pipeline.formats.flow import UNKNOWN
-from fusionseg.pipeline.store.artifact import Record
-from fusionseg.pipeline.store.artifacts import record_of
-from fusionseg.pipeline.store.job import Context, Job, in_order
-from fusionseg.pipeline.weak_labels.regions import Box, clip_boxes, inside
-from fusionseg.pipeline.weak_labels.verdicts import MOTION
+from fusionseg.pipeline.weak_labels.regions import Box, inside
 
 UInt8 = npt.NDArray[np.uint8]
 Flow = npt.NDArray[np.float32]
@@ -163,31 +154,3 @@ def _lengths(vectors: Flow) -> npt.NDArray[np.float32]:
 
 def _mean_length(vectors: Flow) -> float:
     return float(_lengths(vectors).mean(dtype=np.float64)) if len(vectors) else NAN
-
-
-def compute(job: Job, context: Context) -> Record:
-    """Write the table `motion`: frame, box and the fields of `Motion`, a row a box. Frames without boxes are passed
-    over."""
-    item = job.item
-    with ExitStack() as stack:
-        images = stack.enter_context(open_pictures(job, context))
-        flows = stack.enter_context(job.open(context, "optical-flow")) if job.has("optical-flow") else None
-
-        def one(index: int) -> list[Motion]:
-            boxes = clip_boxes(read_boxes(item, index).boxes, images.size)
-            if not len(boxes) or index >= images.count:  # a video of one frame has no flow
-                return measure(boxes, images.size)
-            flow = to_float32(flows.frame("flow", index)) if flows else None
-            return measure(boxes, images.size, images.image(index), flow)
-
-        count = len(item.frames)
-        rows = [
-            {"frame": frame, "box": number, **asdict(motion)}
-            for frame, found in enumerate(in_order(one, count, context.run.workers))
-            for number, motion in enumerate(found)
-        ]
-    table = pd.DataFrame(rows, columns=["frame", "box", *MOTION])
-    with job.write(context) as writer:
-        writer.table("motion", table.astype({"frame": np.int64, "box": np.int64} | dict.fromkeys(MOTION, np.float64)))
-        writer.counts |= {"frames": count, "boxes": len(table)}
-    return record_of(job, context)

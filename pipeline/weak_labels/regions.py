@@ -7,27 +7,16 @@ overlap, what is predicted in both belongs to both: a network that knows but one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from torch import Tensor
 
-from fusionseg.models.fusion import AverageFusion
-from fusionseg.pipeline.datasets.reading import read_boxes, read_frame
-from fusionseg.pipeline.networks.scores import full_scores
 from fusionseg.pipeline.scoring.measures import region_similarity
-from fusionseg.pipeline.settings.profile import BoxPruning, WeakLabels
-from fusionseg.pipeline.store.artifact import Artifact, Packed, Record
-from fusionseg.pipeline.store.artifacts import record_of
-from fusionseg.pipeline.store.bits import FRAME_SIZE, pack_mask, packed_width
-from fusionseg.pipeline.store.job import Context, Job, in_order
+from fusionseg.pipeline.settings.sections import BoxPruning
 from fusionseg.pipeline.weak_labels.grabcut import refine
-from fusionseg.pipeline.weak_labels.verdicts import BOX, MARKS, REGION
 
 Mask = npt.NDArray[np.bool_]
 UInt8 = npt.NDArray[np.uint8]
@@ -35,11 +24,6 @@ Box = npt.NDArray[np.int32]
 Corners = tuple[int, int, int, int]
 Scores = npt.NDArray[np.float32]
 _LARGEST_MARGIN = 80.0  # where float32's exponential is at home; far beyond any doubt
-_TYPES = {
-    **dict.fromkeys(("frame", "box", *BOX, "height", "width", "area", "components"), np.int64),
-    **dict.fromkeys(("largest_share", "overlap", "coverage", "uncut_overlap", "confidence", "agreement"), np.float64),
-    **dict.fromkeys(("occluded", "generated"), np.int8),
-}
 
 
 class Parts(NamedTuple):
@@ -197,59 +181,3 @@ def margin_of(scores: Tensor) -> Scores:
     """Score of object less that of background, of the scores (1, 2, H, W) of one frame: (H, W) float32."""
     background, found = scores[0].numpy()
     return np.asarray(found - background)
-
-
-@contextmanager
-def open_predictions(job: Job, context: Context) -> Iterator[tuple[Artifact, Callable[[int], Scores]]]:
-    """The appearance stream's scores, and the function that gives the `margin_of` a frame."""
-    with job.open(context, "appearance-scores") as appearance:
-        if not job.has("motion-scores"):
-            yield appearance, lambda index: margin_of(full_scores(appearance, index))
-            return
-        with job.open(context, "motion-scores") as motion:
-            alone = motion.length("scores") == 0  # a video of one frame, whose boxes no flow will accept
-            fused = WeakLabels.model_validate(job.settings["weak-labels"]).source == "fused"
-
-            def predicted(index: int) -> Scores:
-                if alone:
-                    return margin_of(full_scores(appearance, index))
-                scores = full_scores(motion, index)
-                return margin_of(AverageFusion()(full_scores(appearance, index), scores) if fused else scores)
-
-            yield appearance, predicted
-
-
-def compute(job: Job, context: Context) -> Record:
-    """Prune the appearance stream's predictions or, in the second round of weak labels, what `weak-labels.source` says.
-
-    Write `regions` (T, H, W / 8) uint8, the bits of what is kept (see `bit_masks`), and the table `boxes`: frame,
-    box, x0, y0, x1, y1 (px, exclusive ends), occluded, generated (0 or 1), height and width of the frame (px), and the
-    fields of `Region`."""
-    item, rows = job.item, []
-    settings = BoxPruning.model_validate(job.own)
-    with open_predictions(job, context) as (scores, predicted), job.write(context) as writer:
-        height, width = size = tuple(scores.facts[FRAME_SIZE])
-        count = scores.length("scores")
-        data = writer.frames("regions", count, (height, packed_width(width)), np.uint8)
-
-        def one(index: int) -> tuple[Packed, list[tuple[float, ...]]]:
-            found = read_boxes(item, index)
-            boxes = clip_boxes(found.boxes, size)
-            frame = read_frame(item, index) if settings.refine == "grabcut" and len(boxes) else None
-            region, measured = measure(predicted(index), boxes, settings, frame)
-            marks = zip(found.occluded, found.generated, strict=True)
-            parts = enumerate(zip(boxes, marks, measured, strict=True))
-            return data.pack(pack_mask(region)), [(index, n, *b, *m, height, width, *r) for n, (b, m, r) in parts]
-
-        for packed, of_frame in in_order(one, count, context.run.workers):
-            data.append(packed)
-            rows += of_frame
-        table = pd.DataFrame(rows, columns=["frame", "box", *BOX, *MARKS, *REGION]).astype(_TYPES)
-        writer.table("boxes", table)
-        writer.facts[FRAME_SIZE] = [height, width]
-        writer.counts |= {
-            "frames": count,
-            "boxes": len(rows),
-            "frames_without_boxes": count - int(table["frame"].nunique()),
-        }
-    return record_of(job, context)

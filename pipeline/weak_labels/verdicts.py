@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from fusionseg.models.labels import VOID
-from fusionseg.pipeline.settings.profile import FlowFilter
+from fusionseg.pipeline.settings.sections import FlowFilter
 
 UInt8 = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]

@@ -137,7 +137,8 @@ def test_imports_run_one_way() -> None:
 
 
 def test_the_runner_loads_no_prefect() -> None:
-    code = "import sys, fusionseg.pipeline.run.runner; print(sorted(m for m in sys.modules if m.split('.')[0] == 'prefect'))"
+    loaded = "sorted(m for m in sys.modules if m.split('.')[0] == 'prefect')"
+    code = f"import sys, fusionseg.pipeline.run.runner; print({loaded})"
     done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

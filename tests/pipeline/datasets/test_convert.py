@@ -24,8 +24,9 @@ from fusionseg.pipeline.datasets.convert import convert, run_convert
 from fusionseg.pipeline.datasets.finding import load_items
 from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.datasets.manifest import DataManifest, read_manifest
-from fusionseg.pipeline.datasets.reading import read_boxes, read_frame, read_mask_sized, tight_box
+from fusionseg.pipeline.datasets.reading import read_boxes, read_frame, read_mask_sized
 from fusionseg.pipeline.errors import BadFile, UserError
+from fusionseg.pipeline.formats.boxes import tight_box
 
 
 def converted(manifest: DataManifest, root: Path, out: Path, split: str = "train") -> DataManifest:

@@ -35,7 +35,7 @@ from fusionseg.pipeline.datasets.manifest import read_manifest
 from fusionseg.pipeline.datasets.pairs import with_partners
 from fusionseg.pipeline.errors import BadFile
 from fusionseg.pipeline.formats.flow import write_flow
-from fusionseg.pipeline.settings.profile import OpticalFlow
+from fusionseg.pipeline.settings.sections import OpticalFlow
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from fusionseg.pipeline.datasets.imported_flow import (
     find_flow,
     warping_errors,
 )
-from fusionseg.pipeline.datasets.reading import decode_frame
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.flow.estimation import estimate
 from fusionseg.pipeline.formats.flow import SUFFIXES, VIDEO_SUFFIXES, Metadata, write_flow, write_flow_video
+from fusionseg.pipeline.formats.pictures import decode_frame
 
 NAMES = [f"{n:05}" for n in range(12)]
 SIZE = (4, 6)

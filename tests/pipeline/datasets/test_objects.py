@@ -10,8 +10,8 @@ from PIL import Image
 
 from fusionseg.pipeline.datasets.items import Item, MaskFiles
 from fusionseg.pipeline.datasets.objects import frame_objects, object_folders
-from fusionseg.pipeline.datasets.reading import tight_box
 from fusionseg.pipeline.errors import BadFile
+from fusionseg.pipeline.formats.boxes import tight_box
 
 SIZE = (12, 20)
 

@@ -13,7 +13,7 @@ from fusionseg.pipeline.datasets import pairs as flow_pairs
 from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.datasets.pairs import PairReader, partner, partner_numbers, with_partners
 from fusionseg.pipeline.errors import BadFile
-from fusionseg.pipeline.settings.profile import OpticalFlow
+from fusionseg.pipeline.settings.sections import OpticalFlow
 
 
 def test_the_last_frame_goes_back() -> None:

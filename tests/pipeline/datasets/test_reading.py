@@ -13,18 +13,11 @@ from fusionseg.models.labels import VOID
 from fusionseg.pipeline.datasets.finding import load_items
 from fusionseg.pipeline.datasets.items import Boxes, MaskFiles
 from fusionseg.pipeline.datasets.manifest import read_manifest
-from fusionseg.pipeline.datasets.reading import (
-    decode_frame,
-    file_header,
-    image_header,
-    read_boxes,
-    read_frame,
-    read_mask,
-    read_mask_sized,
-    tight_box,
-    write_mask,
-)
+from fusionseg.pipeline.datasets.reading import read_boxes, read_frame, read_mask, read_mask_sized
 from fusionseg.pipeline.errors import BadFile
+from fusionseg.pipeline.formats.boxes import tight_box
+from fusionseg.pipeline.formats.masks import write_mask
+from fusionseg.pipeline.formats.pictures import decode_frame, file_header, image_header
 
 LABELS = np.array([[0, 1, 2], [255, 0, 128]], np.uint8)
 

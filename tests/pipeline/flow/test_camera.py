@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusionseg.pipeline.datasets.reading import decode_frame, decode_mask
+from fusionseg.pipeline.datasets.reading import decode_mask
 from fusionseg.pipeline.flow import camera as module
 from fusionseg.pipeline.flow.camera import camera_motion, doubt, residual
 from fusionseg.pipeline.flow.estimation import estimate
+from fusionseg.pipeline.formats.pictures import decode_frame
 
 SIZE = (120, 160)
 

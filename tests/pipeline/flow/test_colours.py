@@ -14,17 +14,11 @@ from torchvision.utils import flow_to_image
 
 from fusionseg.pipeline.datasets.pairs import partner, with_partners
 from fusionseg.pipeline.flow import estimation as optical_flow
-from fusionseg.pipeline.flow.colours import (
-    colour,
-    colour_wheel,
-    compute,
-    full_magnitude,
-    largest_magnitude,
-    open_pictures,
-    paint,
-)
+from fusionseg.pipeline.flow.colours import colour, colour_wheel, full_magnitude, largest_magnitude, paint
 from fusionseg.pipeline.flow.estimation import estimate
-from fusionseg.pipeline.settings.profile import OUTSIDE, FlowImages, OpticalFlow
+from fusionseg.pipeline.flow.videos import open_pictures
+from fusionseg.pipeline.settings.sections import OUTSIDE, FlowImages, OpticalFlow
+from fusionseg.pipeline.stages.flow_images import compute
 from fusionseg.pipeline.store.artifact import Artifact
 
 SETTINGS = {"flow-images": FlowImages().model_dump(mode="json")}

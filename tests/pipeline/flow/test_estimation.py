@@ -17,9 +17,11 @@ from fusionseg.pipeline.datasets.imported_flow import find_flow
 from fusionseg.pipeline.datasets.pairs import with_partners
 from fusionseg.pipeline.errors import BadFile, UserError
 from fusionseg.pipeline.flow import estimation as optical_flow
-from fusionseg.pipeline.flow.estimation import METHODS, compute, estimate, estimate_pairs, imported, scale_flow, stored
+from fusionseg.pipeline.flow.estimation import METHODS, estimate, estimate_pairs, scale_flow
+from fusionseg.pipeline.flow.videos import imported, stored
 from fusionseg.pipeline.formats.flow import read_flow, write_flow
-from fusionseg.pipeline.settings.profile import OUTSIDE, OpticalFlow
+from fusionseg.pipeline.settings.sections import OUTSIDE, OpticalFlow
+from fusionseg.pipeline.stages.optical_flow import compute
 from fusionseg.pipeline.store.artifact import Artifact, Record
 
 

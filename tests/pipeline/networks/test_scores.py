@@ -10,7 +10,8 @@ from builders import make_context, make_item, make_job, moving_square, write_jpe
 from fusionseg.models.stream import Architecture, Stream, to_frame
 from fusionseg.models.weights import pack_weights
 from fusionseg.pipeline.datasets.reading import read_frame
-from fusionseg.pipeline.networks.scores import compute_appearance, full_scores, object_mask, upsampled
+from fusionseg.pipeline.networks.scores import full_scores, object_mask, upsampled
+from fusionseg.pipeline.stages.appearance_scores import compute_appearance
 from fusionseg.pipeline.store.artifact import Artifact, Record
 
 

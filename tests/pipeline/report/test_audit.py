@@ -24,7 +24,7 @@ from fusionseg.pipeline.report.audit import (
     yields_table,
 )
 from fusionseg.pipeline.run.runner import run_plain
-from fusionseg.pipeline.settings.profile import FlowFilter
+from fusionseg.pipeline.settings.sections import FlowFilter
 from fusionseg.pipeline.store.artifact import Artifact, Record
 from fusionseg.pipeline.store.artifacts import read_run
 from fusionseg.pipeline.store.sources import open_recorded

@@ -14,14 +14,8 @@ from fusionseg.pipeline.basics.atomic import write_json
 from fusionseg.pipeline.datasets.imported_flow import find_flow
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
 from fusionseg.pipeline.flow.colours import colour
-from fusionseg.pipeline.report.listing import (
-    describe,
-    export_flow,
-    export_masks,
-    human_size,
-    print_artifacts,
-    probability,
-)
+from fusionseg.pipeline.report.export import export_flow, export_masks
+from fusionseg.pipeline.report.listing import describe, human_size, print_artifacts, probability
 from fusionseg.pipeline.store.artifacts import run_path
 
 

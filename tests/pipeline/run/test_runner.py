@@ -14,11 +14,11 @@ from videos import write_video
 import fusionseg.data_manifests
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import SECOND_ROUND, STAGES
-from fusionseg.pipeline.report.listing import export_flow, export_masks
+from fusionseg.pipeline.report.export import export_flow, export_masks
 from fusionseg.pipeline.report.tables import FUNNEL, funnel
+from fusionseg.pipeline.report.verdicts import read_verdicts
 from fusionseg.pipeline.run.runner import run_job, run_plain
 from fusionseg.pipeline.run.session import Session
-from fusionseg.pipeline.stages.flow_filter import read_verdicts
 from fusionseg.pipeline.store.artifacts import list_artifacts, read_any_header, read_inputs, read_run, run_records
 
 NAMES = [stage.name for stage in STAGES]

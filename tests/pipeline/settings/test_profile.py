@@ -8,8 +8,9 @@ import fusionseg.profiles
 from fusionseg.models.backbone import BACKBONES
 from fusionseg.models.caffe import RELEASE
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.settings.profile import AppearanceTraining, Profile, Training, read_profile
-from fusionseg.pipeline.training.streams import architecture_of
+from fusionseg.pipeline.networks.trained import architecture_of
+from fusionseg.pipeline.settings.profile import Profile, read_profile
+from fusionseg.pipeline.settings.sections import AppearanceTraining, Training
 
 OWN = """
 [data]

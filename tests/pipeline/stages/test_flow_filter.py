@@ -15,8 +15,9 @@ from report_fixtures import make_run
 import fusionseg
 from fusionseg.models.labels import VOID
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.settings.profile import FlowFilter
-from fusionseg.pipeline.stages.flow_filter import compute, read_verdicts
+from fusionseg.pipeline.report.verdicts import read_verdicts
+from fusionseg.pipeline.settings.sections import FlowFilter
+from fusionseg.pipeline.stages.flow_filter import compute
 from fusionseg.pipeline.store.artifact import Artifact, Record
 from fusionseg.pipeline.store.bits import pack_mask, read_plain
 from fusionseg.pipeline.weak_labels.verdicts import (

@@ -11,15 +11,16 @@ import pandas as pd
 import pytest
 from builders import make_context, make_item, make_job, texture, write_input, write_png
 
+from fusionseg.pipeline.basics.resizing import fit, resize
 from fusionseg.pipeline.datasets.items import MaskFiles
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.flow.colours import colour, full_magnitude, known_flow, paint
 from fusionseg.pipeline.flow.estimation import estimate
-from fusionseg.pipeline.settings.profile import FlowImages, MotionTraining, Network
+from fusionseg.pipeline.settings.sections import FlowImages, MotionTraining, Network
 from fusionseg.pipeline.stages.motion_training import augmented, load_flow_sample, sampler, training_frames
 from fusionseg.pipeline.store.bits import pack_label
 from fusionseg.pipeline.store.job import Job
-from fusionseg.pipeline.training.samples import Augmentation, fit, resize, sample_generator
+from fusionseg.pipeline.training.samples import Augmentation, sample_generator
 
 SIZE = (96, 128)
 ACCEPTED = [1, 2, 6]

@@ -12,15 +12,9 @@ import pandas as pd
 import pytest
 from builders import flip
 
+from fusionseg.pipeline.basics.digests import json_digest
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
-from fusionseg.pipeline.store.artifact import (
-    Artifact,
-    artifact_path,
-    create_artifact,
-    json_digest,
-    read_artifact_header,
-    read_table,
-)
+from fusionseg.pipeline.store.artifact import Artifact, artifact_path, create_artifact, read_artifact_header, read_table
 
 IDENTITY: dict[str, Any] = {
     "stage": "flow-filter", "stage_version": 3, "dataset": "tiny", "video": "clip", "key": "k" * 40,

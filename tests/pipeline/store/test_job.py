@@ -10,9 +10,11 @@ import pytest
 import torch
 from builders import make_context, make_item, make_job, write_input
 
+from fusionseg.pipeline.basics.device import resolve_device
+from fusionseg.pipeline.basics.threads import batches, in_order
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.store.artifact import Record
-from fusionseg.pipeline.store.job import Context, Job, batches, in_order, resolve_device
+from fusionseg.pipeline.store.job import Context, Job
 
 INPUT = Record("optical-flow", "tiny", "clip", "key", "a/b.h5", "content", {"frames": 3}, "today", 1.0)
 SOURCES = (("video", "tiny/clip", "frames", "digest"),)

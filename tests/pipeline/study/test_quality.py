@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fusionseg.pipeline.settings.profile import FlowFilter, read_profile
+from fusionseg.pipeline.settings.profile import read_profile
+from fusionseg.pipeline.settings.sections import FlowFilter
 from fusionseg.pipeline.study.quality import Trial, frame_quality, paper_settings, quality, tried
 
 

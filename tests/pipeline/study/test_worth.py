@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusionseg.pipeline.settings.profile import FlowFilter
+from fusionseg.pipeline.settings.sections import FlowFilter
 from fusionseg.pipeline.study.quality import Trial, all_sets, passed, trials
 from fusionseg.pipeline.study.worth import (
     BOTH,

@@ -6,15 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusionseg.models.labels import VOID
-from fusionseg.pipeline.training.samples import (
-    Augmentation,
-    crop_pair,
-    draw,
-    evenly,
-    fit,
-    resize,
-    sample_generator,
-)
+from fusionseg.pipeline.basics.resizing import fit, resize
+from fusionseg.pipeline.basics.spread import evenly
+from fusionseg.pipeline.training.samples import Augmentation, crop_pair, draw, sample_generator
 
 
 def coordinates(height: int, width: int) -> np.ndarray:

@@ -13,19 +13,13 @@ from fusionseg.models.labels import VOID
 from fusionseg.models.stream import Architecture, Stream
 from fusionseg.models.weights import read_weights
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.settings.profile import Network, StreamTraining, read_profile
+from fusionseg.pipeline.networks.trained import architecture_of, stream_header
+from fusionseg.pipeline.scoring.measures import valid_j
+from fusionseg.pipeline.settings.profile import read_profile
+from fusionseg.pipeline.settings.sections import Network, StreamTraining
 from fusionseg.pipeline.training import streams as stream_training
 from fusionseg.pipeline.training.samples import Augmentation, crop_pair
-from fusionseg.pipeline.training.streams import (
-    architecture_of,
-    build_stream,
-    parameter_groups,
-    stack,
-    stream_header,
-    train_stream,
-    valid_j,
-    validation_j,
-)
+from fusionseg.pipeline.training.streams import build_stream, parameter_groups, stack, train_stream, validation_j
 
 NETWORK = Network(pretrained=False, bf16=False, long_side=0)
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fusionseg.pipeline.settings.profile import BoxPruning
+from fusionseg.pipeline.settings.sections import BoxPruning
 from fusionseg.pipeline.weak_labels.grabcut import refine, refine_box, separate, small
 from fusionseg.pipeline.weak_labels.regions import measure
 

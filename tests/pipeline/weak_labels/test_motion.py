@@ -9,8 +9,9 @@ from builders import Box, make_context, make_job, write_input, write_xml_item
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusionseg.pipeline.stages.box_motion import compute
 from fusionseg.pipeline.store.artifact import Artifact
-from fusionseg.pipeline.weak_labels.motion import Motion, colour_contrast, compute, measure
+from fusionseg.pipeline.weak_labels.motion import Motion, colour_contrast, measure
 from fusionseg.pipeline.weak_labels.regions import inside
 from fusionseg.pipeline.weak_labels.verdicts import MOTION
 

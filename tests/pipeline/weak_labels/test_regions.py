@@ -10,10 +10,11 @@ from builders import Box, make_context, make_job, write_input, write_xml_item
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusionseg.pipeline.settings.profile import BoxPruning
+from fusionseg.pipeline.settings.sections import BoxPruning
+from fusionseg.pipeline.stages.box_pruning import compute
 from fusionseg.pipeline.store.artifact import Artifact
 from fusionseg.pipeline.store.bits import read_plain
-from fusionseg.pipeline.weak_labels.regions import Region, clip_boxes, compute, inside, measure, prune
+from fusionseg.pipeline.weak_labels.regions import Region, clip_boxes, inside, measure, prune
 from fusionseg.pipeline.weak_labels.verdicts import BOX, MARKS, REGION
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusionseg.models.labels import VOID
-from fusionseg.pipeline.settings.profile import FlowFilter
+from fusionseg.pipeline.settings.sections import FlowFilter
 from fusionseg.pipeline.weak_labels.verdicts import (
     ACCEPTED,
     BROKEN_FLOW,

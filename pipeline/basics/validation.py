@@ -1,0 +1,34 @@
+"""Errors of pydantic's as one line for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from fusionseg.pipeline.datasets.splits import SPLIT_KINDS
+
+if TYPE_CHECKING:
+    pass
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first error of a validation as one line: field, what was found, what is known or expected."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "(top)"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {where!r}; known here: {', '.join(_known_keys(model, first['loc'][:-1]))}{more}"
+    found = "" if first["type"] == "missing" or isinstance(first["input"], dict) else f", found {first['input']!r}"
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}{found}{more}"
+
+
+def _known_keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+    for part in loc:
+        for name, info in model.model_fields.items():
+            for inner in (info.annotation, *get_args(info.annotation)):  # itself, or what a mapping holds
+                if part in (name, info.alias) and isinstance(inner, type) and issubclass(inner, BaseModel):
+                    model = inner
+        model = SPLIT_KINDS.get(str(part), model)
+    return [info.alias or name for name, info in model.model_fields.items()]

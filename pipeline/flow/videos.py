@@ -1,0 +1,130 @@
+"""The flow of a video, pair by pair: estimated or made elsewhere, without the camera's motion, as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from fusionseg.pipeline.basics.half import to_float16
+from fusionseg.pipeline.basics.threads import batches, in_order, opencv_threads
+from fusionseg.pipeline.datasets.imported_flow import check_flow
+from fusionseg.pipeline.datasets.items import Item
+from fusionseg.pipeline.datasets.pairs import Pair, PairReader, all_partners, partner, partner_numbers
+from fusionseg.pipeline.datasets.reading import read_frame
+from fusionseg.pipeline.flow.camera import CameraMotion, camera_motion, residual
+from fusionseg.pipeline.flow.colours import paint
+from fusionseg.pipeline.flow.estimation import RAFT, Flow, estimate_pairs
+from fusionseg.pipeline.settings.sections import FlowImages, OpticalFlow
+from fusionseg.pipeline.store.artifact import Artifact, ArtifactWriter
+from fusionseg.pipeline.store.job import Context, Job
+
+T = TypeVar("T")
+# Half precision keeps 1/16 px at 100 px; what lies beyond this is no displacement.
+_LARGEST = 6e4
+
+
+def flow_settings(job: Job) -> OpticalFlow:
+    """The settings of a job that estimates flow."""
+    return OpticalFlow.model_validate({**job.settings["optical-flow"], **job.files})
+
+
+def each_flow(job: Job, context: Context, finish: Callable[[Flow], T]) -> Iterator[tuple[T, CameraMotion | None]]:
+    """`finish` of the flow of every frame of a video, in order, and the camera's motion where it was subtracted.
+
+    Threads work a little ahead; memory doesn't grow with the video.
+    """
+    item, settings = job.item, flow_settings(job)
+    reader = PairReader(item, context.run.workers, settings.gap)
+
+    def complete(flow: Flow) -> tuple[T, CameraMotion | None]:
+        if settings.stabilise == "none":
+            return finish(flow), None
+        motion = camera_motion(flow)
+        return finish(residual(flow, motion)), motion
+
+    def flows(pairs: Sequence[Pair]) -> list[Flow]:
+        return estimate_pairs(pairs, settings.method, settings.long_side, settings.raft_weights, str(context.device))
+
+    count = len(item.partners)
+    if settings.method in RAFT:  # one batch at a time fills the device; threads only read
+        groups = list(batches(count, context.run.batch))
+        for pairs in in_order(lambda n: [reader.pair(i) for i in groups[n]], len(groups), context.run.workers):
+            yield from map(complete, flows(pairs))
+    elif settings.method == "import":
+        yield from map(complete, imported(item, settings))
+    else:
+        with opencv_threads(1 if context.run.workers > 1 else None):
+            yield from in_order(lambda i: complete(flows([reader.pair(i)])[0]), count, context.run.workers)
+
+
+def imported(item: Item, settings: OpticalFlow) -> Iterator[Flow]:
+    """The flow of a video's frames that was made elsewhere, after checking that it is what the settings say. A frame
+    without any gets the flow of its partner, negated: most tools end with the last pair. Raises UserError, BadFile."""
+    source, count = item.flow, len(item.all_frames)
+    if source is None or count < 2:
+        return
+    whole = replace(item, frames=item.all_frames)
+    decode = lambda number: read_frame(whole, number)  # noqa: E731
+    first = decode(0)
+    check_flow(source, (first.shape[0], first.shape[1]), all_partners(item, settings), decode)
+    for number, flow in zip(item.numbers, source.read(item.numbers), strict=True):
+        if flow is None:
+            (back,) = source.read([partner(number, count, settings.gap, settings.direction)])
+            flow = np.zeros((*source.size, 2), np.float32) if back is None else -back
+        yield flow
+
+
+def stored(flow: Flow) -> npt.NDArray[np.float16]:
+    """Flow as it is kept: float16 px. What lies beyond its range is no displacement, and unknown (NaN)."""
+    inside = not flow.size or cv2.norm(flow, cv2.NORM_INF) < _LARGEST
+    return to_float16(flow if inside else np.where(np.abs(flow) < _LARGEST, flow, np.float32(np.nan)))
+
+
+def note_pairs(writer: ArtifactWriter, job: Job, motions: Sequence[CameraMotion | None]) -> None:
+    """What an artifact made of flow says of its pairs and of stabilisation."""
+    item, settings = job.item, flow_settings(job)
+    writer.facts |= {
+        "frames": list(item.numbers)[: len(item.partners)],
+        "partners": partner_numbers(item, settings),
+    }
+    writer.counts["frames"] = len(item.frames)
+    if not item.partners:
+        writer.counts["without_flow"] = 1
+    if item.flow and (filled := sum(item.flow.places[n] is None for n in item.numbers)):
+        writer.counts["filled_flow"] = filled
+    rows = [{"frame": n, **motion.as_row()} for n, motion in enumerate(motions) if motion]
+    if rows:
+        writer.table("camera", pd.DataFrame(rows))
+        writer.counts["not_stabilised"] = sum(1 for motion in motions if motion and motion.reason)
+
+
+class FlowPictures:
+    """The flow images of a video, as they are stored or, where only u,v are kept, coloured on reading."""
+
+    def __init__(self, artifact: Artifact, settings: FlowImages) -> None:
+        self._artifact, self._settings = artifact, settings
+        self._stored = "images" in artifact
+        self._name = "images" if self._stored else "flow"
+        self.count = artifact.length(self._name)
+        shape = artifact.datasets()[self._name].shape
+        self.size = (int(shape[1]), int(shape[2]))
+
+    def image(self, index: int) -> npt.NDArray[np.uint8]:
+        """Flow image of frame `index`, (H, W, 3) uint8 RGB."""
+        frame = self._artifact.frame(self._name, index)
+        return frame if self._stored else paint(frame, self._settings)
+
+
+@contextmanager
+def open_pictures(job: Job, context: Context, item: Item | None = None) -> Iterator[FlowPictures]:
+    """The flow images among a job's inputs (of `item`, where there is one a video)."""
+    settings = FlowImages.model_validate(job.settings.get("flow-images", {}))
+    with job.open(context, "flow-images" if job.has("flow-images") else "optical-flow", item) as artifact:
+        yield FlowPictures(artifact, settings)

@@ -1,0 +1,46 @@
+"""The verdicts of a run's weak labels, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.store.artifact import Record
+from fusionseg.pipeline.store.artifacts import read_run, run_records
+from fusionseg.pipeline.store.sources import open_recorded
+from fusionseg.pipeline.weak_labels.verdicts import VERDICT_COLUMNS
+
+
+def read_verdicts(out: str | Path, run: str) -> pd.DataFrame:
+    """What was measured of every box of a run, and its verdict, a row a box: dataset and `VERDICT_COLUMNS`; no rows for
+    a run that made no weak labels.
+
+    `out`: the folder of artifacts and runs; `run`: the run's name. Raises UserError where there is no such run, or an
+    artifact of it is gone or older than this version.
+    """
+    root = Path(out).expanduser()
+    return run_verdicts(root, read_run(root, run))
+
+
+def label_records(run: Mapping[str, Any]) -> list[Record]:
+    """The records of a run's weak labels, those of its last round."""
+    return run_records(run, "flow-filter-2") or run_records(run, "flow-filter")
+
+
+def run_verdicts(root: Path, run: Mapping[str, Any]) -> pd.DataFrame:
+    """`read_verdicts` of a run's record."""
+    columns = ["dataset", *VERDICT_COLUMNS]
+    tables = []
+    for record in label_records(run):
+        with open_recorded(root, record) as artifact:
+            table = artifact.table("verdicts").assign(dataset=record.dataset, video=record.video)
+        if missing := [name for name in columns if name not in table]:
+            what = f"verdicts without {', '.join(missing)}, of an older version"
+            raise UserError(f"{root / record.path}: {what}; run the same command again: it is made anew")
+        tables.append(table[columns])
+    filled = [table for table in tables if len(table)] or tables[:1]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)
