@@ -28,7 +28,7 @@ from fusionseg.pipeline.report.tables import (
     load_scores,
     published_table,
 )
-from fusionseg.pipeline.store.artifacts import read_run
+from fusionseg.pipeline.store.runs import RunRecord, read_run
 
 
 def key(name: str, what: str) -> str:
@@ -70,7 +70,7 @@ def publish(root: Path, name: str) -> None:
         create_image_artifact(image_url=sheet, key=key(name, "frames"), description=f"{title}: {what}")
 
 
-def headline_rows(run: Mapping[str, Any], scores: Scores) -> list[dict[str, str]]:
+def headline_rows(run: RunRecord, scores: Scores) -> list[dict[str, str]]:
     """The headline as rows of words, FusionSeg's published figures last."""
     measured = headline({"overall": scores.overall, "differences": differences_table(scores)})
     published = published_table(run).to_dict("records") if measured else []
@@ -91,12 +91,12 @@ def _row(row: Mapping[Any, Any], method: str, less: str, sequences: str, kind: s
     return {"method": method, **scores, "joint less this (J)": less, "sequences": sequences, "kind": kind}
 
 
-def text(root: Path, run: Mapping[str, Any], scores: Scores, rows: Sequence[Mapping[str, str]]) -> str:
+def text(root: Path, run: RunRecord, scores: Scores, rows: Sequence[Mapping[str, str]]) -> str:
     """The headline in Markdown."""
     table = markdown_table(pd.DataFrame(rows)) if rows else ["Nothing was scored."]
-    lines = [f"# FusionSeg: run {run['name']}", "", f"Means over {scores.means_over}, per cent.", "", *table, ""]
+    lines = [f"# FusionSeg: run {run.name}", "", f"Means over {scores.means_over}, per cent.", "", *table, ""]
     lines += [f"- {comparison.text()}" for comparison in comparisons(scores)]
-    return "\n".join([*lines, f"- {funnel_line(run)}", f"- report: `{report_path(root, run['name'])}`"])
+    return "\n".join([*lines, f"- {funnel_line(run)}", f"- report: `{report_path(root, run.name)}`"])
 
 
 def markdown_table(table: pd.DataFrame) -> list[str]:

@@ -1,8 +1,9 @@
 """One Prefect flow a stage and the flow that chains them, made from the graph that `pipeline.graph` declares.
 
 All take the same plain parameters, so each can be deployed and run by itself; a stage's flow finds what it needs from
-earlier stages in the store. A task computes one video or model and gives back a small record. Prefect's own cache stays
-off: the store decides what is computed, and a task that found its artifact ends in the state "Cached".
+earlier stages in the store. In the chain they work on its one plan. A task computes one video or model and gives back a
+small record. Prefect's own cache stays off: the store decides what is computed, and a task that found its artifact ends
+in the state "Cached".
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 # Before Prefect is imported: nothing leaves the machine.
@@ -25,23 +28,41 @@ from tqdm import tqdm
 
 from fusionseg.flows.headline import Progress, publish
 from fusionseg.pipeline.graph import EVERY, Stage
-from fusionseg.pipeline.run.runner import check, forget_run, run_chain, run_job
-from fusionseg.pipeline.run.session import Request, Session, place
+from fusionseg.pipeline.run.request import Request
+from fusionseg.pipeline.run.runner import open_session, run_chain
+from fusionseg.pipeline.run.session import Plan, Session
 from fusionseg.pipeline.store.artifact import Record
-from fusionseg.pipeline.store.job import Context, Job
+
+# What one flow hands on to the flow that it starts: its session, and what the stage has to do.
+_HANDED: ContextVar[tuple[Session, Plan | None] | None] = ContextVar("handed", default=None)
+
+
+@contextlib.contextmanager
+def handing_on(session: Session, plan: Plan | None = None) -> Iterator[None]:
+    """A flow started meanwhile, in this process, works with this session."""
+    token = _HANDED.set((session, plan))
+    try:
+        yield
+    finally:
+        _HANDED.reset(token)
+
+
+def received(request: Request) -> tuple[Session, Plan | None]:
+    """The session that was handed on for this request, and the stage's plan; else one opened now."""
+    found = _HANDED.get()
+    return found if found is not None else (open_session(request, say), None)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="{name}")
-def compute(name: str, work: tuple[Stage, Job, Context, bool]) -> State[Record]:
+def compute(name: str, work: Callable[[], Record]) -> State[Record]:
     """The artifact of one job, found or computed."""
-    record = run_job(*work)
+    record = work()
     return Completed(name="Cached" if record.cached else "Completed", message=record.path, data=record)
 
 
-def execute(stage: Stage, job: Job, context: Context, refresh: bool) -> Record:
+def execute(name: str, work: Callable[[], Record]) -> Record:
     """Run one job as a Prefect task."""
-    name = f"{stage.name} {job.dataset}/{job.video}"
-    state: State[Any] = compute(name, (stage, job, context, refresh), return_state=True)
+    state: State[Any] = compute(name, work, return_state=True)
     record: Record = state.result()  # raises what the task raised
     return record
 
@@ -52,9 +73,13 @@ def find_all(name: str, paths: list[str]) -> State[list[str]]:
     return Completed(name="Cached", message=name, data=paths)
 
 
-def show_cached(stage: Stage, records: list[Record]) -> None:
-    """Tell Prefect that all of a stage was found."""
-    find_all(f"{stage.name}, {len(records)} found", [record.path for record in records])
+def run_plan(session: Session, plan: Plan) -> list[str]:
+    """Do what a stage has to do, as tasks; the paths of its artifacts."""
+    records = session.run(plan, execute)
+    paths = [record.path for record in records]
+    if plan.cached and not plan.given:
+        find_all(f"{plan.stage.name}, {len(paths)} found", paths)
+    return paths
 
 
 def say(text: str) -> None:
@@ -81,10 +106,10 @@ def make_stage_flow(stage: Stage) -> Flow[..., list[str]]:
         shard: str | None = None,
     ) -> list[str]:
         """`shard`: "K/N", the K-th of N parts of the videos."""
-        plain = (profile, tuple(data or ()), out, name, tuple(overrides or ()), device, tuple(leave_out or ()))
-        request = Request(*plain, shard)
-        records = Session(request, say).run_stage(stage.name, execute, refresh, show_cached)
-        return [record.path for record in records]
+        given = {**locals(), "only": stage.name, "refresh": [stage.name] if refresh else []}
+        given.pop("stage", None)  # of the function around this one
+        session, plan = received(Request.from_parameters(**given))
+        return run_plan(session, plan or session.plan(stage.name, refresh))
 
     return run_stage
 
@@ -92,38 +117,20 @@ def make_stage_flow(stage: Stage) -> Flow[..., list[str]]:
 STAGE_FLOWS: dict[str, Flow[..., list[str]]] = {stage.name: make_stage_flow(stage) for stage in EVERY}
 
 
-# Deployments name a flow as a module attribute.
-optical_flow = STAGE_FLOWS["optical-flow"]
-flow_images = STAGE_FLOWS["flow-images"]
-appearance_training = STAGE_FLOWS["appearance-training"]
-appearance_scores = STAGE_FLOWS["appearance-scores"]
-box_pruning = STAGE_FLOWS["box-pruning"]
-box_motion = STAGE_FLOWS["box-motion"]
-flow_filter = STAGE_FLOWS["flow-filter"]
-motion_training = STAGE_FLOWS["motion-training"]
-motion_scores_2 = STAGE_FLOWS["motion-scores-2"]
-box_pruning_2 = STAGE_FLOWS["box-pruning-2"]
-flow_filter_2 = STAGE_FLOWS["flow-filter-2"]
-motion_training_2 = STAGE_FLOWS["motion-training-2"]
-motion_scores = STAGE_FLOWS["motion-scores"]
-fusion_training = STAGE_FLOWS["fusion-training"]
-prediction = STAGE_FLOWS["prediction"]
-scoring = STAGE_FLOWS["scoring"]
+def __getattr__(name: str) -> Flow[..., list[str]]:
+    """Deployments name a flow as a module's attribute: `optical_flow` is the flow of the stage `optical-flow`."""
+    try:
+        return STAGE_FLOWS[name.replace("_", "-")]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
 
 
-def run_stage_flow(request: Request, name: str, refresh: bool) -> list[str]:
-    """Run the flow of one stage with the parameters of `request`."""
-    return STAGE_FLOWS[name](
-        profile=request.profile,
-        data=list(request.data),
-        out=request.out,
-        name=request.name,
-        overrides=list(request.overrides),
-        device=request.device,
-        refresh=refresh,
-        leave_out=list(request.leave_out),
-        shard=request.shard,
-    )
+def run_stage_flow(session: Session, plan: Plan) -> None:
+    """Run the flow of one stage with the parameters of the session's request, on its plan."""
+    parameters = session.request.as_parameters() | {"refresh": plan.refresh}
+    del parameters["only"]
+    with handing_on(session, plan):
+        STAGE_FLOWS[plan.stage.name](**parameters)
 
 
 @flow(
@@ -139,29 +146,25 @@ def fusionseg_flow(
     overrides: list[str] | None = None,
     device: str = "auto",
     refresh: list[str] | None = None,
+    leave_out: list[str] | None = None,
     only: str | None = None,
     shard: str | None = None,
 ) -> str:
     """Run the chain; gives the path of the report ("" for a single stage, or a part of one)."""
-    request = Request(profile, tuple(data or ()), out, name, tuple(overrides or ()), device, shard=shard)
-    names = check(request, only, refresh or (), say)
-    if only is None:
-        forget_run(request)
-    progress = Progress(place(request)[1], names) if only is None else None
-    sessions: dict[Request, Session] = {}
+    session, _ = received(Request.from_parameters(**locals()))
+    request = session.request
+    progress = Progress(request.run_name, session.names) if request.whole else None
 
-    def run_stage(request: Request, name: str, again: bool) -> None:
-        if request not in sessions:
-            sessions[request] = Session(request, say)
-        session = sessions[request]
-        if not again and session.is_cached(name):  # a flow of its own would cost Prefect a second to say so
-            session.run_stage(name, execute, again, show_cached)
+    def run_stage(session: Session, name: str, again: bool) -> None:
+        plan = session.plan(name, again)
+        if plan.cached:  # a flow of its own would cost Prefect a second to say so
+            run_plan(session, plan)
         else:
-            run_stage_flow(request, name, again)
+            run_stage_flow(session, plan)
         if progress:
             progress.done(name)
 
-    report = run_chain(request, run_stage, names, refresh or (), say, report=only is None)
+    report = run_chain(session, run_stage)
     if report:
-        publish(*place(request))
+        publish(request.root, request.run_name)
     return str(report or "")

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from fusionseg.pipeline.errors import UserError
     from fusionseg.pipeline.flow.estimation import estimate as estimate_flow
     from fusionseg.pipeline.report.verdicts import read_verdicts
+    from fusionseg.pipeline.run.request import Request
     from fusionseg.pipeline.run.runner import run_plain as run
-    from fusionseg.pipeline.run.session import Request
     from fusionseg.pipeline.store.artifact import read_table
     from fusionseg.pipeline.store.artifacts import list_artifacts
     from fusionseg.pipeline.store.bits import read_frame
@@ -38,13 +38,13 @@ if (_CHECKOUT / "pyproject.toml").exists() and (_CHECKOUT / "pipeline" / "graph.
 
 # Loaded when asked for: importing torch takes seconds, and `fusionseg --help` needs none of it.
 _HOMES = {
-    "Request": ("run.session", "Request"),
+    "Request": ("run.request", "Request"),
     "UserError": ("errors", "UserError"),
     "estimate_flow": ("flow.estimation", "estimate"),
     "list_artifacts": ("store.artifacts", "list_artifacts"),
     "read_frame": ("store.bits", "read_frame"),
     "read_table": ("store.artifact", "read_table"),
-    "read_verdicts": ("stages.flow_filter", "read_verdicts"),
+    "read_verdicts": ("report.verdicts", "read_verdicts"),
     "run": ("run.runner", "run_plain"),
 }
 __all__ = [

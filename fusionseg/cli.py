@@ -287,8 +287,8 @@ def run_demo(parsed: argparse.Namespace) -> None:
 
 def run_profile(parsed: argparse.Namespace) -> None:
     from fusionseg.pipeline.basics.processes import launched, leave
+    from fusionseg.pipeline.run.request import Request
     from fusionseg.pipeline.run.runner import run_plain
-    from fusionseg.pipeline.run.session import Request
 
     request = Request(
         parsed.profile,
@@ -298,11 +298,15 @@ def run_profile(parsed: argparse.Namespace) -> None:
         tuple(parsed.overrides),
         parsed.device,
         shard=parsed.shard,
+        only=parsed.only,
+        refresh=tuple(parsed.refresh),
     )
     if launched() > 1 and not parsed.plain:
         raise UserError("several processes under one launcher work without Prefect only; add --plain")
-    run = run_plain if parsed.plain else load_prefect_runner()
-    run(request, parsed.only, tuple(parsed.refresh), say)
+    if parsed.plain:
+        run_plain(request, say)
+    else:
+        load_prefect_runner()(request)
     leave()
 
 
@@ -362,7 +366,7 @@ def export_networks(parsed: argparse.Namespace) -> None:
 
 
 def study_labels(parsed: argparse.Namespace) -> None:
-    from fusionseg.pipeline.run.session import Request
+    from fusionseg.pipeline.run.request import Request
     from fusionseg.pipeline.study.study import PARTS, parse_seeds, run_study
 
     request = Request(parsed.profile, tuple(parsed.data), str(parsed.out), None, tuple(parsed.overrides), parsed.device)

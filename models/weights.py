@@ -6,11 +6,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+
+if TYPE_CHECKING:  # headers are read where nothing computes, and PyTorch takes seconds to load
+    from torch import Tensor
 
 HEADER = "fusionseg"  # the metadata field that holds our JSON
 SCHEMA = "fusionseg.weights"
@@ -33,6 +34,8 @@ def digest_tensors(state: Mapping[str, Tensor]) -> str:
 
 def pack_weights(state: Mapping[str, Tensor], header: Mapping[str, Any]) -> tuple[bytes, str]:
     """The bytes of a weights file and the digest of its tensors. `header` must be JSON (kind, architecture ...)."""
+    from safetensors.torch import save
+
     content = digest_tensors(state)
     full = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "content": content, **header}
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
@@ -42,7 +45,7 @@ def pack_weights(state: Mapping[str, Tensor], header: Mapping[str, Any]) -> tupl
 def read_header(path: Path) -> dict[str, Any]:
     """The header of a weights file, after checking that the file is whole. Raises `WeightsError`."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such weights file") from error

@@ -1,33 +1,18 @@
 """The graph, declared once, as data: which stage computes what, from which data and which other stages.
 
-`pipeline.runner` runs it as it stands; `flows` turns the same declaration into Prefect flows.
+Names only: what a stage computes stands in the module of `stages` that is named like it, so this loads nothing. `run`
+runs the graph as it stands; `flows` turns the same declaration into Prefect flows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
-from fusionseg.pipeline.flow import colours as flow_images
-from fusionseg.pipeline.flow import estimation as optical_flow
-from fusionseg.pipeline.networks import scores as stream_scores
-from fusionseg.pipeline.stages import (
-    appearance_training,
-    flow_filter,
-    fusion_training,
-    motion_training,
-    prediction,
-    scoring,
-)
-from fusionseg.pipeline.weak_labels import motion as box_motion
-from fusionseg.pipeline.weak_labels import regions as box_pruning
-
-if TYPE_CHECKING:
-    from fusionseg.pipeline.store.artifact import Record
-    from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.errors import UserError
 
 Role = Literal["stills", "boxed", "fusion", "validation", "scored"]
+ROLES: tuple[Role, ...] = get_args(Role)
 FRAMES, MASKS, BOXES, OTHERS = "frames", "masks", "boxes", "others"
 PAIRED = (FRAMES, "partners", "flow")  # frames, those that their flow goes to, and flow made elsewhere
 
@@ -46,7 +31,6 @@ class Stage:
     title: str
     version: int
     unit: Literal["video", "model"]
-    compute: Callable[[Job, Context], Record]
     data: dict[Role, tuple[str, ...]] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
@@ -56,6 +40,20 @@ class Stage:
         """Whether given weights can take this stage's place."""
         return self.unit == "model"
 
+    @property
+    def module(self) -> str:
+        """The module of `stages` that says how it is computed."""
+        return first_name(self.name).replace("-", "_")
+
+
+def first_name(stage: str) -> str:
+    """What a stage of the second round of weak labels is called in the first, whose part it plays.
+
+    >>> first_name("box-pruning-2"), first_name("box-pruning")
+    ('box-pruning', 'box-pruning')
+    """
+    return stage.removesuffix("-2")
+
 
 STAGES: tuple[Stage, ...] = (
     Stage(
@@ -63,7 +61,6 @@ STAGES: tuple[Stage, ...] = (
         "optical flow of every pair of frames, in pixels",
         2,
         "video",
-        optical_flow.compute,
         data={"boxed": PAIRED, "fusion": PAIRED, "validation": PAIRED, "scored": PAIRED},
         settings=("optical-flow",),
     ),
@@ -72,7 +69,6 @@ STAGES: tuple[Stage, ...] = (
         "optical flow as colour pictures",
         2,
         "video",
-        flow_images.compute,
         data={"boxed": (), "fusion": (), "validation": (), "scored": ()},
         needs=("optical-flow",),
         settings=("flow-images",),
@@ -82,7 +78,6 @@ STAGES: tuple[Stage, ...] = (
         "appearance stream, on still images",
         2,
         "model",
-        appearance_training.compute,
         data={"stills": (FRAMES, MASKS), "validation": (FRAMES, MASKS)},
         settings=("network", "appearance-training"),
     ),
@@ -91,7 +86,6 @@ STAGES: tuple[Stage, ...] = (
         "appearance stream on every frame",
         3,
         "video",
-        stream_scores.compute_appearance,
         data={"boxed": (FRAMES,), "fusion": (FRAMES,), "validation": (FRAMES,), "scored": (FRAMES,)},
         needs=("appearance-training",),
         settings=("network", "scores"),
@@ -101,7 +95,6 @@ STAGES: tuple[Stage, ...] = (
         "predicted object outside the boxes removed",
         4,
         "video",
-        box_pruning.compute,
         data={"boxed": (FRAMES, BOXES)},
         needs=("appearance-scores",),
         settings=("box-pruning",),
@@ -111,7 +104,6 @@ STAGES: tuple[Stage, ...] = (
         "what optical flow shows in the boxes and outside",
         1,
         "video",
-        box_motion.compute,
         data={"boxed": (BOXES,)},
         needs=("optical-flow", "flow-images"),
     ),
@@ -120,7 +112,6 @@ STAGES: tuple[Stage, ...] = (
         "weak labels: what passes the box test and the flow test",
         4,
         "video",
-        flow_filter.compute,
         data={"boxed": ()},
         needs=("box-pruning", "box-motion"),
         settings=("flow-filter",),
@@ -130,7 +121,6 @@ STAGES: tuple[Stage, ...] = (
         "motion stream, on weak labels",
         1,
         "model",
-        motion_training.compute,
         data={"boxed": (), "validation": (MASKS,)},
         needs=("optical-flow", "flow-images", "flow-filter"),
         settings=("network", "flow-images", "motion-training"),
@@ -140,7 +130,6 @@ STAGES: tuple[Stage, ...] = (
         "motion stream on every flow image",
         3,
         "video",
-        stream_scores.compute_motion,
         data={"fusion": (), "validation": (), "scored": ()},
         needs=("flow-images", "motion-training"),
         settings=("network", "scores"),
@@ -150,7 +139,6 @@ STAGES: tuple[Stage, ...] = (
         "fusion of both streams, on few videos with masks",
         2,
         "model",
-        fusion_training.compute,
         data={"fusion": (MASKS,), "validation": (MASKS,)},
         needs=("appearance-scores", "motion-scores"),
         settings=("fusion-training",),
@@ -160,7 +148,6 @@ STAGES: tuple[Stage, ...] = (
         "masks of every model, at the frames' size",
         2,
         "video",
-        prediction.compute,
         data={"scored": ()},
         needs=("optical-flow", "appearance-scores", "motion-scores", "fusion-training"),
         settings=("prediction",),
@@ -170,7 +157,6 @@ STAGES: tuple[Stage, ...] = (
         "region similarity J and contour accuracy F of every mask",
         2,
         "video",
-        scoring.compute,
         data={"scored": (MASKS, OTHERS)},
         needs=("prediction",),
     ),
@@ -217,16 +203,6 @@ class Variant(NamedTuple):
     rounds: int = 1
 
 
-def variant_of(settings: Mapping[str, Any]) -> Variant:
-    """The variant of a profile, given as a run's record holds it; an older record knows fewer settings.
-
-    Given weights of the motion stream are its last: no labels are made at all.
-    """
-    training = settings.get("motion-training", {})
-    rounds = 1 if training.get("weights") else settings.get("weak-labels", {}).get("rounds", 1)
-    return Variant(settings.get("flow-images", {}).get("store", "both"), training.get("labels", "weak"), rounds)
-
-
 def rounds_of(rounds: int) -> list[Stage]:
     """The stages as declared, in order, for so many rounds of weak labels."""
     if rounds == 1:
@@ -237,11 +213,6 @@ def rounds_of(rounds: int) -> list[Stage]:
         stage if stage.name in second else replace(stage, needs=tuple(last.get(need, need) for need in stage.needs))
         for stage in EVERY
     ]
-
-
-def declared(run: Mapping[str, Any]) -> list[Stage]:
-    """`rounds_of` the profile in a run's record."""
-    return rounds_of(variant_of(run["profile"]).rounds)
 
 
 def stages_for(store: str = "both", labels: str = "weak", rounds: int = 1) -> dict[str, Stage]:
@@ -276,13 +247,21 @@ def _without(stage: Stage, gone: str, instead: str) -> Stage:
 
 
 def required(given_weights: frozenset[str], store: str = "both", labels: str = "weak", rounds: int = 1) -> list[Stage]:
-    """The stages a run needs, in order: all that `FINAL` depends on, where stages with given weights need nothing."""
+    """The stages a run needs, in order: those that no other needs, `FINAL` among them, and all that they depend on;
+    stages with given weights need nothing."""
     stages = stages_for(store, labels, rounds)
     wanted: set[str] = set()
-    waiting = [FINAL]
+    waiting = list(stages.keys() - {need for stage in stages.values() for need in stage.needs})
     while waiting:
         name = waiting.pop()
         if name not in wanted:
             wanted.add(name)
             waiting += [] if name in given_weights else stages[name].needs
     return [stage for stage in stages.values() if stage.name in wanted]
+
+
+def known_stage(name: str) -> str:
+    """`name`, if it is a stage's. Raises UserError."""
+    if name not in NAMES:
+        raise UserError(f"no stage {name!r}; the stages are: {', '.join(NAMES)}")
+    return name

@@ -6,9 +6,10 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:  # who only finds what is there needs none of it, and it takes seconds to load
+    import torch
 
 try:
     import resource
@@ -24,20 +25,24 @@ _MMAP_BYTES = 32 * 2**20
 _DEFAULT_MAPS = 65536
 
 
-def start_measuring(device: torch.device) -> None:
-    """Forget the GPU's peak so far; the process's can't be forgotten."""
-    if device.type == "cuda":
+def start_measuring(device: torch.device | None) -> None:
+    """Forget the GPU's peak so far; the process's can't be forgotten. `device`: None where none was used yet."""
+    if device is not None and device.type == "cuda":
+        import torch
+
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def peak_memory(device: torch.device) -> dict[str, int]:
+def peak_memory(device: torch.device | None) -> dict[str, int]:
     """Bytes. `process`: the most that this process has held since it began, so a stage's figure is at least the one
     before it; `gpu`: the most that PyTorch has held on a CUDA device since `start_measuring`. Without what the system
     doesn't tell."""
     found = {}
     if resource is not None:
         found["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
-    if device.type == "cuda":
+    if device is not None and device.type == "cuda":
+        import torch
+
         found["gpu"] = torch.cuda.max_memory_allocated(device)
     return found
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 import fusionseg.data_manifests
 from fusionseg.pipeline.basics.validation import explain
 from fusionseg.pipeline.datasets.patterns import FRAME, check_pattern
-from fusionseg.pipeline.datasets.splits import Split
+from fusionseg.pipeline.datasets.splits import SPLIT_KINDS, Split
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.formats.coco import is_instances
 from fusionseg.pipeline.names import BASELINES, MODELS, OBJECT_PROTOCOLS, ProtocolName
@@ -143,4 +143,4 @@ def read_manifest(name: str) -> DataManifest:
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        raise UserError(f"{path}: {explain(error, DataManifest)}") from None
+        raise UserError(f"{path}: {explain(error, DataManifest, SPLIT_KINDS)}") from None

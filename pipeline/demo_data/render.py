@@ -19,7 +19,6 @@ import shutil
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -28,9 +27,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fusionseg.models.labels import VOID
 from fusionseg.pipeline.demo_data.scenes import FrameSize, Mask, RenderedFrame, Scene, render_frame
 from fusionseg.pipeline.demo_data.staging import KIND_SHARES, VideoKind, still_scene, video_scene
-from fusionseg.pipeline.formats.boxes import VidObject, vid_xml
+from fusionseg.pipeline.formats.boxes import VidObject, tight_box, vid_xml
+from fusionseg.pipeline.settings.sections import Render
 
 # Raise this whenever the same settings would give other files: what was rendered before is then not reused.
 RENDER_VERSION: int = 1
@@ -41,32 +42,8 @@ SEED_OF: dict[str, int] = {"still": 0, "boxed": 1, "fusion": 2, "validation": 3,
 # Of the boxed plain videos, every other one from the second on loses its object from view.
 LEAVES_EVERY, LEAVES_FROM = 2, 1
 JPEG_QUALITY = 92  # of 100: what cameras and the real data sets use, give or take
-VOID = 255  # PASCAL VOC's "do not judge" value
 VOC_OBJECT = 1
 DAVIS_OBJECT = 255
-
-
-@dataclass(frozen=True)
-class RenderSettings:
-    """How much demo data is rendered, and from which seed."""
-
-    seed: int = 7  # any non-negative integer: another seed is another data set
-    stills: int = 320  # images with masks: enough for a pretrained network to learn one look in a minute
-    boxed_videos: int = 24  # videos with boxes: the motion stream's pseudo-masks come from their frames
-    fusion_videos: int = 8  # videos with masks that the fusion learns from: two of each kind
-    validation_videos: int = 4  # videos with masks that choices are made on: one of each kind
-    test_videos: int = 12  # videos with masks that are only ever scored
-    frames: int = 16  # per video: a third to a half of them is a stop that lasts
-    width: int = 256  # pixels: a multiple of the networks' stride of 32
-    height: int = 160  # pixels: likewise, at about DAVIS's aspect
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be rendered."""
-        least = {"seed": 0, "frames": 3, "width": 48, "height": 48}
-        for field in fields(self):
-            value, low = getattr(self, field.name), least.get(field.name, 1)
-            if value < low:
-                raise ValueError(f"{field.name} must be at least {low}, not {value}")
 
 
 def video_kinds(count: int) -> list[VideoKind]:
@@ -85,18 +62,18 @@ def video_kinds(count: int) -> list[VideoKind]:
     return kinds
 
 
-def split_count(settings: RenderSettings, split: Split) -> int:
+def split_count(settings: Render, split: Split) -> int:
     """Return how many videos a split has."""
     return int(getattr(settings, f"{split}_videos"))
 
 
-def video_names(settings: RenderSettings, split: Split) -> list[str]:
+def video_names(settings: Render, split: Split) -> list[str]:
     """Return a split's video names in order, for example "test-camouflage-01"."""
     kinds = video_kinds(split_count(settings, split))
     return [f"{split}-{kind}-{index:02d}" for index, kind in enumerate(kinds)]
 
 
-def scene_of_video(settings: RenderSettings, split: Split, index: int) -> Scene:
+def scene_of_video(settings: Render, split: Split, index: int) -> Scene:
     """Return the scene of a split's video; the same settings always give the same one."""
     kinds = video_kinds(split_count(settings, split))
     kind, earlier = kinds[index], kinds[:index].count(kinds[index])
@@ -105,17 +82,9 @@ def scene_of_video(settings: RenderSettings, split: Split, index: int) -> Scene:
     return video_scene(kind, size, (settings.seed, SEED_OF[split], index), leaves)
 
 
-def scene_of_still(settings: RenderSettings, index: int) -> Scene:
+def scene_of_still(settings: Render, index: int) -> Scene:
     """Return the scene of a still, whose only frame is number 0."""
     return still_scene(settings.width, settings.height, (settings.seed, SEED_OF["still"], index))
-
-
-def tight_box(mask: Mask) -> tuple[int, int, int, int] | None:
-    """Return (xmin, ymin, xmax, ymax), inclusive pixels, of a mask (height, width); None if it is empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if rows.size == 0:
-        return None
-    return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
 
 
 def voc_labels(truth: Mask) -> NDArray[np.uint8]:
@@ -140,8 +109,7 @@ def vid_annotation(video: str, frame: str, rendered: RenderedFrame) -> bytes:
     for track, (mask, family, occluded) in enumerate(movers):
         box = tight_box(mask)
         if box is not None:
-            xmin, ymin, xmax, ymax = box
-            objects.append(VidObject(track, family, (xmin, ymin, xmax + 1, ymax + 1), bool(occluded)))
+            objects.append(VidObject(track, family, box, bool(occluded)))
     return vid_xml(video, frame, (width, height), objects, "FusionSeg_rendered")
 
 
@@ -155,7 +123,7 @@ def _write_image(path: Path, image: NDArray[np.uint8]) -> None:
     path.write_bytes(encoded.tobytes())
 
 
-def _write_still(root: Path, settings: RenderSettings, index: int) -> int:
+def _write_still(root: Path, settings: Render, index: int) -> int:
     rendered = render_frame(scene_of_still(settings, index), 0)
     name = _still_name(index)
     _write_image(root / "stills/JPEGImages" / f"{name}.jpg", rendered.image)
@@ -167,7 +135,7 @@ def _still_name(index: int) -> str:
     return f"still_{index:06d}"
 
 
-def _write_boxed_video(root: Path, settings: RenderSettings, name: str, index: int) -> int:
+def _write_boxed_video(root: Path, settings: Render, name: str, index: int) -> int:
     scene = scene_of_video(settings, "boxed", index)
     images = root / "vid/Data/VID/train" / name
     annotations = root / "vid/Annotations/VID/train" / name
@@ -180,7 +148,7 @@ def _write_boxed_video(root: Path, settings: RenderSettings, name: str, index: i
     return settings.frames
 
 
-def _write_masked_video(root: Path, settings: RenderSettings, split: Split, name: str, index: int) -> int:
+def _write_masked_video(root: Path, settings: Render, split: Split, name: str, index: int) -> int:
     scene = scene_of_video(settings, split, index)
     images = root / "davis/JPEGImages/480p" / name
     annotations = root / "davis/Annotations/480p" / name
@@ -193,7 +161,7 @@ def _write_masked_video(root: Path, settings: RenderSettings, split: Split, name
     return settings.frames
 
 
-def _write_lists(root: Path, settings: RenderSettings) -> None:
+def _write_lists(root: Path, settings: Render) -> None:
     """Write the lists of names and make the folders that stills share."""
     for folder in ("stills/JPEGImages", "stills/SegmentationClass"):
         (root / folder).mkdir(parents=True)
@@ -209,7 +177,7 @@ def _write_lists(root: Path, settings: RenderSettings) -> None:
         (root / path).write_text("".join(f"{name}\n" for name in names))
 
 
-def _jobs(root: Path, settings: RenderSettings) -> list[Callable[[], int]]:
+def _jobs(root: Path, settings: Render) -> list[Callable[[], int]]:
     """Return the calls that write everything; each returns how many images it wrote."""
     # Videos come first: they take longest, and a long job at the very end would leave workers idle.
     jobs: list[Callable[[], int]] = []
@@ -223,7 +191,7 @@ def _jobs(root: Path, settings: RenderSettings) -> list[Callable[[], int]]:
     return jobs
 
 
-def _image_count(settings: RenderSettings) -> int:
+def _image_count(settings: Render) -> int:
     splits: tuple[Split, ...] = ("boxed", "fusion", "validation", "test")
     return settings.stills + settings.frames * sum(split_count(settings, split) for split in splits)
 
@@ -247,7 +215,7 @@ def _run(jobs: list[Callable[[], int]], workers: int, total: int, progress: Call
 
 def render(
     root: Path,
-    settings: RenderSettings,
+    settings: Render,
     progress: Callable[[int, int], None] | None = None,
     workers: int = 0,
 ) -> None:

@@ -23,25 +23,20 @@ from fusionseg.pipeline.flow.colours import paint
 from fusionseg.pipeline.flow.estimation import RAFT, Flow, estimate_pairs
 from fusionseg.pipeline.settings.sections import FlowImages, OpticalFlow
 from fusionseg.pipeline.store.artifact import Artifact, ArtifactWriter
-from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.store.job import Work
 
 T = TypeVar("T")
 # Half precision keeps 1/16 px at 100 px; what lies beyond this is no displacement.
 _LARGEST = 6e4
 
 
-def flow_settings(job: Job) -> OpticalFlow:
-    """The settings of a job that estimates flow."""
-    return OpticalFlow.model_validate({**job.settings["optical-flow"], **job.files})
-
-
-def each_flow(job: Job, context: Context, finish: Callable[[Flow], T]) -> Iterator[tuple[T, CameraMotion | None]]:
+def each_flow(work: Work, finish: Callable[[Flow], T]) -> Iterator[tuple[T, CameraMotion | None]]:
     """`finish` of the flow of every frame of a video, in order, and the camera's motion where it was subtracted.
 
     Threads work a little ahead; memory doesn't grow with the video.
     """
-    item, settings = job.item, flow_settings(job)
-    reader = PairReader(item, context.run.workers, settings.gap)
+    item, settings = work.item, work.settings(OpticalFlow)
+    reader = PairReader(item, work.run.workers, settings.gap)
 
     def complete(flow: Flow) -> tuple[T, CameraMotion | None]:
         if settings.stabilise == "none":
@@ -50,18 +45,18 @@ def each_flow(job: Job, context: Context, finish: Callable[[Flow], T]) -> Iterat
         return finish(residual(flow, motion)), motion
 
     def flows(pairs: Sequence[Pair]) -> list[Flow]:
-        return estimate_pairs(pairs, settings.method, settings.long_side, settings.raft_weights, str(context.device))
+        return estimate_pairs(pairs, settings.method, settings.long_side, settings.raft_weights, str(work.device))
 
     count = len(item.partners)
     if settings.method in RAFT:  # one batch at a time fills the device; threads only read
-        groups = list(batches(count, context.run.batch))
-        for pairs in in_order(lambda n: [reader.pair(i) for i in groups[n]], len(groups), context.run.workers):
+        groups = list(batches(count, work.run.batch))
+        for pairs in in_order(lambda n: [reader.pair(i) for i in groups[n]], len(groups), work.run.workers):
             yield from map(complete, flows(pairs))
     elif settings.method == "import":
         yield from map(complete, imported(item, settings))
     else:
-        with opencv_threads(1 if context.run.workers > 1 else None):
-            yield from in_order(lambda i: complete(flows([reader.pair(i)])[0]), count, context.run.workers)
+        with opencv_threads(1 if work.run.workers > 1 else None):
+            yield from in_order(lambda i: complete(flows([reader.pair(i)])[0]), count, work.run.workers)
 
 
 def imported(item: Item, settings: OpticalFlow) -> Iterator[Flow]:
@@ -87,9 +82,9 @@ def stored(flow: Flow) -> npt.NDArray[np.float16]:
     return to_float16(flow if inside else np.where(np.abs(flow) < _LARGEST, flow, np.float32(np.nan)))
 
 
-def note_pairs(writer: ArtifactWriter, job: Job, motions: Sequence[CameraMotion | None]) -> None:
+def note_pairs(writer: ArtifactWriter, work: Work, motions: Sequence[CameraMotion | None]) -> None:
     """What an artifact made of flow says of its pairs and of stabilisation."""
-    item, settings = job.item, flow_settings(job)
+    item, settings = work.item, work.settings(OpticalFlow)
     writer.facts |= {
         "frames": list(item.numbers)[: len(item.partners)],
         "partners": partner_numbers(item, settings),
@@ -123,8 +118,8 @@ class FlowPictures:
 
 
 @contextmanager
-def open_pictures(job: Job, context: Context, item: Item | None = None) -> Iterator[FlowPictures]:
+def open_pictures(work: Work, item: Item | None = None) -> Iterator[FlowPictures]:
     """The flow images among a job's inputs (of `item`, where there is one a video)."""
-    settings = FlowImages.model_validate(job.settings.get("flow-images", {}))
-    with job.open(context, "flow-images" if job.has("flow-images") else "optical-flow", item) as artifact:
+    settings = work.settings(FlowImages) if work.has_settings(FlowImages) else FlowImages()
+    with work.open("flow-images" if work.has("flow-images") else "optical-flow", item) as artifact:
         yield FlowPictures(artifact, settings)

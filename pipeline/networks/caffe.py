@@ -15,7 +15,7 @@ from fusionseg.models.weights import pack_weights
 from fusionseg.pipeline.basics.atomic import write_atomically
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.formats.caffe import CaffeNet, read_caffemodel
-from fusionseg.pipeline.store.artifacts import WEIGHTS_SUFFIX
+from fusionseg.pipeline.store.job import WEIGHTS_SUFFIX
 
 _READS = {"appearance": "frames", "motion": "flow-images"}
 

@@ -23,7 +23,8 @@ from fusionseg.models.weights import WeightsError, read_header
 from fusionseg.pipeline.basics.atomic import atomic_path
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.networks.trained import read_fusion, read_stream
-from fusionseg.pipeline.store.artifacts import WEIGHTS_SUFFIX, read_run, run_records
+from fusionseg.pipeline.store.job import WEIGHTS_SUFFIX
+from fusionseg.pipeline.store.runs import read_run
 
 OPSET = 18  # of ONNX; runtimes since 2023 have it
 # Largest difference from PyTorch, as a share of the largest logit. Rounding alone makes some 1e-6.
@@ -81,7 +82,7 @@ def _weights_files(source: str, root: Path) -> list[tuple[str, Path, bool]]:
         return [(Path(source).stem, Path(source), True)]
     run, found = read_run(root, source), []
     for name, stages in _STAGES.items():
-        records = [record for stage in stages for record in run_records(run, stage)]
+        records = [record for stage in stages for record in run.records(stage)]
         if not records:
             raise UserError(f"run {source} under {root} has no {stages[-1]} yet; run it to its end, then export again")
         found.append((name, root / records[0].path, not records[0].key))

@@ -17,15 +17,15 @@ from fusionseg.models.stream import Stream, to_frame
 from fusionseg.pipeline.basics.resizing import fit, resize
 from fusionseg.pipeline.basics.threads import batches, in_order
 from fusionseg.pipeline.settings.sections import Network, Scores
-from fusionseg.pipeline.store.artifact import Artifact
-from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.store.artifact import Artifact, ArtifactWriter
+from fusionseg.pipeline.store.job import Work
 
 UInt8 = npt.NDArray[np.uint8]
 
 
 def write_scores(
-    job: Job,
-    context: Context,
+    work: Work,
+    writer: ArtifactWriter,
     stream: Stream,
     network: Network,
     read: Callable[[int], UInt8],
@@ -34,22 +34,22 @@ def write_scores(
 ) -> None:
     """`scores` (T, 2, h, w) float16, logits of background and object at the network's stride; facts `stride`,
     `network_size` (what the frames were resized to) and `frame_size`, both height and width."""
-    own = Scores.model_validate(job.settings["scores"]).long_side
+    own = work.settings(Scores).long_side
     long_side = network.long_side if own is None else own
     size = fit((frame_size[0], frame_size[1]), long_side)
-    groups = list(batches(count, context.run.batch))
+    groups = list(batches(count, work.run.batch))
 
     def load(group: int) -> torch.Tensor:
         images = np.stack([resize(np.ascontiguousarray(read(index)), size) for index in groups[group]])
         return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
-    padded = stream.prepare(torch.zeros((1, 3, *size), dtype=torch.uint8, device=context.device)).shape[-2:]
+    padded = stream.prepare(torch.zeros((1, 3, *size), dtype=torch.uint8, device=work.device)).shape[-2:]
     shape = tuple((n - 1) // stream.score_stride + 1 for n in padded)
-    autocast = torch.autocast(context.device.type, torch.bfloat16, enabled=network.bf16)
-    with job.write(context) as writer, torch.inference_mode(), autocast:
+    autocast = torch.autocast(work.device.type, torch.bfloat16, enabled=network.bf16)
+    with torch.inference_mode(), autocast:
         data = writer.frames("scores", count, (2, *shape), np.float16)
-        for images in in_order(load, len(groups), context.run.workers):
-            for frame in stream_scores(stream, images, context).half().cpu().numpy():
+        for images in in_order(load, len(groups), work.run.workers):
+            for frame in stream_scores(stream, images, work.device).half().cpu().numpy():
                 data.append(frame)
         writer.facts |= {
             "stride": stream.score_stride,
@@ -76,8 +76,8 @@ def object_mask(logits: Tensor) -> npt.NDArray[np.bool_]:
     return np.asarray((logits[0, 1] > logits[0, 0]).cpu().numpy())
 
 
-def stream_scores(stream: Stream, images: Tensor, context: Context) -> Tensor:
+def stream_scores(stream: Stream, images: Tensor, device: torch.device) -> Tensor:
     """(N, 3, H, W) uint8 RGB on any device -> scores at the stream's stride."""
-    prepared = stream.prepare(images.to(context.device)).contiguous(memory_format=torch.channels_last)
+    prepared = stream.prepare(images.to(device)).contiguous(memory_format=torch.channels_last)
     scores: Tensor = stream(prepared)
     return scores

@@ -22,7 +22,7 @@ from fusionseg.pipeline.errors import DamagedArtifact, UserError
 from fusionseg.pipeline.settings.profile import Profile
 from fusionseg.pipeline.settings.sections import Network
 from fusionseg.pipeline.store.artifact import Record
-from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.store.job import Work
 
 T = TypeVar("T")
 _READS = {"appearance-training": "frames", "motion-training": "flow-images"}
@@ -107,12 +107,12 @@ def _preprocessing(header: Mapping[str, Any], path: Path) -> Preprocessing | Non
         raise UserError(f"{path}: {error}; give other weights") from None
 
 
-def load_stream(job: Job, context: Context, stage: str) -> tuple[Stream, Network]:
+def load_stream(work: Work, stage: str) -> tuple[Stream, Network]:
     """The trained stream of `stage`, ready for inference. Raises DamagedArtifact."""
-    record = job.input(stage)
-    network = Network.model_validate(job.settings["network"])
-    path = context.root / record.path
-    return _stream(path, record.content, str(context.device), not record.key, network.bf16), network
+    record = work.input(stage)
+    network = work.settings(Network)
+    path = work.context.root / record.path
+    return _stream(path, record.content, str(work.device), not record.key, network.bf16), network
 
 
 # Building a network takes longer than a short video: keep the last ones for the videos to come.
@@ -131,10 +131,10 @@ def read_stream(path: Path, given: bool) -> tuple[Stream, dict[str, Any]]:
     return stream.eval(), header
 
 
-def load_fusion(job: Job, context: Context) -> nn.Module:
+def load_fusion(work: Work) -> nn.Module:
     """The trained fusion, ready for inference. Raises DamagedArtifact."""
-    record = job.input("fusion-training")
-    return read_fusion(context.root / record.path, not record.key)[0].to(context.device)
+    record = work.input("fusion-training")
+    return read_fusion(work.context.root / record.path, not record.key)[0].to(work.device)
 
 
 def read_fusion(path: Path, given: bool) -> tuple[nn.Module, dict[str, Any]]:

@@ -30,11 +30,11 @@ from fusionseg.pipeline.pages.render import render
 from fusionseg.pipeline.report.pictures import Picture, Strip, overlay, picture, recorded, to_width
 from fusionseg.pipeline.report.tables import funnel_line, funnel_table, tables_folder, write_tables
 from fusionseg.pipeline.report.verdicts import run_verdicts
-from fusionseg.pipeline.settings.sections import FlowFilter, FlowImages, WeakLabels
-from fusionseg.pipeline.store.artifact import Artifact
-from fusionseg.pipeline.store.artifacts import read_run
+from fusionseg.pipeline.settings.sections import FlowFilter
+from fusionseg.pipeline.store.artifact import Artifact, Unit
 from fusionseg.pipeline.store.bits import read_plain
-from fusionseg.pipeline.store.sources import Unit, boxed_items, open_recorded
+from fusionseg.pipeline.store.runs import RunRecord, read_run
+from fusionseg.pipeline.store.sources import boxed_items, open_recorded
 from fusionseg.pipeline.weak_labels.verdicts import (
     ACCEPTED,
     BOX,
@@ -84,7 +84,7 @@ def finish_audit(root: Path, name: str, each: int, seed: int, say: Callable[[str
     table = run_verdicts(root, run)
     if table.empty:
         raise UserError(f"run {name!r} has no weak labels; run its profile without given motion weights, to the end")
-    settings = FlowFilter.model_validate(run["profile"]["flow-filter"])
+    settings = run.profile.flow_filter
     tables = {"verdicts": table, "reasons": reasons_table(table), "yields": yields_table(table, settings)}
     page = html(root, run, settings, tables, choose(table, each, seed))
     folder = tables_folder(root, f"{name}-weak-labels")
@@ -97,7 +97,7 @@ def finish_audit(root: Path, name: str, each: int, seed: int, say: Callable[[str
 
 
 def html(
-    root: Path, run: Mapping[str, Any], settings: FlowFilter, tables: Mapping[str, pd.DataFrame], chosen: pd.DataFrame
+    root: Path, run: RunRecord, settings: FlowFilter, tables: Mapping[str, pd.DataFrame], chosen: pd.DataFrame
 ) -> str:
     """The whole page."""
     sheets, missing = contact_sheets(root, run, chosen)
@@ -113,7 +113,7 @@ def html(
         sheets=sheets,
         explanations=words,
         missing_pictures=missing,
-        tables_folder=tables_folder(root, f"{run['name']}-weak-labels").name,
+        tables_folder=tables_folder(root, f"{run.name}-weak-labels").name,
         table_names=list(tables),
     )
 
@@ -196,9 +196,7 @@ def choose(table: pd.DataFrame, each: int, seed: int) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)
 
 
-def contact_sheets(
-    root: Path, run: Mapping[str, Any], chosen: pd.DataFrame
-) -> tuple[dict[str, list[Strip]], list[str]]:
+def contact_sheets(root: Path, run: RunRecord, chosen: pd.DataFrame) -> tuple[dict[str, list[Strip]], list[str]]:
     """A strip for every chosen box, by verdict, and in words what can't be shown."""
     items, problems = boxed_items(root, run)
     found: dict[str, list[Strip]] = {}
@@ -213,7 +211,7 @@ def contact_sheets(
     return found, [*problems, *failed.values()]
 
 
-def strip(root: Path, run: Mapping[str, Any], item: Item, row: Row) -> Strip:
+def strip(root: Path, run: RunRecord, item: Item, row: Row) -> Strip:
     """One box: its frame, what was predicted, its region, the frame's label, its flow. Raises UserError where an
     artifact or file can't be read, or frames have changed."""
     unit: Unit = (item.dataset, item.name)
@@ -221,9 +219,7 @@ def strip(root: Path, run: Mapping[str, Any], item: Item, row: Row) -> Strip:
     with ExitStack() as stack:
         open_ = lambda *stages: stack.enter_context(open_recorded(root, recorded(run, unit, *stages)))  # noqa: E731
         pruned, labels = open_("box-pruning-2", "box-pruning"), open_("flow-filter-2", "flow-filter")  # the last
-        flow = FlowPictures(
-            open_("flow-images", "optical-flow"), FlowImages.model_validate(run["profile"]["flow-images"])
-        )
+        flow = FlowPictures(open_("flow-images", "optical-flow"), run.profile.flow_images)
         frame = read_frame(item, index)
         if (labels.length("labels"), *frame.shape[:2]) != (len(item.frames), row["height"], row["width"]):
             raise UserError("its frames have changed since the run")
@@ -245,12 +241,12 @@ def strip(root: Path, run: Mapping[str, Any], item: Item, row: Row) -> Strip:
     )
 
 
-def predicted_scores(run: Mapping[str, Any], open_: Callable[[str], Artifact], index: int) -> Tensor:
+def predicted_scores(run: RunRecord, open_: Callable[[str], Artifact], index: int) -> Tensor:
     """The scores of a frame that its last labels were made of, (1, 2, H, W); `open_` opens a stage's artifact."""
-    if "motion-scores-2" not in run["stages"]:
+    if "motion-scores-2" not in run.stages:
         return full_scores(open_("appearance-scores"), index)
     scores = full_scores(open_("motion-scores-2"), index)
-    if WeakLabels.model_validate(run["profile"]["weak-labels"]).source == "motion":
+    if run.profile.weak_labels.source == "motion":
         return scores
     fused: Tensor = AverageFusion()(full_scores(open_("appearance-scores"), index), scores)
     return fused

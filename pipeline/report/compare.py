@@ -30,9 +30,9 @@ from fusionseg.pipeline.report.pictures import (
 )
 from fusionseg.pipeline.report.tables import JOINT, load_scores, tables_folder, write_tables
 from fusionseg.pipeline.scoring.measures import paired_difference, per_sequence_table
-from fusionseg.pipeline.store.artifact import Artifact
-from fusionseg.pipeline.store.artifacts import read_run
-from fusionseg.pipeline.store.sources import Unit, open_recorded, records_by_unit, scored_items, scored_names
+from fusionseg.pipeline.store.artifact import Artifact, Unit
+from fusionseg.pipeline.store.runs import RunRecord, read_run
+from fusionseg.pipeline.store.sources import open_recorded, scored_items
 
 TEMPLATE = "compare.html.j2"
 _FRAMES = 12  # shown
@@ -47,13 +47,13 @@ JointScores = Mapping[tuple[str, int], tuple[float, float]]  # J and F by sequen
 class Side:
     """One of the two runs: its record, and its scores with a video's data set and name as `sequence`."""
 
-    run: Mapping[str, Any]
+    run: RunRecord
     per_frame: pd.DataFrame
 
     @property
     def name(self) -> str:
         """The run's name."""
-        return str(self.run["name"])
+        return str(self.run.name)
 
 
 def finish_comparison(root: Path, first: str, second: str, say: Callable[[str], None]) -> Path:
@@ -77,7 +77,7 @@ def finish_comparison(root: Path, first: str, second: str, say: Callable[[str], 
 def read_side(root: Path, name: str) -> Side:
     """A run and its scores. Raises UserError."""
     run = read_run(root, name)
-    units = {shown: "/".join(unit) for unit, shown in scored_names(run).items()}
+    units = {shown: "/".join(unit) for unit, shown in run.scored_names().items()}
     per_frame = load_scores(root, run).by_frame
     return Side(run, per_frame.assign(sequence=per_frame["sequence"].map(units)))
 
@@ -110,14 +110,17 @@ def dotted(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
         yield from dotted(part, f"{key}.{name}" if key else str(name))
 
 
-def settings_table(a: Mapping[str, Any], b: Mapping[str, Any]) -> pd.DataFrame:
+def settings_table(a: RunRecord, b: RunRecord) -> pd.DataFrame:
     """What differs: setting (dotted key of the profile, or of what the record says of device, data and software), a, b;
     a dash where a run has no such setting."""
-    recorded = ("device", "data", "left_out", "software")
-    left, right = (dict(dotted({**run["profile"], "record": {key: run[key] for key in recorded}})) for run in (a, b))
+    left, right = (dict(dotted({**run.profile.as_dict(), "record": _recorded(run)})) for run in (a, b))
     keys = dict.fromkeys([*left, *right])
     rows = [(key, left.get(key, _ABSENT), right.get(key, _ABSENT)) for key in keys]
     return pd.DataFrame([row for row in rows if row[1] != row[2]], columns=SETTING_COLUMNS)
+
+
+def _recorded(run: RunRecord) -> dict[str, Any]:
+    return {"device": run.device, "data": run.data, "left_out": list(run.left_out), "software": run.software}
 
 
 def paired_sequences(a: Side, b: Side) -> pd.DataFrame:
@@ -176,10 +179,10 @@ def _interval(difference: Sequence[float]) -> dict[str, float]:
     return dict(zip(("J_difference", "low", "high"), difference, strict=True))
 
 
-def disagreement_table(root: Path, a: Mapping[str, Any], b: Mapping[str, Any]) -> pd.DataFrame:
+def disagreement_table(root: Path, a: RunRecord, b: RunRecord) -> pd.DataFrame:
     """Every frame that both runs segmented: dataset, video, frame, differing (share of its pixels, 0..1, on which the
     joint masks differ), most first. Raises UserError where an artifact is gone."""
-    left, right = records_by_unit(a, "prediction"), records_by_unit(b, "prediction")
+    left, right = a.by_unit("prediction"), b.by_unit("prediction")
     rows: list[tuple[str, str, int, float]] = []
     for unit in (unit for unit in left if unit in right):
         with open_recorded(root, left[unit]) as first, open_recorded(root, right[unit]) as second:
@@ -240,9 +243,7 @@ def _pictures(
     unit = (item.dataset, item.name)
     where = f"{item.dataset}/{item.name}, frame {index}"
     with ExitStack() as stack:
-        masks = [
-            stack.enter_context(open_recorded(root, records_by_unit(side.run, "prediction")[unit])) for side in sides
-        ]
+        masks = [stack.enter_context(open_recorded(root, side.run.by_unit("prediction")[unit])) for side in sides]
         frame = checked_frame(item, index, masks[0])
         small = to_width(frame)
         found = [picture("frame", where, small)]

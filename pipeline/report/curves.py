@@ -12,10 +12,9 @@ import pandas as pd
 from markupsafe import Markup
 
 from fusionseg.models.weights import WeightsError, read_header
-from fusionseg.pipeline.graph import declared
 from fusionseg.pipeline.names import MODELS
 from fusionseg.pipeline.pages.charts import Bar, Line, Point, bar_chart, line_chart, nice_top
-from fusionseg.pipeline.store.artifacts import run_records
+from fusionseg.pipeline.store.runs import RunRecord
 
 HISTORY_COLUMNS = ["stage", "step", "loss", "J", "kept"]
 OVER_TIME = ("appearance", "motion", "joint")
@@ -31,12 +30,12 @@ class Training:
     charts: tuple[Markup, ...] = ()
 
 
-def histories(root: Path, run: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, str]]:
+def histories(root: Path, run: RunRecord) -> tuple[pd.DataFrame, dict[str, str]]:
     """Histories of the run's trainings as a table (stage, step, loss, J in 0..1 or nan, whether that step's weights
     were kept), and in words why others have none."""
     rows: list[dict[str, Any]] = []
     reasons = {}
-    for stage in (stage.name for stage in declared(run) if stage.trained):
+    for stage in (stage.name for stage in run.declared if stage.trained):
         header = _header(root, run, stage)
         if isinstance(header, str):
             reasons[stage] = header
@@ -58,9 +57,9 @@ def kept_step(header: Mapping[str, Any]) -> int:
     return int(chosen["step"])
 
 
-def _header(root: Path, run: Mapping[str, Any], stage: str) -> dict[str, Any] | str:
+def _header(root: Path, run: RunRecord, stage: str) -> dict[str, Any] | str:
     """Header of a training's weights, or in words why there is none."""
-    records = run_records(run, stage)
+    records = run.records(stage)
     if not records:
         return "not needed by this run"
     try:
@@ -69,16 +68,16 @@ def _header(root: Path, run: Mapping[str, Any], stage: str) -> dict[str, Any] | 
         return f"no history: {error}"
 
 
-def trainings(run: Mapping[str, Any], history: pd.DataFrame, reasons: Mapping[str, str]) -> list[Training]:
+def trainings(run: RunRecord, history: pd.DataFrame, reasons: Mapping[str, str]) -> list[Training]:
     """The trainings of a run, in order, on common scales: losses from 0, validation J in per cent."""
     top_loss = float(history["loss"].max()) if len(history) else 1.0
     top_j = nice_top(100 * float(history["J"].max())) if history["J"].notna().any() else 100.0
     found = []
-    for stage in (stage.name for stage in declared(run) if stage.trained):
+    for stage in (stage.name for stage in run.declared if stage.trained):
         if stage in reasons:
             found.append(Training(stage, reasons[stage]))
         else:
-            given = run["stages"][stage]["state"] == "given"
+            given = run.state(stage) == "given"
             found.append(_training(stage, given, history[history["stage"] == stage], top_loss, top_j))
     return found
 

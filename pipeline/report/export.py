@@ -13,8 +13,8 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.formats.flow import VIDEO_SUFFIXES, Metadata, write_flow, write_flow_video
 from fusionseg.pipeline.formats.masks import write_mask
 from fusionseg.pipeline.store.artifact import Artifact
-from fusionseg.pipeline.store.artifacts import read_run
-from fusionseg.pipeline.store.sources import open_recorded, records_by_unit, scored_items, scored_names
+from fusionseg.pipeline.store.runs import read_run
+from fusionseg.pipeline.store.sources import open_recorded, scored_items
 
 
 def export_masks(root: Path, run_name: str, method: str, folder: Path) -> int:
@@ -25,10 +25,10 @@ def export_masks(root: Path, run_name: str, method: str, folder: Path) -> int:
     without predictions, and a sequence that is there already with other content.
     """
     run = read_run(root, run_name)
-    records = records_by_unit(run, "prediction")
+    records = run.by_unit("prediction")
     if not records:
         raise UserError(f"run {run_name!r} has no predictions yet; run the same command again to finish it")
-    items, names = scored_items(root, run)[0], scored_names(run)
+    items, names = scored_items(root, run)[0], run.scored_names()
     count, known, lacking = 0, dict[str, None](), []
     for unit, record in records.items():
         name = names.get(unit, record.video)
@@ -73,7 +73,7 @@ def export_flow(root: Path, run_name: str, form: str, folder: Path) -> int:
     Raises UserError for a run without optical flow, and for a file that is there already.
     """
     run = read_run(root, run_name)
-    records = records_by_unit(run, "optical-flow")
+    records = run.by_unit("optical-flow")
     if not records:
         raise UserError(
             f"run {run_name!r} has no optical flow; run the same command again to finish it (with "

@@ -19,10 +19,11 @@ from fusionseg.pipeline.basics.columns import aligned, write_table
 from fusionseg.pipeline.basics.spread import evenly
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
 from fusionseg.pipeline.flow.colours import colour
-from fusionseg.pipeline.run.runner import known_stage
+from fusionseg.pipeline.graph import known_stage
 from fusionseg.pipeline.store.artifact import Artifact
-from fusionseg.pipeline.store.artifacts import WEIGHTS_SUFFIX, list_artifacts
+from fusionseg.pipeline.store.artifacts import list_artifacts
 from fusionseg.pipeline.store.bits import PACKED, read_plain
+from fusionseg.pipeline.store.job import WEIGHTS_SUFFIX
 
 Array = npt.NDArray[Any]
 

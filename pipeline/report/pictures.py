@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -23,9 +22,9 @@ from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.datasets.reading import read_frame, read_mask_sized
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.flow.videos import FlowPictures
-from fusionseg.pipeline.settings.sections import FlowImages
-from fusionseg.pipeline.store.artifact import Artifact, Record
-from fusionseg.pipeline.store.sources import Unit, open_recorded, records_by_unit, scored_items, scored_names
+from fusionseg.pipeline.store.artifact import Artifact, Record, Unit
+from fusionseg.pipeline.store.runs import RunRecord
+from fusionseg.pipeline.store.sources import open_recorded, scored_items
 
 UInt8 = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -89,17 +88,17 @@ def telling_frames(per_frame: pd.DataFrame, method: str = "joint") -> list[Chose
     return chosen + [Chosen(f"worst {rank}", *frame) for rank, frame in enumerate(worst, 1)]
 
 
-def strips(root: Path, run: Mapping[str, Any], per_frame: pd.DataFrame) -> tuple[list[Strip], list[str]]:
+def strips(root: Path, run: RunRecord, per_frame: pd.DataFrame) -> tuple[list[Strip], list[str]]:
     """The strips to show, and in words what can't be shown. `per_frame`: scores, for the choice and the figures."""
     return strips_of(root, run, per_frame, telling_frames(per_frame), _MAX_MIDDLES)
 
 
 def strips_of(
-    root: Path, run: Mapping[str, Any], per_frame: pd.DataFrame, telling: Sequence[Chosen], middles: int = 0
+    root: Path, run: RunRecord, per_frame: pd.DataFrame, telling: Sequence[Chosen], middles: int = 0
 ) -> tuple[list[Strip], list[str]]:
     """Strips of the frames `telling`, and of the middle frame of up to `middles` videos that have none there."""
     items, problems = scored_items(root, run)
-    units = {name: unit for unit, name in scored_names(run).items() if unit in items}
+    units = {name: unit for unit, name in run.scored_names().items() if unit in items}
     scores = {(r["sequence"], r["frame"], r["method"]): (r["J"], r["F"]) for r in per_frame.to_dict("records")}
     others = [name for name in units if name not in {chosen.sequence for chosen in telling}]
     shown = [others[index] for index in evenly(len(others), middles)] if middles else []
@@ -116,7 +115,7 @@ def strips_of(
     return found, [*problems, *failed.values()]
 
 
-def contact_sheet(root: Path, run: Mapping[str, Any], per_frame: pd.DataFrame) -> str | None:
+def contact_sheet(root: Path, run: RunRecord, per_frame: pd.DataFrame) -> str | None:
     """The strips of best, median and worst joint J below each other as one picture, a data URI; None where none of
     them can be shown."""
     rows = strips_of(root, run, per_frame, telling_frames(per_frame)[:3])[0]
@@ -148,14 +147,14 @@ def middle_frame(item: Item) -> int:
     return shown[len(shown) // 2]
 
 
-def strip(root: Path, run: Mapping[str, Any], item: Item, chosen: Chosen, scores: Scored) -> Strip:
+def strip(root: Path, run: RunRecord, item: Item, chosen: Chosen, scores: Scored) -> Strip:
     """The strip of one frame. Raises UserError where an artifact or file can't be read."""
     name, index = chosen.sequence, chosen.frame
     unit: Unit = (item.dataset, item.name)
     with ExitStack() as stack:
         masks = stack.enter_context(open_recorded(root, recorded(run, unit, "prediction")))
         flow = stack.enter_context(open_recorded(root, recorded(run, unit, "flow-images", "optical-flow")))
-        images = FlowPictures(flow, FlowImages.model_validate(run["profile"]["flow-images"]))
+        images = FlowPictures(flow, run.profile.flow_images)
         frame = checked_frame(item, index, masks)
         where = f"{name}, frame {index}"
         small = to_width(frame)
@@ -167,10 +166,10 @@ def strip(root: Path, run: Mapping[str, Any], item: Item, chosen: Chosen, scores
     return Strip(chosen.role, name, f"frame {index} of 0 to {len(item.frames) - 1}", tuple(pictures))
 
 
-def recorded(run: Mapping[str, Any], unit: Unit, *stages: str) -> Record:
+def recorded(run: RunRecord, unit: Unit, *stages: str) -> Record:
     """The record of the first of `stages` that the run has of a video. Raises UserError if it has none."""
     for stage in stages:
-        if record := records_by_unit(run, stage).get(unit):
+        if record := run.by_unit(stage).get(unit):
             return record
     raise UserError(f"the run has no {' or '.join(stages)} of it")
 

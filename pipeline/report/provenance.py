@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ import pandas as pd
 from fusionseg.pipeline.basics.digests import json_digest
 from fusionseg.pipeline.datasets.manifest import read_manifest
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.graph import declared, required, variant_of
+from fusionseg.pipeline.graph import required
 from fusionseg.pipeline.names import PROTOCOL_INPUT
-from fusionseg.pipeline.store.artifacts import read_any_header, read_inputs, run_records
-from fusionseg.pipeline.store.sources import records_by_unit, scored_names
+from fusionseg.pipeline.settings.sections import DataRef
+from fusionseg.pipeline.store.artifacts import read_any_header, read_inputs
+from fusionseg.pipeline.store.runs import RunRecord
 
 _ROLES = {
     "stills": "train the appearance stream",
@@ -35,52 +35,45 @@ _STAGE_COLUMNS = ["stage", "title", "state", "seconds", "peak_memory", "peak_gpu
 DATA_COLUMNS = ["dataset", "item", "kind", "digest"]
 
 
-def state_of(run: Mapping[str, Any], stage: str) -> str | None:
-    """ "given", "computed" or "cached"; None where the stage isn't in the run."""
-    state: str | None = run["stages"].get(stage, {}).get("state")
-    return state
-
-
-def stages_table(run: Mapping[str, Any]) -> pd.DataFrame:
+def stages_table(run: RunRecord) -> pd.DataFrame:
     """What became of every stage of the graph, in order: stage, title, state, seconds, peak_memory and
     peak_gpu_memory (bytes), artifacts, made."""
-    given = frozenset(stage.name for stage in declared(run) if state_of(run, stage.name) == "given")
-    needed = {stage.name for stage in required(given, *variant_of(run["profile"]))}
-    rows = [_stage_row(run, stage.name, stage.title, stage.name in needed) for stage in declared(run)]
+    given = frozenset(stage.name for stage in run.declared if run.state(stage.name) == "given")
+    needed = {stage.name for stage in required(given, *run.profile.variant)}
+    rows = [_stage_row(run, stage.name, stage.title, stage.name in needed) for stage in run.declared]
     table = pd.DataFrame(rows, columns=_STAGE_COLUMNS)
     return table.astype({"seconds": float, "peak_memory": "Int64", "peak_gpu_memory": "Int64", "artifacts": int})
 
 
-def _stage_row(run: Mapping[str, Any], name: str, title: str, needed: bool) -> dict[str, Any]:
+def _stage_row(run: RunRecord, name: str, title: str, needed: bool) -> dict[str, Any]:
     row: dict[str, Any] = {"stage": name, "title": title, "artifacts": 0, "made": ""}
-    state = state_of(run, name)
+    state = run.state(name)
     if state is None:
         return row | {"state": "not run" if needed else "not needed"}
-    records, record = run_records(run, name), run["stages"][name]
+    records, found = run.records(name), run.stages[name]
     if state == "given":
         digest = records[0].content[:_SHOWN_DIGITS]
         return row | {"state": f"given: {Path(records[0].path).name}, content {digest}", "artifacts": 1}
     new = sum(not record.cached for record in records)
     if 0 < new < len(records):
         state = f"{new} computed, {len(records) - new} cached"
-    peak = record.get("peak_memory", {})
     return row | {
         "state": state,
-        "seconds": record["seconds"],
-        "peak_memory": peak.get("process"),
-        "peak_gpu_memory": peak.get("gpu"),
+        "seconds": found.seconds,
+        "peak_memory": found.peak_memory.get("process"),
+        "peak_gpu_memory": found.peak_memory.get("gpu"),
         "artifacts": len(records),
         "made": max((record.made for record in records), default=""),
     }
 
 
-def data_table(root: Path, run: Mapping[str, Any]) -> tuple[pd.DataFrame, int]:
+def data_table(root: Path, run: RunRecord) -> tuple[pd.DataFrame, int]:
     """Outside data that the run's artifacts were made from: dataset, item, kind, digest; and how many artifacts can't
     be asked any more."""
     rows: dict[tuple[str, str, str], str] = {}
     gone = 0
-    readers = [stage.name for stage in declared(run) if any(stage.data.values())]
-    for record in (record for stage in readers for record in run_records(run, stage)):
+    readers = [stage.name for stage in run.declared if any(stage.data.values())]
+    for record in (record for stage in readers for record in run.records(stage)):
         path = root / record.path
         try:
             inputs = read_inputs(path, read_any_header(path))
@@ -118,33 +111,31 @@ class RoleRow:
     home: str
 
 
-def roles(run: Mapping[str, Any]) -> list[RoleRow]:
+def roles(run: RunRecord) -> list[RoleRow]:
     """Which split of which data set plays which role."""
     found = []
-    masks = run["profile"]["motion-training"].get("labels") == "masks"
+    masks = run.profile.motion_training.labels == "masks"
     purposes = _ROLES | ({"boxed": "boxes, and true masks: both train the motion stream"} if masks else {})
     for role, purpose in purposes.items():
-        refs = run["profile"]["data"][role]
-        for ref in refs if isinstance(refs, list) else [refs] if refs else []:
-            found.append(_role_row(run, role, purpose, ref))
+        found += [_role_row(run, role, purpose, ref) for ref in run.profile.data.of(role)]
     return found
 
 
-def _role_row(run: Mapping[str, Any], role: str, purpose: str, ref: Mapping[str, str]) -> RoleRow:
-    split = f"{ref['manifest']}/{ref['split']}"
+def _role_row(run: RunRecord, role: str, purpose: str, ref: DataRef) -> RoleRow:
+    split = f"{ref.manifest}/{ref.split}"
     try:
-        manifest = read_manifest(ref["manifest"])
+        manifest = read_manifest(ref.manifest)
     except UserError:
         return RoleRow(role, purpose, split, "", "its manifest is not there any more", "unknown", "")
-    names = [name.partition("/")[2] for name in run["videos"].get(role, []) if name.partition("/")[0] == manifest.name]
+    names = [name for dataset, name in run.units(role) if dataset == manifest.name]
     videos = "stills" if manifest.kind == "stills" else f"{len(names)} videos: {', '.join(names)}"
     home = manifest.home if manifest.home.startswith(("https://", "http://")) else ""
     return RoleRow(role, purpose, split, videos, manifest.title, manifest.licence, home)
 
 
-def notes(run: Mapping[str, Any]) -> list[str]:
+def notes(run: RunRecord) -> list[str]:
     """What a reader must know of the data: what was left out, segmented by appearance alone, or not scored."""
-    left_out = run["left_out"]
+    left_out = run.left_out
     found = [f"Left out, because a file can't be used: {', '.join(left_out)}." if left_out else "No file was left out."]
     alone = _names(run, "prediction", "appearance_only")
     if alone:
@@ -155,7 +146,7 @@ def notes(run: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _names(run: Mapping[str, Any], stage: str, count: str) -> list[str]:
-    names = scored_names(run)
-    records = records_by_unit(run, stage)
-    return [names.get(unit, unit[1]) for unit, record in records.items() if record.counts.get(count)]
+def _names(run: RunRecord, stage: str, count: str) -> list[str]:
+    names = run.scored_names()
+    found = run.by_unit(stage).items()
+    return [names.get(unit, unit[1]) for unit, record in found if record.counts.get(count)]

@@ -21,7 +21,7 @@ from fusionseg.pipeline.pages.charts import histogram
 from fusionseg.pipeline.pages.render import render
 from fusionseg.pipeline.report.curves import OVER_TIME, histories, over_time, sequence_bars, trainings
 from fusionseg.pipeline.report.pictures import strips
-from fusionseg.pipeline.report.provenance import data_table, digests, notes, roles, stages_table, state_of
+from fusionseg.pipeline.report.provenance import data_table, digests, notes, roles, stages_table
 from fusionseg.pipeline.report.tables import (
     JOINT,
     Scores,
@@ -39,8 +39,7 @@ from fusionseg.pipeline.report.tables import (
     write_tables,
 )
 from fusionseg.pipeline.report.verdicts import run_verdicts
-from fusionseg.pipeline.settings.sections import FlowFilter
-from fusionseg.pipeline.store.artifacts import read_run
+from fusionseg.pipeline.store.runs import RunRecord, read_run
 from fusionseg.pipeline.weak_labels.verdicts import (
     ACCEPTED,
     FLOW_REASONS,
@@ -80,7 +79,7 @@ def report_path(root: Path, name: str) -> Path:
     return root / "reports" / f"{name}.html"
 
 
-def summary(run: Mapping[str, Any], scores: Scores) -> list[str]:
+def summary(run: RunRecord, scores: Scores) -> list[str]:
     """The results as lines of text."""
     if not scores.methods:
         return [f"no scores: {NO_SCORES}", funnel_line(run)]
@@ -90,9 +89,9 @@ def summary(run: Mapping[str, Any], scores: Scores) -> list[str]:
     return ["", title, *text_table(scores), *([comparison_line(found)] if found else []), funnel_line(run), ""]
 
 
-def scored_splits(run: Mapping[str, Any]) -> list[str]:
+def scored_splits(run: RunRecord) -> list[str]:
     """What is scored, as "data set/split"."""
-    return [f"{ref['manifest']}/{ref['split']}" for ref in run["profile"]["data"]["scored"]]
+    return [f"{ref.manifest}/{ref.split}" for ref in run.profile.data.scored]
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ class Found:
     gone: int
 
 
-def collect(root: Path, run: Mapping[str, Any], scores: Scores) -> Found:
+def collect(root: Path, run: RunRecord, scores: Scores) -> Found:
     """Everything that the page shows in figures, as tables."""
     history, untrained = histories(root, run)
     data, gone = data_table(root, run)
@@ -133,7 +132,7 @@ def collect(root: Path, run: Mapping[str, Any], scores: Scores) -> Found:
     return Found(tables, untrained, problem, gone)
 
 
-def html(root: Path, run: Mapping[str, Any], scores: Scores, found: Found) -> str:
+def html(root: Path, run: RunRecord, scores: Scores, found: Found) -> str:
     """The whole page."""
     tables = found.tables
     pictures, missing = strips(root, run, scores.by_frame)
@@ -165,9 +164,9 @@ def html(root: Path, run: Mapping[str, Any], scores: Scores, found: Found) -> st
         digests=digests(tables["data"]),
         unasked=found.gone,
         notes=notes(run),
-        tables_folder=tables_folder(root, run["name"]).name,
+        tables_folder=tables_folder(root, run.name).name,
         table_names=list(tables),
-        profile=json.dumps(run["profile"], indent=1),
+        profile=json.dumps(run.profile.as_dict(), indent=1),
     )
 
 
@@ -226,10 +225,10 @@ class WeakLabels:
     note: str = ""
 
 
-def weak_labels(run: Mapping[str, Any], funnel: pd.DataFrame, verdicts: pd.DataFrame, problem: str) -> WeakLabels:
+def weak_labels(run: RunRecord, funnel: pd.DataFrame, verdicts: pd.DataFrame, problem: str) -> WeakLabels:
     """The yield of the weak labels, or why there is none; `problem`: why there are no verdicts."""
     if funnel.empty:
-        given = state_of(run, "motion-training") == "given"
+        given = run.state("motion-training") == "given"
         return WeakLabels(note="None made: " + ("the motion stream's weights were given." if given else "not run."))
     counts = dict(zip(funnel["step"], funnel["count"], strict=True))
     return WeakLabels(
@@ -241,9 +240,9 @@ def weak_labels(run: Mapping[str, Any], funnel: pd.DataFrame, verdicts: pd.DataF
     )
 
 
-def measurement_charts(run: Mapping[str, Any], verdicts: pd.DataFrame) -> list[Markup]:
+def measurement_charts(run: RunRecord, verdicts: pd.DataFrame) -> list[Markup]:
     """Histograms of what both tests measured, of the boxes that came to them, with the run's thresholds."""
-    settings = FlowFilter.model_validate(run["profile"]["flow-filter"])
+    settings = run.profile.flow_filter
     boxes = verdicts[verdicts["reason"].isin([SMALL_OVERLAP, UNSURE, *FLOW_REASONS, FRAME_DROPPED, ACCEPTED])]
     passed = verdicts[verdicts["reason"].isin([SMALL_CONTRAST, FRAME_DROPPED, ACCEPTED])]
     column, least = contrast_test(settings)

@@ -9,7 +9,6 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -28,7 +27,8 @@ from fusionseg.pipeline.scoring.measures import (
 )
 from fusionseg.pipeline.scoring.protocols import PROTOCOLS, Protocol, class_of, overall_means
 from fusionseg.pipeline.scoring.published import published_rows
-from fusionseg.pipeline.store.sources import open_recorded, records_by_unit, scored_names
+from fusionseg.pipeline.store.runs import RunRecord
+from fusionseg.pipeline.store.sources import open_recorded
 
 JOINT = "joint"
 OBJECT = "object"
@@ -135,13 +135,13 @@ def kind_of(method: str) -> str:
     return "model" if method in MODELS else "baseline" if method in BASELINES else "published masks"
 
 
-def load_scores(root: Path, run: Mapping[str, Any]) -> Scores:
+def load_scores(root: Path, run: RunRecord) -> Scores:
     """The scores of a run. Raises UserError where it has none yet, or their artifacts are gone."""
-    records = records_by_unit(run, "scoring")
+    records = run.by_unit("scoring")
     if not records:
-        raise UserError(f"run {run['name']!r} has no scores: it isn't finished; run the same command again")
+        raise UserError(f"run {run.name!r} has no scores: it isn't finished; run the same command again")
     tables = []
-    names = scored_names(run)
+    names = run.scored_names()
     for unit, record in records.items():
         with open_recorded(root, record) as artifact:
             table = artifact.table("per_frame")
@@ -206,7 +206,7 @@ def compare(per_sequence: pd.DataFrame, first: str, second: str, role: str) -> C
     return Comparison(first, second, role, len(shared), PairedDifference(*(100 * value for value in difference)))
 
 
-def funnel(run: Mapping[str, Any]) -> dict[str, int] | None:
+def funnel(run: RunRecord) -> dict[str, int] | None:
     """Totals of the weak labels' figures; None for a run that made none."""
     records = label_records(run)
     if not records:
@@ -214,7 +214,7 @@ def funnel(run: Mapping[str, Any]) -> dict[str, int] | None:
     return {name: sum(int(record.counts.get(name, 0)) for record in records) for name, _ in FUNNEL}
 
 
-def funnel_table(run: Mapping[str, Any]) -> pd.DataFrame:
+def funnel_table(run: RunRecord) -> pd.DataFrame:
     """The weak labels' figures: step, count, share (of all frames, or of all boxes; nan for the first steps)."""
     figures = funnel(run) or {}
     rows = []
@@ -235,7 +235,7 @@ def differences_table(scores: Scores) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS)
 
 
-def published_table(run: Mapping[str, Any]) -> pd.DataFrame:
+def published_table(run: RunRecord) -> pd.DataFrame:
     """Figures that others published under the protocols of what was scored."""
     tables = [published_rows(protocol).assign(protocol=protocol) for protocol in protocols(run)]
     return (
@@ -243,7 +243,7 @@ def published_table(run: Mapping[str, Any]) -> pd.DataFrame:
     )
 
 
-def means_table(run: Mapping[str, Any], scores: Scores) -> pd.DataFrame:
+def means_table(run: RunRecord, scores: Scores) -> pd.DataFrame:
     """All means that the protocol takes: columns of `protocols.overall_means` and protocol. No rows where there is but
     one, which `overall` has, or where `one_protocol` finds none."""
     protocol = one_protocol(run)
@@ -252,20 +252,20 @@ def means_table(run: Mapping[str, Any], scores: Scores) -> pd.DataFrame:
     return overall_means(scores.per_frame, protocol).assign(protocol=protocol.name)
 
 
-def one_protocol(run: Mapping[str, Any]) -> Protocol | None:
+def one_protocol(run: RunRecord) -> Protocol | None:
     """The protocol whose means stand for the run; None where several data sets are scored: together they are no
     benchmark, and a sequence's name, from which its class is told, begins with its data set's."""
     found = protocols(run)
-    datasets = {video.partition("/")[0] for video in run["videos"]["scored"]}
+    datasets = {dataset for dataset, _ in run.units("scored")}
     return PROTOCOLS[found[0]] if len(found) == len(datasets) == 1 else None
 
 
-def protocols(run: Mapping[str, Any]) -> list[str]:
+def protocols(run: RunRecord) -> list[str]:
     """The protocols of the scored data sets whose manifests are still there, each once."""
     found = []
-    for ref in run["profile"]["data"]["scored"]:
+    for ref in run.profile.data.scored:
         try:
-            found.append(read_manifest(ref["manifest"]).protocol)
+            found.append(read_manifest(ref.manifest).protocol)
         except UserError:
             continue
     return [protocol for protocol in dict.fromkeys(found) if protocol is not None]
@@ -304,7 +304,7 @@ def comparison_line(found: Sequence[Comparison]) -> str:
     return f"{line}; 95 % intervals, paired by sequence" if several else line
 
 
-def funnel_line(run: Mapping[str, Any]) -> str:
+def funnel_line(run: RunRecord) -> str:
     """The yield of the weak labels in one line."""
     figures = funnel(run)
     if figures is None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.store.artifact import Record
-from fusionseg.pipeline.store.artifacts import read_run, run_records
+from fusionseg.pipeline.store.runs import RunRecord, read_run
 from fusionseg.pipeline.store.sources import open_recorded
 from fusionseg.pipeline.weak_labels.verdicts import VERDICT_COLUMNS
 
@@ -26,12 +24,12 @@ def read_verdicts(out: str | Path, run: str) -> pd.DataFrame:
     return run_verdicts(root, read_run(root, run))
 
 
-def label_records(run: Mapping[str, Any]) -> list[Record]:
+def label_records(run: RunRecord) -> tuple[Record, ...]:
     """The records of a run's weak labels, those of its last round."""
-    return run_records(run, "flow-filter-2") or run_records(run, "flow-filter")
+    return run.records("flow-filter-2") or run.records("flow-filter")
 
 
-def run_verdicts(root: Path, run: Mapping[str, Any]) -> pd.DataFrame:
+def run_verdicts(root: Path, run: RunRecord) -> pd.DataFrame:
     """`read_verdicts` of a run's record."""
     columns = ["dataset", *VERDICT_COLUMNS]
     tables = []

@@ -1,150 +1,180 @@
-"""A run in progress: its profile, its data found and checked, each stage's jobs planned, and the run's record kept."""
+"""A run in progress: its data found and checked once, each stage's work planned, computed or found, and noted."""
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from fusionseg.pipeline.basics.atomic import write_json
-from fusionseg.pipeline.basics.device import resolve_device
-from fusionseg.pipeline.basics.digests import json_digest
 from fusionseg.pipeline.basics.memory import peak_memory, start_measuring
 from fusionseg.pipeline.basics.processes import ALONE, Processes
-from fusionseg.pipeline.basics.progress import shown
 from fusionseg.pipeline.datasets.digests import LEDGER, Ledger
-from fusionseg.pipeline.datasets.finding import load_items
-from fusionseg.pipeline.datasets.imported_flow import find_flow
 from fusionseg.pipeline.datasets.items import Item
-from fusionseg.pipeline.datasets.manifest import read_manifest
-from fusionseg.pipeline.datasets.pairs import with_partners
-from fusionseg.pipeline.datasets.reading import read_boxes
-from fusionseg.pipeline.datasets.videos import extractor
-from fusionseg.pipeline.demo_data.render import RENDER_VERSION, RenderSettings, render
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.graph import FINAL, MASKS, STAGES, Stage, required, stages_for, variant_of
+from fusionseg.pipeline.graph import FINAL, MASKS, Stage, known_stage, required, stages_for
 from fusionseg.pipeline.names import PROTOCOL_INPUT
-from fusionseg.pipeline.networks.trained import given_record
-from fusionseg.pipeline.settings.profile import Profile, read_profile
-from fusionseg.pipeline.settings.sections import OUTSIDE, DataRef, Render
-from fusionseg.pipeline.store.artifact import Record, software
-from fusionseg.pipeline.store.artifacts import find, read_run, run_path
-from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.run.inputs import Wanted, find_inputs
+from fusionseg.pipeline.run.record import Journal, notes
+from fusionseg.pipeline.run.request import Request, check_shard, in_shard
+from fusionseg.pipeline.settings.profile import Profile
+from fusionseg.pipeline.settings.sections import OUTSIDE
+from fusionseg.pipeline.stages.compute import Compute, compute_of
+from fusionseg.pipeline.store.artifact import Record, Unit
+from fusionseg.pipeline.store.artifacts import find, open_writer, record_of
+from fusionseg.pipeline.store.job import SUFFIXES, Context, Job, Work
+from fusionseg.pipeline.store.runs import StageRun, State
 
-Unit = tuple[str, str]  # data set, video
-Execute = Callable[[Stage, Job, Context, bool], Record]
+# Runs the function that gives a record, under a title: as it is, or as a task of an engine's.
+Execute = Callable[[str, Callable[[], Record]], Record]
+
+
+def directly(title: str, compute: Callable[[], Record]) -> Record:
+    """The plain `Execute`."""
+    return compute()
+
+
+def run_job(work: Work, compute: Compute, refresh: bool = False) -> Record:
+    """The artifact of `work`: found, or computed."""
+    record = None if refresh else find(work)
+    if record is not None:
+        return replace(record, cached=True)
+    begun = time.monotonic()
+    with open_writer(work) as writer:
+        compute(work, writer)
+    return replace(record_of(work), seconds=round(time.monotonic() - begun, 3))
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a user asks for, as plain values. `data`: ROOT or NAME=ROOT; `overrides`: section.key=value; `leave_out`:
-    videos or stills as "data set/name"; `shard`: "K/N", only the K-th of N parts of the videos, for one stage."""
+class Plan:
+    """What a stage has to do, and the records of what is there already (None: to be computed); `given`: its weights
+    come from outside, and there is nothing to do."""
 
-    profile: str
-    data: tuple[str, ...] = ()
-    out: str = "out"
-    name: str | None = None
-    overrides: tuple[str, ...] = ()
-    device: str = "auto"
-    leave_out: tuple[str, ...] = ()
-    shard: str | None = None
+    stage: Stage
+    works: Sequence[Work]
+    found: Sequence[Record | None]
+    refresh: bool
+    begun: float
+    given: bool = False
+
+    @property
+    def cached(self) -> bool:
+        """Whether nothing has to be computed."""
+        return all(record is not None for record in self.found)
+
+
+class OwnStage(NamedTuple):
+    """A stage that isn't the graph's, and what computes it."""
+
+    stage: Stage
+    compute: Compute
 
 
 class Session:
     """One run in progress: profile, data, and the records of the stages so far."""
 
-    def __init__(self, request: Request, say: Callable[[str], None] = print, processes: Processes = ALONE) -> None:
-        self.request = request
-        self.profile = read_profile(request.profile, request.overrides)
-        root, self.name = place(request)
-        self.context = Context(root, resolve_device(request.device), self.profile.run, say, processes)
-        self.given = given_weights(self.profile)
-        variant = variant_of(self.profile.as_dict())
-        self.by_name, self.stages = stages_for(*variant), required(frozenset(self.given), *variant)
-        self.ledger = Ledger(self.context.root / LEDGER)
-        self.roots = data_roots(self.profile, request, self.context)
-        self.items = self._load_items()
-        # By unit, unrestricted: masks are compared with their frames in size, whatever a stage may see.
-        self._whole = {(i.dataset, i.name): i for group in reversed(self.items.values()) for i in group}
-        self.records: dict[str, dict[Unit, Record]] = {name: {_unit(r): r} for name, r in self.given.items()}
+    def __init__(
+        self,
+        request: Request,
+        say: Callable[[str], None] = print,
+        processes: Processes = ALONE,
+        own: Sequence[OwnStage] = (),
+    ) -> None:
+        """`own`: further stages. Raises UserError, BadFile."""
+        self.request, self.profile, self.own = request, request.settings, own
+        self.context = Context(request.root, request.device, self.profile.run, say, processes)
+        if request.device not in ("auto", "cpu"):
+            _ = self.context.device  # refused now, not hours later
+        variant = self.profile.variant
+        self.by_name = {**stages_for(*variant), **{stage.name: stage for stage, _ in own}}
+        self.given = given_weights(self.profile, self.by_name)
+        self.stages = required(frozenset(self.given), *variant)
+        self._check_request()
+        self.ledger = Ledger(request.root / LEDGER)
+        self.inputs = find_inputs(request, self._wanted(), self.ledger, self.context)
+        self.items = self.inputs.items
+        self.journal = Journal(request, self.inputs, self.context)
+        self.records: dict[str, dict[Unit, Record]] = {}
+        self.forget()
 
-    def _load_items(self) -> dict[str, list[Item]]:
-        data = self.profile.data
-        items: dict[str, list[Item]] = {}
+    def forget(self) -> None:
+        """Forget what was found of the stages so far: an artifact of theirs is gone."""
+        self.records = {name: {record.unit: record} for name, record in self.given.items()}
+
+    @property
+    def names(self) -> list[str]:
+        """The stages that the request runs, in order."""
+        return [self.request.only] if self.request.only else [stage.name for stage in self.stages]
+
+    def _check_request(self) -> None:
+        only = self.request.only
+        if only is not None and known_stage(only) not in self.by_name:
+            _, _, rounds = variant = self.profile.variant
+            own = f'flow-images.store = "{variant.store}" and weak-labels.rounds = {rounds}'
+            raise UserError(f"--only {only}: with {own} there is no such stage")
+        check_shard(self.request)
+        for name in self.request.refresh:
+            if known_stage(name) not in self.names:
+                raise UserError(f"--refresh {name}: this run has no such stage; it has: {', '.join(self.names)}")
+
+    def _wanted(self) -> Wanted:
+        """Which data this run's stages want. Boxed videos and others serve no training of a run whose weights are
+        given."""
         trained = [stage for stage in self.stages if stage.trained and stage.name not in self.given]
-        wanted = {"scored"}.union(*(stage.data for stage in trained))  # others serve no training of this run
-        for role, refs in {
-            "stills": [data.stills], "boxed": [data.boxed], "fusion": [data.fusion],
-            "validation": [data.validation] if data.validation else [], "scored": data.scored,
-        }.items():  # fmt: skip
-            items[role] = [item for ref in refs for item in self._load(role, ref)] if role in wanted else []
-        check_apart(items)
-        check_frames(items)
-        if "box-pruning" in {stage.name for stage in self.stages} and not self.request.shard:
-            check_boxes(items["boxed"], data.boxed)
-        return items
+        readers = [stage for stage in self.by_name.values() if stage.trained]
+        return Wanted(
+            roles=frozenset({"scored"}.union(*(stage.data for stage in trained))),
+            masked=frozenset(role for stage in readers for role, kinds in stage.data.items() if MASKS in kinds),
+            boxes="box-pruning" in {stage.name for stage in self.stages},
+        )
 
-    def _load(self, role: str, ref: DataRef) -> list[Item]:
-        manifest = read_manifest(ref.manifest)
-        if (manifest.kind == "stills") != (role == "stills"):
-            wanted = "stills" if role == "stills" else "videos"
-            raise UserError(f"data.{role}: {ref.manifest} holds {manifest.kind}, expected {wanted}")
-        if role == "boxed" and manifest.boxes is None:
-            raise UserError(
-                f"data.boxed: {ref.manifest} has no boxes, and the weak labels need them; name `boxes` in the manifest"
-            )
-        root = self.roots.get(manifest.name) or self.roots.get("")
-        if root is None:
-            raise UserError(
-                f"no folder for the data set {manifest.name}; give it with --data ROOT or --data {manifest.name}=ROOT"
-            )
-        out = [name.partition("/")[2] for name in self.request.leave_out if name.partition("/")[0] == manifest.name]
-        items = load_items(manifest, ref.split, root, out, ref.stride, extract=self._extract, most=ref.frames)
-        trained = [stage for stage in self.by_name.values() if stage.trained]
-        masked = {role for stage in trained for role, kinds in stage.data.items() if MASKS in kinds}
-        if role in masked and (without := [item.name for item in items if not item.masks]):
-            which = f" ({', '.join(without)})" if len(without) < len(items) else ""
-            wanted = ', or motion-training.labels = "weak"' if role == "boxed" else ""
-            raise UserError(f"data.{role}: {ref.manifest} has no masks{which}; expected a data set with masks{wanted}")
-        if role == "stills":
-            return items
-        return [self._paired(item) for item in items]
+    def inspect(self) -> None:
+        """Look at all outside data of the stages to run, so that what can't be used stops the run before it starts.
 
-    def _paired(self, item: Item) -> Item:
-        """The video with what its optical flow is made of."""
-        settings = self.profile.optical_flow
-        item = with_partners(item, settings)
-        if settings.folder is None or not item.partners:
-            return item
-        names = [path.stem for path in item.all_frames]
-        folder = settings.folder.expanduser()
-        if (folder / item.dataset).is_dir():  # as `fusionseg export --flow` writes it of several data sets
-            folder /= item.dataset
-        return replace(item, flow=find_flow(folder, item.name, names, settings.gap, settings.direction))
+        Costs nothing more: digests are remembered. Raises BadFile.
+        """
+        try:
+            for stage in (self.by_name[name] for name in [*self.names, *(stage.name for stage, _ in self.own)]):
+                if stage.name not in self.given:
+                    self._inspect(stage)
+        finally:
+            self._save_ledger()
 
-    def _extract(self, path: Path) -> tuple[Path, ...]:
-        """The frames of a video file, extracted now if they aren't in the store."""
-        with shown(f"frames of {path.name}", "frame") as show:
-            return extractor(self.ledger, show)(path)
+    def _inspect(self, stage: Stage) -> None:
+        for role, kinds in stage.data.items():
+            for item in self.items[role] if stage.unit == "model" else self._own_part(role):
+                for kind in kinds:
+                    if item.files(kind):
+                        self.ledger.digest(item, kind)
 
-    def jobs(self, stage: Stage, whole: bool = False) -> list[Job]:
+    def _save_ledger(self) -> None:
+        if self.context.processes.main:
+            self.ledger.save()
+
+    def _own_part(self, role: str) -> list[Item]:
+        return [item for item in self.items[role] if item.stills or in_shard(item, self.request.shard)]
+
+    # Planning
+
+    def works(self, stage: Stage, whole: bool = False) -> list[Work]:
         """What `stage` has to do, in order; its inputs must have records. `whole`: also what belongs to other parts of
         the videos. Raises BadFile."""
-        if stage.unit == "model":
-            return [self._model_job(stage)]
+        try:
+            jobs = [self._model_job(stage)] if stage.unit == "model" else self._video_jobs(stage, whole)
+        finally:
+            self._save_ledger()
+        return [Work(job, self.context) for job in jobs]
+
+    def _video_jobs(self, stage: Stage, whole: bool) -> list[Job]:
         kinds: dict[Unit, set[str]] = {}
         found: dict[Unit, Item] = {}
         for role, allowed in stage.data.items():
-            for item in self.items[role] if whole else self._own_part(self.items[role]):
+            for item in self.items[role] if whole else self._own_part(role):
                 found.setdefault((item.dataset, item.name), item)
                 kinds.setdefault((item.dataset, item.name), set()).update(allowed)
         return [self._video_job(stage, item, sorted(kinds[unit])) for unit, item in found.items()]
-
-    def _own_part(self, items: Sequence[Item]) -> list[Item]:
-        return [item for item in items if item.stills or in_shard(item, self.request.shard)]
 
     def _video_job(self, stage: Stage, item: Item, kinds: Sequence[str]) -> Job:
         unit = (item.dataset, item.name)
@@ -152,45 +182,60 @@ class Session:
         for need in stage.needs:
             records = self.records[need]
             inputs.append(records[unit] if self.by_name[need].unit == "video" else next(iter(records.values())))
-        return self._job(stage, *unit, {"video": (item.only(kinds),)}, {"video": kinds}, inputs)
+        return self._job(stage, unit, {"video": (item.only(kinds),)}, {"video": kinds}, inputs)
 
     def _model_job(self, stage: Stage) -> Job:
-        items = {role: tuple(item.only(kinds) for item in self.items[role]) for role, kinds in stage.data.items()}
+        items = {str(role): tuple(i.only(kinds) for i in self.items[role]) for role, kinds in stage.data.items()}
         units = dict.fromkeys((i.dataset, i.name) for role in items.values() for i in role)
         inputs = [self.records[need][unit] for need in stage.needs for unit in units if unit in self.records[need]]
-        source = next(role for role in stage.data)
-        dataset = self.items[source][0].dataset
-        return self._job(stage, dataset, "model", items, dict(stage.data.items()), inputs)
+        dataset = self.items[next(iter(stage.data))][0].dataset
+        return self._job(stage, (dataset, "model"), items, {str(r): kinds for r, kinds in stage.data.items()}, inputs)
 
     def _job(
         self,
         stage: Stage,
-        dataset: str,
-        video: str,
-        items: Mapping[Any, tuple[Item, ...]],
-        kinds: dict[Any, Sequence[str]],
+        unit: Unit,
+        items: Mapping[str, tuple[Item, ...]],
+        kinds: Mapping[str, Sequence[str]],
         inputs: Sequence[Record],
     ) -> Job:
-        sources = tuple(
-            (role, f"{item.dataset}/{item.name}", kind, self.ledger.digest(self._whole[item.dataset, item.name], kind))
+        sections = {name: self.profile.section(name) for name in stage.settings}
+        sources = (*self._data_sources(items, kinds), *self._protocols(stage, items), *self._files(sections))
+        return Job(stage.name, stage.version, *unit, SUFFIXES[stage.unit], sections, items, sources, tuple(inputs))
+
+    def _data_sources(
+        self, items: Mapping[str, tuple[Item, ...]], kinds: Mapping[str, Sequence[str]]
+    ) -> list[tuple[str, str, str, str]]:
+        """Digests of outside data. Masks are compared with their frames in size, whatever a stage may see."""
+        whole = self.inputs.by_unit
+        return [
+            (role, f"{i.dataset}/{i.name}", kind, self.ledger.digest(whole[i.dataset, i.name], kind))
             for role, group in items.items()
-            for item in group
+            for i in group
             for kind in kinds[role]
-            if item.files(kind)
-        )
-        if stage.name == FINAL:  # how it scores stands in the manifest, not in a file
-            sources += tuple(
-                (role, f"{item.dataset}/{item.name}", PROTOCOL_INPUT, item.protocol or "")
-                for role, group in items.items()
-                for item in group
-            )
-        settings = {name: self.profile.section(name) for name in stage.settings}
-        paths = {name: section.pop(name) for section in settings.values() for name in OUTSIDE if name in section}
-        files = {name: Path(path).expanduser() for name, path in paths.items() if path and name != "weights"}
-        named = [name for name in files if name != "folder"]  # what is in that one, its items know
-        sources += tuple(("settings", name, "file", self._file_digest(name, files[name])) for name in named)
-        suffix = ".h5" if stage.unit == "video" else ".safetensors"
-        return Job(stage.name, stage.version, dataset, video, suffix, settings, items, sources, tuple(inputs), files)
+            if i.files(kind)
+        ]
+
+    def _protocols(self, stage: Stage, items: Mapping[str, tuple[Item, ...]]) -> list[tuple[str, str, str, str]]:
+        """How data is scored stands in its manifest, not in a file."""
+        if stage.name != FINAL:
+            return []
+        return [
+            (role, f"{i.dataset}/{i.name}", PROTOCOL_INPUT, i.protocol or "")
+            for role, group in items.items()
+            for i in group
+        ]
+
+    def _files(self, sections: Mapping[str, object]) -> list[tuple[str, str, str, str]]:
+        """Digests of files that settings name. Given weights have a record instead, and what is in a folder of flow,
+        its items know."""
+        named = [
+            (name, path)
+            for section in sections.values()
+            for name in sorted(OUTSIDE - {"weights", "folder"})
+            if (path := getattr(section, name, None)) is not None
+        ]
+        return [("settings", name, "file", self._file_digest(name, path.expanduser())) for name, path in named]
 
     def _file_digest(self, setting: str, path: Path) -> str:
         try:
@@ -198,20 +243,9 @@ class Session:
         except OSError as error:
             raise UserError(f"{setting} = {path}: can't be read ({error.strerror})") from None
 
-    def plan(self, stage: Stage, whole: bool = False) -> list[Job]:
-        """`jobs`, with what was learnt of the data saved."""
-        try:
-            return self.jobs(stage, whole)
-        finally:
-            self._save_ledger()
-
-    def _save_ledger(self) -> None:
-        if self.context.processes.main:
-            self.ledger.save()
-
-    def find(self, jobs: Sequence[Job]) -> list[Record | None]:
-        """The artifacts of `jobs`, or None for those to compute. Of several processes, one looks: all agree."""
-        return self.context.processes.from_main(lambda: [find(job, self.context) for job in jobs])
+    def find(self, works: Sequence[Work]) -> list[Record | None]:
+        """The artifacts of `works`, or None for those to compute. Of several processes, one looks: all agree."""
+        return self.context.processes.from_main(lambda: [find(work) for work in works])
 
     def resolve(self, stage: Stage, whole: frozenset[str] | None = None) -> None:
         """Find the records that `stage` needs of stages computed before. Raises UserError if one is missing.
@@ -221,20 +255,24 @@ class Session:
         """
         whole = self._behind_models(stage) if whole is None else whole
         for need in stage.needs:
-            if need in self.records:
-                continue
-            earlier = self.by_name[need]
-            self.resolve(earlier, whole)
-            found = {}
-            jobs = self.plan(earlier, need in whole)
-            for job, record in zip(jobs, self.find(jobs), strict=True):
-                if record is None:
-                    raise UserError(
-                        f"{stage.name} needs {need} of {job.dataset}/{job.video} with these settings, which is "
-                        f"not there; run `fusionseg run {self.request.profile}` without --only, or --only {need} first"
-                    )
-                found[job.dataset, job.video] = record
-            self.records[need] = found
+            if need not in self.records:
+                earlier = self.by_name[need]
+                self.resolve(earlier, whole)
+                works = self.works(earlier, need in whole)
+                self.records[need] = self._found(stage, works, self.find(works))
+
+    def _found(self, stage: Stage, works: Sequence[Work], records: Sequence[Record | None]) -> dict[Unit, Record]:
+        """All of these records, by unit. Raises UserError if one is missing."""
+        found = {}
+        for work, record in zip(works, records, strict=True):
+            if record is None:
+                need, job = work.stage, work.job
+                raise UserError(
+                    f"{stage.name} needs {need} of {job.dataset}/{job.video} with these settings, which is "
+                    f"not there; run `fusionseg run {self.request.profile}` without --only, or --only {need} first"
+                )
+            found[record.unit] = record
+        return found
 
     def _behind(self, stage: Stage) -> set[str]:
         """All stages that `stage` needs, directly or not; given weights need none."""
@@ -245,284 +283,87 @@ class Session:
         models = [self.by_name[name] for name in self._behind(stage) if self.by_name[name].unit == "model"]
         return frozenset[str]().union(*(self._behind(model) for model in models))
 
-    def inspect(self, names: Sequence[str]) -> None:
-        """Look at all outside data of these stages once, so that what can't be used stops the run before it starts.
-
-        Costs nothing more: digests are remembered. Raises BadFile.
-        """
-        try:
-            for stage in (self.by_name[name] for name in names if name not in self.given):
-                for role, kinds in stage.data.items():
-                    for item in self.items[role] if stage.unit == "model" else self._own_part(self.items[role]):
-                        for kind in kinds:
-                            if item.files(kind):
-                                self.ledger.digest(item, kind)
-        finally:
-            self._save_ledger()
-
-    def is_cached(self, name: str) -> bool:
-        """Whether a stage has nothing to compute."""
-        if name in self.given:
-            return True
-        self.resolve(self.by_name[name])
-        return all(find(job, self.context) for job in self.plan(self.by_name[name]))
-
-    def run_stage(
-        self,
-        name: str,
-        execute: Execute,
-        refresh: bool = False,
-        all_cached: Callable[[Stage, list[Record]], None] | None = None,
-    ) -> list[Record]:
-        """Compute one stage, or find it computed; tell the user; note it in the run's record.
-
-        `all_cached` is told of a stage with nothing to compute, whose jobs are then not executed one by one.
-        """
+    def plan(self, name: str, refresh: bool = False) -> Plan:
+        """What a stage has to do; all of it, with `refresh`."""
         stage, begun = self.by_name[name], time.monotonic()
-        start_measuring(self.context.device)
         if name in self.given:
-            return self._note(stage, "given", [self.given[name]], begun)
+            return Plan(stage, (), (self.given[name],), False, begun, given=True)
         self.resolve(stage)
-        jobs = self.plan(stage)
-        found: list[Record | None] = [None] * len(jobs) if refresh else self.find(jobs)
-        records = [replace(record, cached=True) for record in found if record is not None]
-        if len(records) == len(jobs):
-            if all_cached:
-                all_cached(stage, records)
-        else:
-            records = self._execute(stage, jobs, found, execute, refresh)
-        self.records[name] = {_unit(record): record for record in records}
-        state = "cached" if all(r.cached for r in records) else "computed"
-        return self._note(stage, state, records, begun)
+        works = self.works(stage)
+        return Plan(stage, works, [None] * len(works) if refresh else self.find(works), refresh, begun)
 
-    def _execute(
-        self, stage: Stage, jobs: list[Job], found: list[Record | None], execute: Execute, refresh: bool
-    ) -> list[Record]:
+    # Doing
+
+    def run_stage(self, name: str, refresh: bool = False) -> list[Record]:
+        """Compute one stage, or find it computed."""
+        return self.run(self.plan(name, refresh))
+
+    def run(self, plan: Plan, execute: Execute = directly) -> list[Record]:
+        """Do what is planned; tell the user; note it in the run's record."""
+        start_measuring(self.context.used_device)
+        records = [replace(record, cached=not plan.given) for record in plan.found if record is not None]
+        if not plan.cached:
+            records = self._compute(plan, execute)
+        self.records[plan.stage.name] = {record.unit: record for record in records}
+        self._note(plan, records)
+        return records
+
+    def _compute(self, plan: Plan, execute: Execute) -> list[Record]:
         """Compute what isn't found: models by all processes at once, videos by one each."""
         processes = self.context.processes
-        if stage.unit == "model":  # shows its own steps
+        if plan.stage.unit == "model":  # shows its own steps
             # None may come late, find what the others have just written, and leave them alone.
-            anew = refresh or not processes.alone
-            return processes.together(lambda: [execute(stage, job, self.context, anew) for job in jobs])[0]
+            anew = replace(plan, refresh=plan.refresh or not processes.alone)
+            return processes.together(lambda: [self._execute(anew, work, execute) for work in plan.works])[0]
         if processes.alone:  # also those that are found, so that whoever executes can show it
-            return self._execute_share(stage, jobs, execute, refresh)
-        missing = [job for job, record in zip(jobs, found, strict=True) if record is None]
+            return self._compute_share(plan, plan.works, execute)
+        missing = [work for work, record in zip(plan.works, plan.found, strict=True) if record is None]
         share = [missing[number] for number in processes.share(len(missing))]
-        shares = processes.together(lambda: self._execute_share(stage, share, execute, refresh))
+        shares = processes.together(lambda: self._compute_share(plan, share, execute))
         computed = iter([record for records in shares for record in records])
-        return [next(computed) if record is None else replace(record, cached=True) for record in found]
+        return [next(computed) if record is None else replace(record, cached=True) for record in plan.found]
 
-    def _execute_share(self, stage: Stage, jobs: list[Job], execute: Execute, refresh: bool) -> list[Record]:
+    def _compute_share(self, plan: Plan, works: Sequence[Work], execute: Execute) -> list[Record]:
         records = []
-        with self.context.progress(stage.name, len(jobs), "video") as bar:
-            for job in jobs:
-                records.append(execute(stage, job, self.context, refresh))
+        with self.context.progress(plan.stage.name, len(works), "video") as bar:
+            for work in works:
+                records.append(self._execute(plan, work, execute))
                 bar.update()
         return records
 
-    def _note(self, stage: Stage, state: str, records: list[Record], begun: float) -> list[Record]:
-        seconds = time.monotonic() - begun
+    def _execute(self, plan: Plan, work: Work, execute: Execute) -> Record:
+        own = {stage.name: compute for stage, compute in self.own}
+        compute = own.get(plan.stage.name) or compute_of(plan.stage)
+        title = f"{plan.stage.name} {work.job.dataset}/{work.job.video}"
+        return execute(title, partial(run_job, work, compute, plan.refresh))
+
+    def _note(self, plan: Plan, records: Sequence[Record]) -> None:
+        """Tell the user, and the run's record."""
+        seconds = time.monotonic() - plan.begun
         new = sum(not record.cached for record in records)
-        what = f"{len(records)} {'videos' if stage.unit == 'video' else 'model'}"
-        number = (
-            f"[{[s.name for s in self.stages].index(stage.name) + 1:2}/{len(self.stages)}]"
-            if stage in self.stages
-            else "      "
-        )
+        state: State = "given" if plan.given else "computed" if new else "cached"
+        what = f"{len(records)} {'videos' if plan.stage.unit == 'video' else 'model'}"
         detail = f"{new} computed, {len(records) - new} cached" if 0 < new < len(records) else state
-        self.context.say(f"{number} {stage.name:20} {what:11} {detail:28} {seconds:7.1f} s")
+        self.context.say(f"{self._number(plan.stage)} {plan.stage.name:20} {what:11} {detail:28} {seconds:7.1f} s")
         for note in notes(records):
             self.context.say(f"        {note}")
         if self.request.shard or not self.context.processes.main:  # a part of a stage is no state of a run
-            return records
-        run = self._run_record()
-        run["stages"][stage.name] = {
-            "state": state,
-            "seconds": seconds,
-            "peak_memory": peak_memory(self.context.device),
-            "records": [r.as_dict() for r in records],
-        }
-        run["finished"] = _now()
-        write_json(run_path(self.context.root, self.name), run)
-        return records
+            return
+        peak = peak_memory(self.context.used_device)
+        self.journal.add(plan.stage.name, StageRun(state, seconds, peak, tuple(records)))
 
-    def _run_record(self) -> dict[str, Any]:
-        try:
-            run = read_run(self.context.root, self.name)
-        except UserError:
-            run = {"name": self.name, "started": _now(), "stages": {}}
-        settings = self.profile.as_dict()
-        run["stages"] = still_valid(run["stages"], run.get("profile", settings), settings)
-        roles = {role: [f"{i.dataset}/{i.name}" for i in items] for role, items in self.items.items()}
-        return run | {
-            "profile": settings,
-            "videos": roles,
-            "left_out": list(self.request.leave_out),
-            "software": software(),
-            "device": str(self.context.device),
-            "data": {k or "(default)": str(v) for k, v in self.roots.items()},
-        }
+    def _number(self, stage: Stage) -> str:
+        names = [one.name for one in self.stages]
+        return f"[{names.index(stage.name) + 1:2}/{len(names)}]" if stage.name in names else " " * 7
 
 
-def parse_shard(text: str) -> tuple[int, int]:
-    """ "K/N" as numbers. Raises UserError.
-
-    >>> parse_shard("2/8")
-    (2, 8)
-    """
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise UserError(f"--shard {text}: expected K/N with 1 <= K <= N, e.g. 3/8 for the third of eight parts")
-    return int(found[1]), int(found[2])
-
-
-def in_shard(item: Item, shard: str | None) -> bool:
-    """Whether a video belongs to a part. Its name decides, so the parts of all stages agree on every machine."""
-    if shard is None:
-        return True
-    part, parts = parse_shard(shard)
-    return int(json_digest([item.dataset, item.name]), 16) % parts == part - 1
-
-
-def still_valid(stages: dict[str, Any], old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Of a run's record, the stages that the new settings lead to as well; a single stage run with other settings
-    leaves none behind that were computed from what it replaced."""
-    before, after = (stages_for(*variant_of(settings)) for settings in (old, new))
-    stale = set(before) - set(after)
-    for stage in after.values():
-        sections = (*stage.settings, "data", "render")
-        moved = stage.name in before and before[stage.name].needs != stage.needs
-        if moved or stale.intersection(stage.needs) or any(old.get(name) != new.get(name) for name in sections):
-            stale.add(stage.name)
-    return {name: record for name, record in stages.items() if name not in stale}
-
-
-def place(request: Request) -> tuple[Path, str]:
-    """The store's root and the run's name. Raises UserError for a name that can't be a file's."""
-    root = Path(request.out).expanduser().resolve()
-    name = request.name or read_profile(request.profile, request.overrides).name
-    if not re.fullmatch(r"\w[\w. +-]{0,99}", name):
-        raise UserError(f"run name {name!r}: expected letters, digits, '.', '_', '-', since it becomes a file name")
-    return root, name
-
-
-def given_weights(profile: Profile) -> dict[str, Record]:
-    """Records of the weights that a profile names, by the stage they take the place of."""
+def given_weights(profile: Profile, stages: Mapping[str, Stage]) -> dict[str, Record]:
+    """Records of the weights that a profile names, by the stage they take the place of. Raises UserError."""
     given = {}
-    for stage in STAGES:
-        if stage.trained:
-            path = getattr(profile, stage.name.replace("-", "_")).weights
-            if path is not None:
-                given[stage.name] = given_record(stage.name, path, profile)
+    for name in (stage.name for stage in stages.values() if stage.trained):
+        section = getattr(profile, name.replace("-", "_"), None)
+        if (path := getattr(section, "weights", None)) is not None:
+            from fusionseg.pipeline.networks.trained import given_record  # PyTorch
+
+            given[name] = given_record(name, path, profile)
     return given
-
-
-def data_roots(profile: Profile, request: Request, context: Context) -> dict[str, Path]:
-    """Folder by data set name; "" is for all others. Renders built-in data where none is given."""
-    roots = {}
-    for text in request.data:
-        name, equals, root = text.partition("=")
-        if not equals or "/" in name:  # a folder's own name may have a "="
-            name, root = "", text
-        if not root:
-            raise UserError(f"--data {text!r}: no folder; expected ROOT or NAME=ROOT")
-        roots[name] = Path(root).expanduser().resolve()
-    data = profile.data
-    refs = [
-        data.stills,
-        data.boxed,
-        data.fusion,
-        *([data.validation] if data.validation else []),
-        *data.scored,
-    ]
-    known = {read_manifest(ref.manifest).name for ref in refs}
-    for name in roots:
-        if name and name not in known:
-            raise UserError(
-                f"--data {name}=...: the profile uses no data set {name!r}; it uses: {', '.join(sorted(known))}"
-            )
-    if "" not in roots and known - roots.keys() and profile.render is not None:
-        roots[""] = rendered(profile.render, context)
-    return roots
-
-
-def rendered(settings: Render, context: Context) -> Path:
-    """The folder of the built-in data, rendered now if it isn't there."""
-    values = settings.model_dump()
-    root = context.root / "rendered" / json_digest([RENDER_VERSION, values])[:12]
-    if not root.exists():
-        context.say("rendering the built-in data (once)")
-        with shown("rendering", "picture") as show:
-            render(root, RenderSettings(**values), show)
-    return root
-
-
-def check_apart(items: dict[str, list[Item]]) -> None:
-    """No file that is scored may train or choose anything, whatever its data set is called. Raises UserError."""
-    scored = {_identity(path) for item in items["scored"] for path in item.frames}
-    for role in ("stills", "boxed", "fusion", "validation"):
-        both = sorted(i.name for i in items[role] if not scored.isdisjoint(map(_identity, i.frames)))
-        if both:
-            raise UserError(
-                f"data.{role} and data.scored share {', '.join(both)}; what is scored may not train anything"
-            )
-
-
-def check_frames(items: Mapping[str, list[Item]]) -> None:
-    """A video that plays several roles has one artifact a stage, so all must take the same frames. Raises UserError."""
-    known: dict[Unit, tuple[str, tuple[int, ...]]] = {}
-    for role, group in items.items():
-        for item in group:
-            other, numbers = known.setdefault((item.dataset, item.name), (role, item.numbers))
-            if numbers != item.numbers:
-                raise UserError(
-                    f"data.{other} and data.{role} share {item.name} and use {len(numbers)} and {len(item.numbers)} of "
-                    f"its {len(item.all_frames)} frames; give both the same stride and frames"
-                )
-
-
-def _identity(path: Path) -> tuple[int, int] | Path:
-    """What makes two paths one file, however many links there are; cheaper than resolving a million paths."""
-    try:
-        stat = path.stat()
-    except OSError:  # a link to nowhere: the ledger says so, and whose it is
-        return path
-    return stat.st_dev, stat.st_ino
-
-
-def check_boxes(items: list[Item], ref: DataRef) -> None:
-    """At least one frame has a box. Raises UserError."""
-    if not any(len(read_boxes(item, index)) for item in items for index in range(len(item.frames))):
-        raise UserError(
-            f"data.boxed: {ref.manifest}/{ref.split} has no box in any of its "
-            f"{sum(len(i.frames) for i in items)} frames; the weak labels need boxes"
-        )
-
-
-def notes(records: list[Record]) -> list[str]:
-    """What a user must be told of results: videos without flow, videos that aren't scored, frames without boxes."""
-    texts = {
-        "appearance_only": "no flow (one frame): segmented by appearance alone",
-        "unscored": "too short for its protocol: nothing scored",
-        "no_truth": "no masks: predicted, not scored",
-        "no_protocol": "no protocol to score it by: predicted, not scored",
-        "frames_without_boxes": "frames without boxes, skipped",
-        "filled_flow": "frames without imported flow: the other way's flow, negated",
-        "not_stabilised": "frames whose camera motion can't be told: flow kept as it is",
-    }
-    found = []
-    for name, text in texts.items():
-        if text.startswith("frames"):
-            total = sum(int(r.counts.get(name, 0)) for r in records)
-            found += [f"{total} {text}"] if total else []
-        else:
-            found += [f"{r.video}: {text}" for r in records if r.counts.get(name)]
-    return found
-
-
-def _unit(record: Record) -> Unit:
-    return record.dataset, record.video
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import ConfigDict, ValidationError, model_validator
 
 import fusionseg.profiles
 from fusionseg.pipeline.basics.validation import explain
 from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.graph import Variant
 from fusionseg.pipeline.settings.sections import (
     AppearanceTraining,
     BoxPruning,
@@ -82,14 +83,20 @@ class Profile(Settings):
             )
         return self
 
+    @property
+    def variant(self) -> Variant:
+        """What of it changes the graph. Given weights of the motion stream are its last: no labels are made at all."""
+        training = self.motion_training
+        return Variant(self.flow_images.store, training.labels, 1 if training.weights else self.weak_labels.rounds)
+
     def as_dict(self) -> dict[str, Any]:
         """All settings as JSON-able values, sections by their names in files."""
         return self.model_dump(mode="json", by_alias=True)
 
-    def section(self, name: str) -> dict[str, Any]:
-        """The settings of one section as JSON-able values; {} for a stage without settings."""
-        part = getattr(self, name.replace("-", "_"), None)
-        return part.model_dump(mode="json") if isinstance(part, BaseModel) else {}
+    def section(self, name: str) -> Settings:
+        """One section, by its name in files."""
+        found: Settings = getattr(self, name.replace("-", "_"))
+        return found
 
 
 def read_profile(name: str, overrides: Iterable[str] = ()) -> Profile:

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 # Settings that name outside files: what is in these belongs to a result's key, where they lie doesn't.
-OUTSIDE = ("weights", "raft_weights", "folder")
+OUTSIDE = frozenset({"weights", "raft_weights", "folder"})
 
 
 class Settings(BaseModel):
@@ -52,6 +52,11 @@ class Data(Settings):
     def _or_none(cls, value: object) -> object:
         return None if value == "none" else value  # TOML has no null, and --set must be able to take it back
 
+    def of(self, role: str) -> tuple[DataRef, ...]:
+        """What plays a role."""
+        found = getattr(self, role)
+        return found if isinstance(found, tuple) else (found,) if found else ()
+
     @model_validator(mode="after")
     def _scored_apart(self) -> Data:
         training = {"boxed": self.boxed, "fusion": self.fusion, "validation": self.validation}
@@ -74,17 +79,17 @@ class Data(Settings):
 
 
 class Render(Settings):
-    """Built-in data, rendered where no --data is given; None of these is a measurement, all are sizes of the demo."""
+    """Built-in data, rendered where no --data is given; none of these is a measurement, all are sizes of the demo."""
 
-    seed: int = 7
-    stills: int = Field(320, ge=1)
-    boxed_videos: int = Field(24, ge=1)
-    fusion_videos: int = Field(8, ge=1)
-    validation_videos: int = Field(4, ge=1)
-    test_videos: int = Field(12, ge=1)
-    frames: int = Field(16, ge=2, description="a video")
-    width: int = Field(256, ge=32, description="px")
-    height: int = Field(160, ge=32, description="px")
+    seed: int = Field(7, ge=0, description="another seed is another data set")
+    stills: int = Field(320, ge=1, description="images with masks: a pretrained network learns one look in a minute")
+    boxed_videos: int = Field(24, ge=1, description="videos with boxes, for the weak labels")
+    fusion_videos: int = Field(8, ge=1, description="videos with masks that the fusion learns from: two of each kind")
+    validation_videos: int = Field(4, ge=1, description="videos with masks that choices are made on: one of each kind")
+    test_videos: int = Field(12, ge=1, description="videos with masks that are only ever scored")
+    frames: int = Field(16, ge=3, description="of a video: a third to a half of them is a stop that lasts")
+    width: int = Field(256, ge=48, description="px; a multiple of the networks' stride of 32")
+    height: int = Field(160, ge=48, description="px; likewise, at about DAVIS's aspect")
 
 
 class OpticalFlow(Settings):

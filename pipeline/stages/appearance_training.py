@@ -10,36 +10,36 @@ from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.datasets.reading import read_frame, read_mask_sized
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.settings.sections import AppearanceTraining, Network
-from fusionseg.pipeline.store.artifact import Record
-from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.store.artifacts import WeightsWriter
+from fusionseg.pipeline.store.job import Work
 from fusionseg.pipeline.training.cache import SampleCache
 from fusionseg.pipeline.training.photometric import vary_look
 from fusionseg.pipeline.training.samples import Augmentation, crop_pair
 from fusionseg.pipeline.training.streams import MakeSample, Sample, train_stream
 
 
-def compute(job: Job, context: Context) -> Record:
+def compute(work: Work, writer: WeightsWriter) -> None:
     """Write the appearance stream's weights. Raises UserError if no still has a mask."""
-    settings = AppearanceTraining.model_validate(job.settings[job.stage])
-    long_side = Network.model_validate(job.settings["network"]).long_side
-    (stills,) = job.items["stills"]
+    settings = work.settings(AppearanceTraining)
+    long_side = work.settings(Network).long_side
+    (stills,) = work.items["stills"]
     if not stills.annotated:
         raise UserError(f"appearance-training: none of the {len(stills.frames)} stills of {stills.dataset} has a mask")
     validation = [
         load_sample(video, index, long_side)
-        for video in job.items["validation"]
+        for video in work.items["validation"]
         for index in spread(video.annotated, settings.validate_frames)
     ]
-    make = sampler(job, context, settings)
-    return train_stream(job, context, settings, len(stills.annotated), make, validation, "frames")
+    make = sampler(work, settings)
+    train_stream(work, writer, settings, len(stills.annotated), make, validation, "frames")
 
 
-def sampler(job: Job, context: Context, settings: AppearanceTraining) -> MakeSample:
+def sampler(work: Work, settings: AppearanceTraining) -> MakeSample:
     """What makes augmented samples of the stills that have a mask, loaded ones being kept in memory."""
-    (stills,) = job.items["stills"]
-    annotated, long_side = stills.annotated, Network.model_validate(job.settings["network"]).long_side
+    (stills,) = work.items["stills"]
+    annotated, long_side = stills.annotated, work.settings(Network).long_side
     augmentation = Augmentation(settings.crop, settings.scales, settings.mirror)
-    loaded = SampleCache(lambda index: load_sample(stills, annotated[index], long_side), context.run.cache_mb)
+    loaded = SampleCache(lambda index: load_sample(stills, annotated[index], long_side), work.run.cache_mb)
 
     def make(index: int, rng: np.random.Generator) -> Sample:
         image, label, _ = crop_pair(*loaded(index), augmentation, rng)

@@ -13,10 +13,9 @@ from fusionseg.pipeline.basics.threads import in_order
 from fusionseg.pipeline.datasets.reading import read_boxes, read_frame
 from fusionseg.pipeline.networks.scores import full_scores
 from fusionseg.pipeline.settings.sections import BoxPruning, WeakLabels
-from fusionseg.pipeline.store.artifact import Artifact, Packed, Record
-from fusionseg.pipeline.store.artifacts import record_of
+from fusionseg.pipeline.store.artifact import Artifact, ArtifactWriter, Packed
 from fusionseg.pipeline.store.bits import FRAME_SIZE, pack_mask, packed_width
-from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.store.job import Work
 from fusionseg.pipeline.weak_labels.regions import Scores, clip_boxes, margin_of, measure
 from fusionseg.pipeline.weak_labels.verdicts import BOX, MARKS, REGION
 
@@ -28,15 +27,15 @@ _TYPES = {
 
 
 @contextmanager
-def open_predictions(job: Job, context: Context) -> Iterator[tuple[Artifact, Callable[[int], Scores]]]:
+def open_predictions(work: Work) -> Iterator[tuple[Artifact, Callable[[int], Scores]]]:
     """The appearance stream's scores, and the function that gives the `margin_of` a frame."""
-    with job.open(context, "appearance-scores") as appearance:
-        if not job.has("motion-scores"):
+    with work.open("appearance-scores") as appearance:
+        if not work.has("motion-scores"):
             yield appearance, lambda index: margin_of(full_scores(appearance, index))
             return
-        with job.open(context, "motion-scores") as motion:
+        with work.open("motion-scores") as motion:
             alone = motion.length("scores") == 0  # a video of one frame, whose boxes no flow will accept
-            fused = WeakLabels.model_validate(job.settings["weak-labels"]).source == "fused"
+            fused = work.settings(WeakLabels).source == "fused"
 
             def predicted(index: int) -> Scores:
                 if alone:
@@ -47,15 +46,15 @@ def open_predictions(job: Job, context: Context) -> Iterator[tuple[Artifact, Cal
             yield appearance, predicted
 
 
-def compute(job: Job, context: Context) -> Record:
+def compute(work: Work, writer: ArtifactWriter) -> None:
     """Prune the appearance stream's predictions or, in the second round of weak labels, what `weak-labels.source` says.
 
     Write `regions` (T, H, W / 8) uint8, the bits of what is kept (see `bit_masks`), and the table `boxes`: frame,
     box, x0, y0, x1, y1 (px, exclusive ends), occluded, generated (0 or 1), height and width of the frame (px), and the
     fields of `Region`."""
-    item, rows = job.item, []
-    settings = BoxPruning.model_validate(job.own)
-    with open_predictions(job, context) as (scores, predicted), job.write(context) as writer:
+    item, rows = work.item, []
+    settings = work.settings(BoxPruning)
+    with open_predictions(work) as (scores, predicted):
         height, width = size = tuple(scores.facts[FRAME_SIZE])
         count = scores.length("scores")
         data = writer.frames("regions", count, (height, packed_width(width)), np.uint8)
@@ -69,7 +68,7 @@ def compute(job: Job, context: Context) -> Record:
             parts = enumerate(zip(boxes, marks, measured, strict=True))
             return data.pack(pack_mask(region)), [(index, n, *b, *m, height, width, *r) for n, (b, m, r) in parts]
 
-        for packed, of_frame in in_order(one, count, context.run.workers):
+        for packed, of_frame in in_order(one, count, work.run.workers):
             data.append(packed)
             rows += of_frame
         table = pd.DataFrame(rows, columns=["frame", "box", *BOX, *MARKS, *REGION]).astype(_TYPES)
@@ -80,4 +79,3 @@ def compute(job: Job, context: Context) -> Record:
             "boxes": len(rows),
             "frames_without_boxes": count - int(table["frame"].nunique()),
         }
-    return record_of(job, context)

@@ -11,24 +11,19 @@ import pandas as pd
 
 from fusionseg.pipeline.basics.threads import in_order
 from fusionseg.pipeline.settings.sections import FlowFilter
-from fusionseg.pipeline.store.artifact import Artifact, Packed, Record
-from fusionseg.pipeline.store.artifacts import record_of
+from fusionseg.pipeline.store.artifact import Artifact, ArtifactWriter, Packed
 from fusionseg.pipeline.store.bits import FRAME_SIZE, pack_label, packed_width, read_plain
-from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.store.job import Work
 from fusionseg.pipeline.weak_labels.verdicts import ACCEPTED, BOX, VERDICT_COLUMNS, summary, verdicts, weak_label
 
 
-def compute(job: Job, context: Context) -> Record:
+def compute(work: Work, writer: ArtifactWriter) -> None:
     """Write `labels` (T, 2, H, W / 8) uint8, the bits of 0, 1 and void (see `bit_masks`), and the table `verdicts`, a
     row a box: video, frame, box, what `box-pruning` and `box-motion` measured, accepted (0 or 1), reason."""
-    settings = FlowFilter.model_validate(job.own)
-    with (
-        job.open(context, "box-pruning") as pruned,
-        job.open(context, "box-motion") as moved,
-        job.write(context) as writer,
-    ):
+    settings = work.settings(FlowFilter)
+    with work.open("box-pruning") as pruned, work.open("box-motion") as moved:
         table = judged(pruned.table("boxes"), moved.table("motion"), settings)
-        table.insert(0, "video", job.video)
+        table.insert(0, "video", work.job.video)
         height, width = pruned.facts[FRAME_SIZE]
         count = pruned.length("regions")
         data = writer.frames("labels", count, (2, height, packed_width(width)), np.uint8)
@@ -37,12 +32,11 @@ def compute(job: Job, context: Context) -> Record:
         def one(index: int) -> Packed:
             return data.pack(pack_label(label_of(pruned, index, rows_of.get(index, table.iloc[:0]))))
 
-        for packed in in_order(one, count, context.run.workers):
+        for packed in in_order(one, count, work.run.workers):
             data.append(packed)
         writer.table("verdicts", table[VERDICT_COLUMNS])
         writer.facts[FRAME_SIZE] = [height, width]
         writer.counts |= summary(table, count)
-    return record_of(job, context)
 
 
 def judged(boxes: pd.DataFrame, motion: pd.DataFrame, settings: FlowFilter) -> pd.DataFrame:

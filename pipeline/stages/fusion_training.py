@@ -18,9 +18,8 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.networks.scores import object_mask, upsampled
 from fusionseg.pipeline.scoring.measures import valid_j
 from fusionseg.pipeline.settings.sections import FusionTraining
-from fusionseg.pipeline.store.artifact import Record
-from fusionseg.pipeline.store.artifacts import write_weights
-from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.store.artifacts import WeightsWriter
+from fusionseg.pipeline.store.job import Work
 from fusionseg.pipeline.training.cache import SampleCache
 from fusionseg.pipeline.training.loop import seed_of, train
 from fusionseg.pipeline.training.samples import Augmentation, crop_pair, draw, sample_generator
@@ -42,51 +41,50 @@ class StoredPair(NamedTuple):
         return upsampled(self.appearance, self.appearance_facts), upsampled(self.motion, self.motion_facts)
 
 
-def compute(job: Job, context: Context) -> Record:
+def compute(work: Work, writer: WeightsWriter) -> None:
     """Write the fusion's weights; a fusion without parameters is written untrained."""
-    settings = FusionTraining.model_validate(job.settings[job.stage])
-    torch.manual_seed(seed_of(job, settings))
-    fusion = create_fusion(settings.fusion).to(context.device)
+    settings = work.settings(FusionTraining)
+    torch.manual_seed(seed_of(work.stage, settings))
+    fusion = create_fusion(settings.fusion).to(work.device)
     header = {"kind": "fusion", "fusion": settings.fusion}
     if not list(fusion.parameters()):
-        return write_weights(job, context, fusion.state_dict(), header, {"steps": 0})
+        writer.write(fusion.state_dict(), header, {"steps": 0})
+        return
     task = Task(
         fusion,
-        make_batch(job, context, settings),
-        lambda model, tensors: fuse_batch(model, tensors, context),
-        make_validation(job, context, settings),
+        make_batch(work, settings),
+        lambda model, tensors: fuse_batch(model, tensors, work.device),
+        make_validation(work, settings),
         [{"params": list(fusion.parameters()), "lr": settings.lr_head}],
     )
-    return train(task, settings, job, context, header)
+    train(task, settings, work, writer, header)
 
 
-def frames_with_flow(job: Job, context: Context, video: Item, wanted: int) -> list[tuple[Item, int]]:
+def frames_with_flow(work: Work, video: Item, wanted: int) -> list[tuple[Item, int]]:
     """Evenly spread frames of a video that have motion scores and a true mask."""
-    with job.open(context, "motion-scores", video) as motion:
+    with work.open("motion-scores", video) as motion:
         count = motion.length("scores")
     return [(video, index) for index in spread([i for i in video.annotated if i < count], wanted)]
 
 
-def load_pair(job: Job, context: Context, video: Item, index: int) -> StoredPair:
+def load_pair(work: Work, video: Item, index: int) -> StoredPair:
     """Scores and label of one frame."""
-    with job.open(context, "appearance-scores", video) as a, job.open(context, "motion-scores", video) as m:
+    with work.open("appearance-scores", video) as a, work.open("motion-scores", video) as m:
         height, width = a.facts["frame_size"]
         label = read_mask_sized(video, index, (height, width))
         return StoredPair(a.frame("scores", index), a.facts, m.frame("scores", index), m.facts, label)
 
 
-def make_batch(job: Job, context: Context, settings: FusionTraining) -> Callable[[int, range], dict[str, Tensor]]:
+def make_batch(work: Work, settings: FusionTraining) -> Callable[[int, range], dict[str, Tensor]]:
     """The function that gives the tensors of some positions of a step's batch: `scores` (N, 4, h, w) float32, `labels`
     (N, h, w) uint8."""
     augmentation = Augmentation(settings.crop, settings.scales, settings.mirror)
-    frames = [
-        f for video in job.items["fusion"] for f in frames_with_flow(job, context, video, settings.frames_a_video)
-    ]
+    frames = [f for video in work.items["fusion"] for f in frames_with_flow(work, video, settings.frames_a_video)]
 
     if not frames:
         raise UserError("fusion-training: no frame of data.fusion has optical flow; give videos of two frames or more")
     # Stored scores are kept, not upsampled ones: those take some 100 times the memory.
-    loaded = SampleCache(lambda number: load_pair(job, context, *frames[number]), context.run.cache_mb)
+    loaded = SampleCache(lambda number: load_pair(work, *frames[number]), work.run.cache_mb)
 
     def sample(number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         pair = loaded(number)
@@ -105,22 +103,22 @@ def make_batch(job: Job, context: Context, settings: FusionTraining) -> Callable
     return batch
 
 
-def fuse_batch(model: nn.Module, tensors: Mapping[str, Tensor], context: Context) -> tuple[Tensor, Tensor]:
+def fuse_batch(model: nn.Module, tensors: Mapping[str, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
     """Logits and labels of a batch."""
-    appearance, motion = tensors["scores"].to(context.device).split(2, 1)
-    return model(appearance, motion), tensors["labels"].to(context.device).long()
+    appearance, motion = tensors["scores"].to(device).split(2, 1)
+    return model(appearance, motion), tensors["labels"].to(device).long()
 
 
-def make_validation(job: Job, context: Context, settings: FusionTraining) -> Callable[[nn.Module], float] | None:
+def make_validation(work: Work, settings: FusionTraining) -> Callable[[nn.Module], float] | None:
     """The function that gives the mean J on the validation videos, or None without any."""
-    frames = [f for v in job.items["validation"] for f in frames_with_flow(job, context, v, settings.validate_frames)]
+    frames = [f for v in work.items["validation"] for f in frames_with_flow(work, v, settings.validate_frames)]
     if not frames:
         return None
-    pairs = [load_pair(job, context, *frame) for frame in frames]
+    pairs = [load_pair(work, *frame) for frame in frames]
 
     def validate(model: nn.Module) -> float:
         with torch.inference_mode():
-            logits = [model(*(scores.to(context.device) for scores in pair.upsampled())) for pair in pairs]
+            logits = [model(*(scores.to(work.device) for scores in pair.upsampled())) for pair in pairs]
         return float(np.mean([valid_j(p.label, object_mask(z)) for p, z in zip(pairs, logits, strict=True)]))
 
     return validate

@@ -5,14 +5,12 @@ from __future__ import annotations
 from fusionseg.pipeline.flow.videos import open_pictures
 from fusionseg.pipeline.networks.scores import write_scores
 from fusionseg.pipeline.networks.trained import load_stream
-from fusionseg.pipeline.store.artifact import Record
-from fusionseg.pipeline.store.artifacts import record_of
-from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.store.artifact import ArtifactWriter
+from fusionseg.pipeline.store.job import Work
 
 
-def compute_motion(job: Job, context: Context) -> Record:
+def compute(work: Work, writer: ArtifactWriter) -> None:
     """Write `scores` of every flow image (none for a video of one frame); see `write_scores`."""
-    stream, network = load_stream(job, context, "motion-training")
-    with open_pictures(job, context) as images:
-        write_scores(job, context, stream, network, images.image, images.count, images.size)
-    return record_of(job, context)
+    stream, network = load_stream(work, "motion-training")
+    with open_pictures(work) as images:
+        write_scores(work, writer, stream, network, images.image, images.count, images.size)

@@ -19,9 +19,9 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.flow.colours import colour, full_magnitude, known_flow
 from fusionseg.pipeline.flow.videos import open_pictures
 from fusionseg.pipeline.settings.sections import FlowImages, MotionTraining, Network
-from fusionseg.pipeline.store.artifact import Record
+from fusionseg.pipeline.store.artifacts import WeightsWriter
 from fusionseg.pipeline.store.bits import read_plain
-from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.store.job import Work
 from fusionseg.pipeline.training.cache import SampleCache
 from fusionseg.pipeline.training.samples import Augmentation, crop_pair
 from fusionseg.pipeline.training.streams import MakeSample, Sample, train_stream
@@ -30,48 +30,48 @@ Frame = tuple[Item, int]  # a video and the number of one of its frames
 FlowSample = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]  # flow (h, w, 2) in pixels, label (h, w)
 
 
-def compute(job: Job, context: Context) -> Record:
+def compute(work: Work, writer: WeightsWriter) -> None:
     """Write the motion stream's weights. Raises UserError if no frame has an accepted weak label, or true masks are
     asked for and missing."""
-    settings = MotionTraining.model_validate(job.own)
-    long_side = Network.model_validate(job.settings["network"]).long_side
-    frames = training_frames(job, context, settings)
+    settings = work.settings(MotionTraining)
+    long_side = work.settings(Network).long_side
+    frames = training_frames(work, settings)
     validation = [
-        load_image_sample(job, context, video, index, long_side)
-        for video in job.items["validation"]
-        for index in spread(annotated_flow(job, context, video), settings.validate_frames)
+        load_image_sample(work, video, index, long_side)
+        for video in work.items["validation"]
+        for index in spread(annotated_flow(work, video), settings.validate_frames)
     ]
-    make = sampler(job, context, settings, frames)
-    return train_stream(job, context, settings, len(frames), make, validation, "flow-images")
+    make = sampler(work, settings, frames)
+    train_stream(work, writer, settings, len(frames), make, validation, "flow-images")
 
 
-def sampler(job: Job, context: Context, settings: MotionTraining, frames: Sequence[Frame]) -> MakeSample:
+def sampler(work: Work, settings: MotionTraining, frames: Sequence[Frame]) -> MakeSample:
     """What makes augmented samples of `frames`, loaded ones being kept in memory."""
-    images = FlowImages.model_validate(job.settings["flow-images"])
-    long_side = Network.model_validate(job.settings["network"]).long_side
+    images = work.settings(FlowImages)
+    long_side = work.settings(Network).long_side
     augmentation = Augmentation(settings.crop, settings.scales, settings.mirror)
-    weak, room = settings.labels == "weak", context.run.cache_mb
-    if job.has("optical-flow"):
-        flows = SampleCache(lambda n: load_flow_sample(job, context, *frames[n], long_side, weak), room)
+    weak, room = settings.labels == "weak", work.run.cache_mb
+    if work.has("optical-flow"):
+        flows = SampleCache(lambda n: load_flow_sample(work, *frames[n], long_side, weak), room)
         return lambda n, rng: augmented(*flows(n), augmentation, images, rng)
     # Only pictures are kept, and the profile asks for no more than cropping.
-    pictures = SampleCache(lambda n: load_image_sample(job, context, *frames[n], long_side, weak), room)
+    pictures = SampleCache(lambda n: load_image_sample(work, *frames[n], long_side, weak), room)
     return lambda n, rng: crop_pair(*pictures(n), augmentation, rng)[:2]
 
 
-def training_frames(job: Job, context: Context, settings: MotionTraining) -> list[Frame]:
+def training_frames(work: Work, settings: MotionTraining) -> list[Frame]:
     """The frames that train: those with an accepted weak label or, with `labels = "masks"`, perhaps as many drawn by
     the seed from all that have flow and a true mask. Raises UserError."""
-    videos = job.items["boxed"]
-    accepted = [(video, index) for video in videos for index in accepted_frames(job, context, video)]
+    videos = work.items["boxed"]
+    accepted = [(video, index) for video in videos for index in accepted_frames(work, video)]
     if not accepted:
         raise UserError(
-            f"{job.stage}: no frame passed both tests of the weak labels; lower flow-filter.min_overlap or "
+            f"{work.stage}: no frame passed both tests of the weak labels; lower flow-filter.min_overlap or "
             "flow-filter.min_contrast with --set, or look at the verdicts with `fusionseg show`"
         )
     if settings.labels == "weak":
         return accepted
-    known = [(video, index) for video in videos for index in annotated_flow(job, context, video)]
+    known = [(video, index) for video in videos for index in annotated_flow(work, video)]
     if settings.frames == "random":
         return drawn(known, len(accepted), settings.seed)
     check_annotated(accepted)
@@ -100,30 +100,28 @@ def check_annotated(frames: Sequence[Frame]) -> None:
         )
 
 
-def accepted_frames(job: Job, context: Context, video: Item) -> list[int]:
+def accepted_frames(work: Work, video: Item) -> list[int]:
     """Frames of `video` with at least one accepted box."""
-    with job.open(context, "flow-filter", video) as labels:
+    with work.open("flow-filter", video) as labels:
         verdicts = labels.table("verdicts")
     return sorted(int(frame) for frame in verdicts.loc[verdicts["accepted"] == 1, "frame"].unique())
 
 
-def annotated_flow(job: Job, context: Context, video: Item) -> list[int]:
+def annotated_flow(work: Work, video: Item) -> list[int]:
     """Frames of `video` that have both a flow image and a true mask."""
-    with open_pictures(job, context, video) as images:
+    with open_pictures(work, video) as images:
         count = images.count
     return [index for index in video.annotated if index < count]
 
 
-def load_flow_sample(
-    job: Job, context: Context, video: Item, index: int, long_side: int, weak: bool = True
-) -> FlowSample:
+def load_flow_sample(work: Work, video: Item, index: int, long_side: int, weak: bool = True) -> FlowSample:
     """Flow (h, w, 2) float32 in pixels of the frame, without unknown vectors, and weak, or true, label (h, w).
 
     Flow stays float32: to keep it in half precision would change samples that are kept in memory.
     """
-    with job.open(context, "optical-flow", video) as source:
+    with work.open("optical-flow", video) as source:
         flow = to_float32(source.frame("flow", index))
-    label = weak_label(job, context, video, index) if weak else read_mask_sized(video, index, flow.shape[:2])
+    label = weak_label(work, video, index) if weak else read_mask_sized(video, index, flow.shape[:2])
     size = fit((label.shape[0], label.shape[1]), long_side)
     small = resize(flow, size)
     if not np.isfinite(small).all():  # unknown vectors spread; looking for them in the small flow costs less
@@ -131,9 +129,9 @@ def load_flow_sample(
     return small, resize(label, size, nearest=True)
 
 
-def weak_label(job: Job, context: Context, video: Item, index: int) -> npt.NDArray[np.uint8]:
+def weak_label(work: Work, video: Item, index: int) -> npt.NDArray[np.uint8]:
     """The weak label (H, W) of a frame."""
-    with job.open(context, "flow-filter", video) as source:
+    with work.open("flow-filter", video) as source:
         return read_plain(source, "labels", index)
 
 
@@ -154,13 +152,11 @@ def augmented(
     return colour(moved.vectors(flow), full if settings.scaling == "fixed" else full * moved.scale), label
 
 
-def load_image_sample(
-    job: Job, context: Context, video: Item, index: int, long_side: int, weak: bool = False
-) -> Sample:
+def load_image_sample(work: Work, video: Item, index: int, long_side: int, weak: bool = False) -> Sample:
     """Flow image (h, w, 3) uint8 RGB and true, or weak, label (h, w)."""
-    with open_pictures(job, context, video) as images:
+    with open_pictures(work, video) as images:
         image = images.image(index)
     size = (image.shape[0], image.shape[1])
-    label = weak_label(job, context, video, index) if weak else read_mask_sized(video, index, size)
+    label = weak_label(work, video, index) if weak else read_mask_sized(video, index, size)
     size = fit((label.shape[0], label.shape[1]), long_side)
     return resize(image, size), resize(label, size, nearest=True)

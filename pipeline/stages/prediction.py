@@ -19,9 +19,9 @@ from fusionseg.pipeline.basics.threads import in_order
 from fusionseg.pipeline.flow.colours import known_flow, magnitudes
 from fusionseg.pipeline.networks.scores import full_scores, object_mask
 from fusionseg.pipeline.networks.trained import load_fusion
-from fusionseg.pipeline.store.artifact import Artifact, FrameWriter, Record
-from fusionseg.pipeline.store.artifacts import record_of
-from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.settings.sections import Prediction
+from fusionseg.pipeline.store.artifact import Artifact, ArtifactWriter, FrameWriter
+from fusionseg.pipeline.store.job import Work
 
 Mask = npt.NDArray[np.bool_]
 # Sides of the centre box as a share of the frame's: half of each, a quarter of the area.
@@ -49,33 +49,30 @@ def flow_otsu(flow: npt.NDArray[np.floating]) -> Mask:
     return np.asarray(mask == 1)
 
 
-def compute(job: Job, context: Context) -> Record:
+def compute(work: Work, writer: ArtifactWriter) -> None:
     """Write a dataset a method, (T, H, W) uint8, 1 where object.
 
     A video of one frame has no flow: it is segmented by appearance alone (`average` and `joint` are the appearance
     stream's mask, `motion` and `flow-otsu` are left out), and its count `appearance_only` says so. Where u,v aren't
     kept (`flow-images.store = "images"`) there is no `flow-otsu`.
     """
-    fusion = load_fusion(job, context)
-    baselines = job.settings[job.stage]["baselines"]
+    fusion = load_fusion(work)
+    baselines = work.settings(Prediction).baselines
     with ExitStack() as stack:
-        appearance, motion = (
-            stack.enter_context(job.open(context, stage)) for stage in ("appearance-scores", "motion-scores")
-        )
-        kept = job.has("optical-flow")
-        flow = stack.enter_context(job.open(context, "optical-flow")) if kept else None
-        writer = stack.enter_context(job.write(context))
+        appearance, motion = (stack.enter_context(work.open(stage)) for stage in ("appearance-scores", "motion-scores"))
+        kept = work.has("optical-flow")
+        flow = stack.enter_context(work.open("optical-flow")) if kept else None
         count = appearance.length("scores")
         alone = motion.length("scores") == 0
 
         def one(index: int) -> dict[str, Mask]:
-            masks = model_masks(fusion, appearance, None if alone else motion, index, context)
+            masks = model_masks(fusion, appearance, None if alone else motion, index, work.device)
             if baselines:
                 masks |= baseline_masks(tuple(appearance.facts["frame_size"]), None if alone else flow, index)
             return masks
 
         data: dict[str, FrameWriter] = {}
-        for masks in in_order(one, count, context.run.workers):
+        for masks in in_order(one, count, work.run.workers):
             for method, mask in masks.items():
                 if method not in data:
                     data[method] = writer.frames(method, count, mask.shape, np.uint8)
@@ -84,17 +81,16 @@ def compute(job: Job, context: Context) -> Record:
         writer.counts["frames"] = count
         if alone:
             writer.counts["appearance_only"] = 1
-    return record_of(job, context)
 
 
 def model_masks(
-    fusion: nn.Module, appearance: Artifact, motion: Artifact | None, index: int, context: Context
+    fusion: nn.Module, appearance: Artifact, motion: Artifact | None, index: int, device: torch.device
 ) -> dict[str, Mask]:
     """Masks of all models for one frame; without motion scores, of the appearance stream alone."""
-    a = full_scores(appearance, index).to(context.device)
+    a = full_scores(appearance, index).to(device)
     if motion is None:
         return dict.fromkeys(("appearance", "average", "joint"), object_mask(a))
-    m = full_scores(motion, index).to(context.device)
+    m = full_scores(motion, index).to(device)
     with torch.inference_mode():
         logits = {"appearance": a, "motion": m, "average": AverageFusion()(a, m), "joint": fusion(a, m)}
     return {name: object_mask(value) for name, value in logits.items()}

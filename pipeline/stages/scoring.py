@@ -12,12 +12,11 @@ from fusionseg.pipeline.formats.masks import Raw
 from fusionseg.pipeline.scoring.frames import frame_scores, joined, sequence_rows
 from fusionseg.pipeline.scoring.measures import LabelScores
 from fusionseg.pipeline.scoring.protocols import PROTOCOLS, Protocol, scored_frames
-from fusionseg.pipeline.store.artifact import Artifact, Record
-from fusionseg.pipeline.store.artifacts import record_of
-from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.store.artifact import Artifact, ArtifactWriter
+from fusionseg.pipeline.store.job import Work
 
 
-def compute(job: Job, context: Context) -> Record:
+def compute(work: Work, writer: ArtifactWriter) -> None:
     """Write the table `per_frame`: method, sequence, frame, J, F (both 0..1), for the models and baselines of
     `prediction` and the published masks of other methods that the manifest names; and object, the label of the true
     object, where the protocol tells objects apart. The models' masks are one proposal then.
@@ -25,10 +24,10 @@ def compute(job: Job, context: Context) -> Record:
     A video that isn't scored has no rows, and a count says why: `no_truth` (no masks), `no_protocol` (none to score it
     by), `unscored` (too short for its protocol, or no mask on a frame that it scores).
     """
-    item = job.item
+    item = work.item
     frames = protocol_frames(item)
-    with job.open(context, "prediction") as masks, job.write(context) as writer:
-        found = list(in_order(lambda i: score_frame(item, masks, frames[i]), len(frames), context.run.workers))
+    with work.open("prediction") as masks:
+        found = list(in_order(lambda i: score_frame(item, masks, frames[i]), len(frames), work.run.workers))
         methods = [*masks.facts["methods"], *item.others]
         protocol = PROTOCOLS[item.protocol] if item.protocol else None
         tables = [
@@ -40,7 +39,6 @@ def compute(job: Job, context: Context) -> Record:
         writer.counts |= {"frames": len(item.frames), "scored_frames": len(frames)}
         if not frames:
             writer.counts["no_truth" if not item.masks else "no_protocol" if not item.protocol else "unscored"] = 1
-    return record_of(job, context)
 
 
 def protocol_frames(item: Item) -> list[int]:

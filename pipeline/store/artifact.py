@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
@@ -45,6 +45,9 @@ _DEFLATE_ERROR = cast(type[Exception], deflate.error)
 _LIBRARIES = ("fusionseg", "torch", "opencv-contrib-python", "numpy", "h5py")
 
 
+Unit = tuple[str, str]  # data set, video
+
+
 @dataclass(frozen=True)
 class Record:
     """What is known of an artifact without opening it. `path` is relative to the store's root, or absolute for
@@ -56,13 +59,15 @@ class Record:
     key: str
     path: str
     content: str
-    counts: Mapping[str, float] = field(default_factory=dict)
+    counts: Mapping[str, int | float] = field(default_factory=dict)
     made: str = ""
     seconds: float = 0.0
     cached: bool = False
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    @property
+    def unit(self) -> Unit:
+        """Whose artifact it is."""
+        return self.dataset, self.video
 
 
 def artifact_path(stage: str, dataset: str, video: str, key: str, suffix: str) -> Path:

@@ -1,24 +1,31 @@
-"""The store: artifacts under one root, found by key, checked cheaply; run records beside them."""
+"""The store: artifacts under one root, found by key, checked cheaply, written whole."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from torch import Tensor
 
 from fusionseg.models.weights import WeightsError, pack_weights, read_header, read_weights
 from fusionseg.pipeline.basics.atomic import write_atomically
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
-from fusionseg.pipeline.store.artifact import Artifact, Record, read_artifact_header, software
-from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.store.artifact import (
+    Artifact,
+    ArtifactWriter,
+    Record,
+    create_artifact,
+    read_artifact_header,
+    software,
+)
+from fusionseg.pipeline.store.job import WEIGHTS_SUFFIX, Work
 
-WEIGHTS_SUFFIX = ".safetensors"
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def read_any_header(path: Path) -> dict[str, Any]:
@@ -31,9 +38,9 @@ def read_any_header(path: Path) -> dict[str, Any]:
         raise DamagedArtifact(path, str(error)) from None
 
 
-def record_of(job: Job, context: Context) -> Record:
-    """The record of the artifact that `job` has just written, or wrote before."""
-    return _record(job.path(), read_any_header(context.root / job.path()))
+def record_of(work: Work) -> Record:
+    """The record of the artifact that was made of `work`, now or before."""
+    return _record(work.job.path, read_any_header(work.path))
 
 
 def _record(path: Path, header: Mapping[str, Any]) -> Record:
@@ -41,42 +48,48 @@ def _record(path: Path, header: Mapping[str, Any]) -> Record:
     return Record(path=path.as_posix(), **{name: header[name] for name in names})
 
 
-def find(job: Job, context: Context) -> Record | None:
-    """The intact artifact of `job`, or None. A damaged one is named and deleted, so that it is made again."""
-    path = context.root / job.path()
-    if not path.exists():
+def find(work: Work) -> Record | None:
+    """The intact artifact of `work`, or None. A damaged one is named and deleted, so that it is made again."""
+    if not work.path.exists():
         return None
     try:
-        header = read_any_header(path)
+        header = read_any_header(work.path)
     except DamagedArtifact as error:
-        context.say(f"  {error.args[0]}")
-        path.unlink()
+        work.context.say(f"  {error.args[0]}")
+        work.path.unlink()
         return None
-    return _record(job.path(), header) if header["key"] == job.key else None
+    return _record(work.job.path, header) if header["key"] == work.job.key else None
 
 
-def write_weights(
-    job: Job,
-    context: Context,
-    state: Mapping[str, Tensor],
-    header: Mapping[str, Any],
-    counts: Mapping[str, float],
-) -> Record:
-    """Write the weights artifact of `job`; of several processes, which all call this, the main one writes."""
-    if context.processes.main:
-        write_atomically(context.root / job.path(), pack_job_weights(job, state, header, counts))
-    context.processes.wait()
-    return record_of(job, context)
+class WeightsWriter:
+    """What a stage that makes a model writes to."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
+    def write(self, state: Mapping[str, Tensor], header: Mapping[str, Any], counts: Mapping[str, float]) -> None:
+        """Write the weights, whole or not at all; of several processes, which all call this, the main one does."""
+        processes = self._work.context.processes
+        if processes.main:
+            write_atomically(self._work.path, self.pack(state, header, counts))
+        processes.wait()
+
+    def pack(self, state: Mapping[str, Tensor], header: Mapping[str, Any], counts: Mapping[str, float]) -> bytes:
+        """The bytes of a weights file that says whose it is."""
+        made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        full = {**header, **self._work.job.identity(), "counts": dict(counts), "made": made, "software": software()}
+        data, _ = pack_weights(state, full)
+        return data
 
 
-def pack_job_weights(
-    job: Job, state: Mapping[str, Tensor], header: Mapping[str, Any], counts: Mapping[str, float]
-) -> bytes:
-    """The bytes of a weights file that `job` made."""
-    made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    full = {**header, **job.identity(), "counts": dict(counts), "made": made, "software": software()}
-    data, _ = pack_weights(state, full)
-    return data
+@contextlib.contextmanager
+def open_writer(work: Work) -> Iterator[ArtifactWriter | WeightsWriter]:
+    """What the stage of `work` writes to: an HDF5 artifact, which takes its place at the end, or weights."""
+    if work.job.suffix == WEIGHTS_SUFFIX:
+        yield WeightsWriter(work)
+        return
+    with create_artifact(work.path, work.job.identity()) as writer:
+        yield writer
 
 
 def list_artifacts(root: Path, stage: str | None = None, verify: bool = False) -> pd.DataFrame:
@@ -135,28 +148,3 @@ def read_inputs(path: Path, header: Mapping[str, Any]) -> list[dict[str, Any]]:
         with Artifact(path) as artifact:
             found = json.loads(artifact.attributes["inputs"])
     return found
-
-
-def run_path(root: Path, name: str) -> Path:
-    """Where the record of a run lies."""
-    return root / "runs" / f"{name}.json"
-
-
-def read_run(root: Path, name: str) -> dict[str, Any]:
-    """The record of a run. Raises UserError."""
-    path = run_path(root, name)
-    try:
-        run: dict[str, Any] = json.loads(path.read_text())
-        if "stages" not in run:
-            raise ValueError("no stages")
-    except FileNotFoundError:
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none yet"
-        raise UserError(f"no run {name!r} under {root} ({path}); known: {known}") from None
-    except (ValueError, TypeError):
-        raise UserError(f"{path}: not a run's record; run the same command again to write it anew") from None
-    return run
-
-
-def run_records(run: Mapping[str, Any], stage: str) -> list[Record]:
-    """The records of one stage in a run."""
-    return [Record(**record) for record in run["stages"].get(stage, {}).get("records", [])]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable
 from pathlib import Path
-from typing import Any
 
 from fusionseg.pipeline.datasets.digests import LEDGER, Ledger
 from fusionseg.pipeline.datasets.finding import Extract, load_items
@@ -12,11 +11,11 @@ from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.datasets.manifest import DataManifest, read_manifest
 from fusionseg.pipeline.datasets.videos import extractor
 from fusionseg.pipeline.errors import BadFile, UserError
-from fusionseg.pipeline.store.artifact import Artifact, Record
-from fusionseg.pipeline.store.artifacts import run_records
+from fusionseg.pipeline.settings.sections import DataRef
+from fusionseg.pipeline.store.artifact import Artifact, Record, Unit
+from fusionseg.pipeline.store.runs import RunRecord
 
-Unit = tuple[str, str]  # data set, video
-_ANY_DATA_SET = "(default)"  # the folder of all data sets that the record names no other for
+ANY_DATA_SET = "(default)"  # the folder of all data sets that the record names no other for
 
 
 def open_recorded(root: Path, record: Record) -> Artifact:
@@ -27,39 +26,25 @@ def open_recorded(root: Path, record: Record) -> Artifact:
     return Artifact(path)
 
 
-def records_by_unit(run: Mapping[str, Any], stage: str) -> dict[Unit, Record]:
-    """The records of one stage by data set and video."""
-    return {(record.dataset, record.video): record for record in run_records(run, stage)}
-
-
-def scored_names(run: Mapping[str, Any]) -> dict[Unit, str]:
-    """What to call each scored video: its name, after its data set's where several data sets are scored (two may have
-    a video of one name)."""
-    units = [(dataset, video) for dataset, _, video in (name.partition("/") for name in run["videos"]["scored"])]
-    several = len({dataset for dataset, _ in units}) > 1
-    return {(dataset, video): f"{dataset}/{video}" if several else video for dataset, video in units}
-
-
-def scored_items(root: Path, run: Mapping[str, Any]) -> tuple[dict[Unit, Item], list[str]]:
+def scored_items(root: Path, run: RunRecord) -> tuple[dict[Unit, Item], list[str]]:
     """The scored videos of a run of the store `root` whose files are still there, and in words why others are not."""
-    return _items(root, run, run["profile"]["data"]["scored"], scored_names(run))
+    return _items(root, run, run.profile.data.scored, run.scored_names())
 
 
-def boxed_items(root: Path, run: Mapping[str, Any]) -> tuple[dict[Unit, Item], list[str]]:
+def boxed_items(root: Path, run: RunRecord) -> tuple[dict[Unit, Item], list[str]]:
     """The same of the videos that weak labels were made for, with the frames that were in use."""
-    wanted = [(dataset, video) for dataset, _, video in (name.partition("/") for name in run["videos"]["boxed"])]
-    return _items(root, run, [run["profile"]["data"]["boxed"]], wanted)
+    return _items(root, run, [run.profile.data.boxed], run.units("boxed"))
 
 
 def _items(
-    root: Path, run: Mapping[str, Any], refs: Iterable[Mapping[str, Any]], wanted: Container[Unit]
+    root: Path, run: RunRecord, refs: Iterable[DataRef], wanted: Container[Unit]
 ) -> tuple[dict[Unit, Item], list[str]]:
     extract = extractor(Ledger(root / LEDGER))
     found: dict[Unit, Item] = {}
     problems: list[str] = []
     for ref in refs:
         try:
-            manifest = read_manifest(ref["manifest"])
+            manifest = read_manifest(ref.manifest)
             items = _present_items(manifest, ref, _data_root(run, manifest), problems, extract)
         except UserError as error:
             problems.append(str(error.args[0]))
@@ -68,21 +53,19 @@ def _items(
     return found, problems
 
 
-def _data_root(run: Mapping[str, Any], manifest: DataManifest) -> Path:
-    roots = run["data"]
-    root = roots.get(manifest.name) or roots.get(_ANY_DATA_SET)
+def _data_root(run: RunRecord, manifest: DataManifest) -> Path:
+    root = run.data.get(manifest.name) or run.data.get(ANY_DATA_SET)
     if root is None:
         raise UserError(f"the run's record names no folder for the data set {manifest.name}")
     return Path(root)
 
 
 def _present_items(
-    manifest: DataManifest, ref: Mapping[str, Any], root: Path, problems: list[str], extract: Extract
+    manifest: DataManifest, ref: DataRef, root: Path, problems: list[str], extract: Extract
 ) -> list[Item]:
     """The items of a split without the videos that miss a file; those are named in `problems`, once each."""
     bad: list[BadFile] = []
-    stride, most = ref.get("stride", 1), ref.get("frames", 0)
-    items = load_items(manifest, ref["split"], root, (), stride, bad, extract, most)
+    items = load_items(manifest, ref.split, root, (), ref.stride, bad, extract, ref.frames)
     first = {error.name: str(error.args[0]) for error in reversed(bad)}
     problems += [text for _, text in reversed(first.items())]
     return [item for item in items if item.name not in first]

@@ -12,9 +12,8 @@ import numpy.typing as npt
 from fusionseg.pipeline.basics.resizing import resize
 from fusionseg.pipeline.basics.threads import in_order
 from fusionseg.pipeline.datasets.reading import read_boxes, read_frame
-from fusionseg.pipeline.store.artifact import Record
-from fusionseg.pipeline.store.artifacts import record_of
-from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.store.artifact import ArtifactWriter
+from fusionseg.pipeline.store.job import Work
 from fusionseg.pipeline.weak_labels.grabcut import separate, small
 
 UInt8 = npt.NDArray[np.uint8]
@@ -38,9 +37,9 @@ def grabcut(frame: UInt8, box: npt.NDArray[np.integer]) -> Mask:
     return np.asarray((resize(found.astype(np.uint8), size, nearest=True) == 1) & whole)
 
 
-def compute(job: Job, context: Context) -> Record:
+def compute(work: Work, writer: ArtifactWriter) -> None:
     """Write `masks` (T, H, W) uint8, 1 where GrabCut finds object in any box of the frame."""
-    item = job.item
+    item = work.item
     height, width = read_frame(item, 0).shape[:2]
 
     def one(index: int) -> UInt8:
@@ -49,9 +48,7 @@ def compute(job: Job, context: Context) -> Record:
             found |= grabcut(frame, np.clip(box, 0, [width, height, width, height]))
         return found.astype(np.uint8)
 
-    with job.write(context) as writer:
-        data = writer.frames("masks", len(item.frames), (height, width), np.uint8)
-        for mask in in_order(one, len(item.frames), context.run.workers):
-            data.append(mask)
-        writer.counts["frames"] = len(item.frames)
-    return record_of(job, context)
+    data = writer.frames("masks", len(item.frames), (height, width), np.uint8)
+    for mask in in_order(one, len(item.frames), work.run.workers):
+        data.append(mask)
+    writer.counts["frames"] = len(item.frames)

@@ -21,10 +21,9 @@ from fusionseg.pipeline.networks.scores import full_scores, object_mask
 from fusionseg.pipeline.scoring.measures import valid_j
 from fusionseg.pipeline.settings.profile import read_profile
 from fusionseg.pipeline.settings.sections import FlowFilter
-from fusionseg.pipeline.store.artifact import Record
-from fusionseg.pipeline.store.artifacts import record_of
+from fusionseg.pipeline.store.artifact import ArtifactWriter
 from fusionseg.pipeline.store.bits import read_plain
-from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.store.job import Work
 from fusionseg.pipeline.weak_labels.regions import inside
 from fusionseg.pipeline.weak_labels.verdicts import ACCEPTED, BOX, BOX_REASONS, FRAME_DROPPED, verdicts, weak_label
 
@@ -160,23 +159,22 @@ def frame_quality(
         yield text, unpruned, pruned, label, filled, cut
 
 
-def compute(job: Job, context: Context) -> Record:
+def compute(work: Work, writer: ArtifactWriter) -> None:
     """Write the table `quality`: frame, accepted (which of its boxes are, a text of 1 and 0), unpruned, pruned, label,
     filled_box and grabcut (0..1, NaN where GrabCut wasn't run). A row for every set of boxes that is accepted under any
     thresholds tried; none for frames without boxes or without truth."""
-    base = FlowFilter.model_validate(job.settings["flow-filter"])
-    item, rival = job.item, job.has("grabcut")
-    with job.open(context, "flow-filter") as labels:
+    base = work.settings(FlowFilter)
+    item, rival = work.item, work.has("grabcut")
+    with work.open("flow-filter") as labels:
         table = labels.table("verdicts")
     annotated = set(item.annotated)
     by_frame = {frame: sets for frame, sets in all_sets(table, base).items() if frame in annotated}
     frames = list(by_frame)
     boxes = {int(str(frame)): rows[BOX].to_numpy(np.int64) for frame, rows in table.groupby("frame")}
     with (
-        job.open(context, "appearance-scores") as scores,
-        job.open(context, "box-pruning") as pruned,
-        job.open(context, "grabcut" if rival else "box-pruning") as cuts,
-        job.write(context) as writer,
+        work.open("appearance-scores") as scores,
+        work.open("box-pruning") as pruned,
+        work.open("grabcut" if rival else "box-pruning") as cuts,
     ):
 
         def one(number: int) -> list[tuple[int, str, float, float, float, float, float]]:
@@ -189,8 +187,7 @@ def compute(job: Job, context: Context) -> Record:
             found = frame_quality(truth, predicted, regions, boxes[frame], by_frame[frame])
             return [(frame, *row[:-1], row[-1] if rival else float("nan")) for row in found]
 
-        rows = [row for some in in_order(one, len(frames), context.run.workers) for row in some]
+        rows = [row for some in in_order(one, len(frames), work.run.workers) for row in some]
         types = {"frame": np.int64, **dict.fromkeys(("unpruned", "pruned", *LABELS), np.float64)}
         writer.table("quality", pd.DataFrame(rows, columns=COLUMNS).astype(types))
         writer.counts |= {"frames": len(item.frames), "measured": len(frames)}
-    return record_of(job, context)

@@ -10,7 +10,7 @@ is ordinary runs in one store, so that a study goes on where it was stopped.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,13 @@ from fusionseg.pipeline.datasets.manifest import read_manifest
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import BOXES, FRAMES, MASKS, Stage
 from fusionseg.pipeline.report.tables import funnel, load_scores, write_tables
-from fusionseg.pipeline.run.runner import run_chain, run_job, run_plain
-from fusionseg.pipeline.run.session import Request, Session, place
-from fusionseg.pipeline.settings.profile import Profile, read_profile
+from fusionseg.pipeline.run.request import Request
+from fusionseg.pipeline.run.runner import open_session, run_chain, run_plain
+from fusionseg.pipeline.run.session import OwnStage, Session
+from fusionseg.pipeline.settings.profile import Profile
 from fusionseg.pipeline.settings.sections import DataRef, FlowFilter
 from fusionseg.pipeline.store.artifact import Artifact, Record
-from fusionseg.pipeline.store.artifacts import read_run
+from fusionseg.pipeline.store.runs import read_run
 from fusionseg.pipeline.study import grabcut
 from fusionseg.pipeline.study import quality as label_quality
 from fusionseg.pipeline.study.page import lines, write_page
@@ -51,15 +52,12 @@ CHOSEN_ON, REPORTED_ON, TRAINED_ON, SCORED = "thresholds", "proof", "train24", "
 FOLDER = "study"  # of the tables, below the store's root
 PAPER, CHOSEN = "paper", "chosen"
 
-GRABCUT = Stage(
-    "grabcut", "GrabCut, started from every box", 1, "video", grabcut.compute, data={"boxed": (FRAMES, BOXES)}
-)
+GRABCUT = Stage("grabcut", "GrabCut, started from every box", 1, "video", data={"boxed": (FRAMES, BOXES)})
 QUALITY = Stage(
     "label-quality",
     "labels against true masks",
     2,
     "video",
-    label_quality.compute,
     data={"boxed": (MASKS,)},
     needs=("appearance-scores", "box-pruning", "flow-filter"),
     settings=("flow-filter",),
@@ -79,8 +77,7 @@ ROUNDS = {"weak": "", "second": "-2"}  # how the stages of its weak labels' roun
 
 def run_study(request: Request, parts: Sequence[str], seeds: Sequence[int], say: Callable[[str], None]) -> Path:
     """Run parts of the study, write their tables and the page, whose path is given back. Raises UserError."""
-    profile = read_profile(request.profile, request.overrides)
-    root, _ = place(request)
+    profile, root = request.settings, request.root
     check_profile(profile)
     folder = root / FOLDER
     if "purity" in parts:
@@ -193,32 +190,29 @@ def bars(found: Sequence[Bar]) -> list[dict[str, Any]]:
 def measure(request: Request, rival: bool, say: Callable[[str], None]) -> Measured:
     """Make the weak labels of a run's boxed videos and measure them; `rival`: GrabCut too."""
     quality = replace(QUALITY, needs=(*QUALITY.needs, GRABCUT.name)) if rival else QUALITY
-    own = {stage.name: stage for stage in ([GRABCUT, quality] if rival else [quality])}
-    sessions: dict[Request, Session] = {}
+    own = [OwnStage(GRABCUT, grabcut.compute)] if rival else []
+    own.append(OwnStage(quality, label_quality.compute))
     found: list[Measured] = []
     collect = "collect"  # in the chain, so that an artifact found damaged is made again
 
-    def run_stage(request: Request, name: str, again: bool) -> None:
-        if request not in sessions:
-            sessions[request] = open_session(request, own, say)
+    def run_stage(session: Session, name: str, again: bool) -> None:
         if name == collect:
-            found.append(read_measured(sessions[request], LAST, QUALITY.name))
+            found.append(read_measured(session, LAST, QUALITY.name))
         else:
-            sessions[request].run_stage(name, run_job, again)
+            session.run_stage(name, again)
 
     say(f"run {request.name}: weak labels, and how they compare with true masks")
-    stages = [stage.name for stage in Session(request, say).stages]
-    names = [*stages[: stages.index(LAST) + 1], *own, collect]
-    run_chain(request, run_stage, names, (), say, report=False)
+    session = open_study(request, own, say)
+    stages = [stage.name for stage in session.stages]
+    names = [*stages[: stages.index(LAST) + 1], *(stage.name for stage, _ in own), collect]
+    run_chain(session, run_stage, names, report=False)
     return found[0]
 
 
-def open_session(request: Request, own: Mapping[str, Stage], say: Callable[[str], None]) -> Session:
+def open_study(request: Request, own: Sequence[OwnStage], say: Callable[[str], None]) -> Session:
     """A session that knows the study's own stages too. Raises UserError if the appearance stream saw masks of the
     videos that are measured."""
-    session = Session(request, say)
-    session.by_name |= own
-    session.inspect([stage.name for stage in session.stages] + list(own))
+    session = open_session(request, say, own=own)
     measured = {item.dataset for item in session.items["boxed"]}
     seen = {item.dataset for item in session.items["stills"]} if "appearance-training" not in session.given else set()
     if both := measured & seen:
@@ -268,9 +262,8 @@ def study_training(
 
 def read_training(request: Request) -> tuple[dict[str, Any], pd.DataFrame]:
     """Of a finished run: how many frames have a weak label, J of the motion stream, and its scores by sequence."""
-    root, name = place(request)
-    run = read_run(root, name)
-    scores = load_scores(root, run)
+    run = read_run(request.root, request.run_name)
+    scores = load_scores(request.root, run)
     (score,) = scores.overall.loc[scores.overall["method"] == "motion", "J"]
     frames = (funnel(run) or {}).get("labelled_frames", 0)
     return {"frames": frames, "J": float(score)}, scores.by_sequence[scores.by_sequence["method"] == "motion"]
@@ -283,8 +276,8 @@ def worth(request: Request, labels: str, say: Callable[[str], None]) -> dict[str
     end = ROUNDS[labels]
     made = ("appearance-scores", f"box-pruning{end}", f"{LAST}{end}")
     quality = replace(QUALITY, name=f"{QUALITY.name}{end}", needs=made)
-    session = open_session(request, {quality.name: quality}, say)
-    session.run_stage(quality.name, run_job)
+    session = open_study(request, [OwnStage(quality, label_quality.compute)], say)
+    session.run_stage(quality.name)
     measured = read_measured(session, f"{LAST}{end}", quality.name)
     found = dict(steps(measured, session.profile.flow_filter))[BOTH]
     return {"yield": found["yield"], "purity": found["purity"]}

@@ -8,28 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from fusionseg.pipeline.basics.digests import short_key
-from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.store.job import Work
 
 LOGS = "logs"  # below the store's root
 _SMOOTH = 0.9  # weight of the past in images/s
 
 
-def log_folder(context: Context, job: Job) -> Path:
+def log_folder(work: Work) -> Path:
     """Where the logs of a training lie: `logs/<stage>-<short key>`."""
-    return context.root / LOGS / f"{job.stage}-{short_key(job.key)}"
+    return work.context.root / LOGS / f"{work.stage}-{short_key(work.job.key)}"
 
 
 class TrainingLog:
     """Progress and events of one training; of several processes, the main one's alone."""
 
-    def __init__(self, context: Context, job: Job, steps: int, done: int) -> None:
-        self._bar = context.progress(job.stage, steps, "step", done)
+    def __init__(self, work: Work, steps: int, done: int) -> None:
+        self._bar = work.context.progress(work.stage, steps, "step", done)
         self._writer: Any = None
-        if context.processes.main:
+        if work.context.processes.main:
             from torch.utils.tensorboard import SummaryWriter  # slow to import
 
             # Events past the checkpoint, of steps that are now done again, don't count.
-            self._writer = SummaryWriter(str(log_folder(context, job)), purge_step=done + 1)
+            self._writer = SummaryWriter(str(log_folder(work)), purge_step=done + 1)
         self._speed: float | None = None
         self._begun = time.monotonic()
 

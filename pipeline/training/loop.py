@@ -20,9 +20,8 @@ from fusionseg.pipeline.basics.digests import json_digest
 from fusionseg.pipeline.basics.threads import in_order
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.settings.sections import Training
-from fusionseg.pipeline.store.artifact import Record
-from fusionseg.pipeline.store.artifacts import WEIGHTS_SUFFIX, pack_job_weights, write_weights
-from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.store.artifacts import WeightsWriter
+from fusionseg.pipeline.store.job import WEIGHTS_SUFFIX, Work
 from fusionseg.pipeline.training.averaging import Average, State, applied, copied
 from fusionseg.pipeline.training.checkpoint import Checkpoint, Parts
 from fusionseg.pipeline.training.log import TrainingLog, log_folder
@@ -34,28 +33,28 @@ _SMOOTH = 0.95  # weight of the past in the loss that is shown
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad allocation")
 
 
-def train(task: Task, settings: Training, job: Job, context: Context, header: Mapping[str, Any]) -> Record:
+def train(task: Task, settings: Training, work: Work, writer: WeightsWriter, header: Mapping[str, Any]) -> None:
     """Train, and write what `settings.keep` chooses as the job's weights: the state with the best validation J, or the
     last. Raises UserError."""
-    if settings.batch < context.processes.count:
+    count = work.context.processes.count
+    if settings.batch < count:
         raise UserError(
-            f"{job.stage}.batch = {settings.batch} is less than the {context.processes.count} processes; raise it, or "
-            "start fewer"
+            f"{work.stage}.batch = {settings.batch} is less than the {count} processes; raise it, or start fewer"
         )
-    loop = _Loop(task, settings, job, context)
+    loop = _Loop(task, settings, work)
     loop.run()
-    return loop.finish(header)
+    loop.finish(writer, header)
 
 
 class _Loop:
     """A training in progress."""
 
-    def __init__(self, task: Task, settings: Training, job: Job, context: Context) -> None:
-        self.task, self.settings, self.job, self.context = task, settings, job, context
+    def __init__(self, task: Task, settings: Training, work: Work) -> None:
+        self.task, self.settings, self.work, self.context = task, settings, work, work.context
         optimiser = make_optimiser(task.groups, settings)
         average = Average(task.model, settings.ema) if settings.ema else None
         self.parts = Parts(task.model, optimiser, make_schedule(optimiser, settings), average)
-        self.checkpoint = Checkpoint(context.root / job.path().with_suffix(".checkpoint"), job.key)
+        self.checkpoint = Checkpoint(work.path.with_suffix(".checkpoint"), work.job.key)
         # Plain values and the best weights so far; `void`: steps in a row without a single labelled pixel.
         self.state: dict[str, Any] = self.checkpoint.load(self.parts) or {
             "step": 0, "best": None, "best_step": 0, "best_j": -1.0, "history": [], "smooth": None, "void": 0,
@@ -67,22 +66,22 @@ class _Loop:
         """All steps that are left."""
         state, steps = self.state, self.settings.steps
         if state["step"]:
-            self.context.say(f"  {self.job.stage}: goes on from step {state['step']} of {steps}")
+            self.context.say(f"  {self.work.stage}: goes on from step {state['step']} of {steps}")
         positions = self.context.processes.share(self.settings.batch)
         batches = in_order(
             lambda step: self.task.batch(step, positions), steps, self.context.run.workers, state["step"]
         )
-        self.log = TrainingLog(self.context, self.job, steps, state["step"])
+        self.log = TrainingLog(self.work, steps, state["step"])
         try:
             while state["step"] < steps:
-                with _memory_explained(self.job.stage, self.settings):
+                with _memory_explained(self.work.stage, self.settings):
                     self.step(batches)
                 if time.monotonic() - self.saved > self.context.run.checkpoint_seconds:
                     self.save()
         except KeyboardInterrupt:
             if self.whole:  # else the last checkpoint stands: no half-done update, no validation passed over
                 self.save()
-            self.context.say(f"  {self.job.stage}: stopped; the same command goes on from the last checkpoint")
+            self.context.say(f"  {self.work.stage}: stopped; the same command goes on from the last checkpoint")
             raise
         finally:
             batches.close()
@@ -127,8 +126,8 @@ class _Loop:
         state["void"] = 0 if pixels else state["void"] + 1
         if state["void"] >= min(settings.validate_every, settings.steps):
             raise UserError(
-                f"{self.job.stage}: {state['void']} steps in a row had no labelled pixel, void everywhere; look at the "
-                f"labels, or raise {self.job.stage}.crop or .batch with --set"
+                f"{self.work.stage}: {state['void']} steps in a row had no labelled pixel, void everywhere; look at "
+                f"the labels, or raise {self.work.stage}.crop or .batch with --set"
             )
         if state["step"] % settings.validate_every == 0 or state["step"] == settings.steps:
             state["history"].append({"step": state["step"], "loss": round(state["smooth"], 5), **self.validate()})
@@ -159,7 +158,7 @@ class _Loop:
             self.checkpoint.save(self.parts, self.state)
         self.saved = time.monotonic()
 
-    def finish(self, header: Mapping[str, Any]) -> Record:
+    def finish(self, writer: WeightsWriter, header: Mapping[str, Any]) -> None:
         """Write the weights, those that weren't chosen beside the logs, and remove the checkpoint."""
         state, steps = self.state, self.settings.steps
         counts = {"steps": steps, "final_loss": state["history"][-1]["loss"]}
@@ -172,12 +171,11 @@ class _Loop:
         if self.context.processes.main and len({step for step, _ in found.values()}) == 2:
             (other,) = found.keys() - {chosen}
             step, weights = found[other]
-            data = pack_job_weights(self.job, weights, {**full, "kept_step": step}, counts)
-            write_atomically(log_folder(self.context, self.job) / f"{other}{WEIGHTS_SUFFIX}", data)
-        record = write_weights(self.job, self.context, found[chosen][1], full, counts)
+            data = writer.pack(weights, {**full, "kept_step": step}, counts)
+            write_atomically(log_folder(self.work) / f"{other}{WEIGHTS_SUFFIX}", data)
+        writer.write(found[chosen][1], full, counts)
         if self.context.processes.main:
             self.checkpoint.remove()
-        return record
 
 
 @contextmanager
@@ -195,6 +193,6 @@ def _memory_explained(stage: str, settings: Training) -> Iterator[None]:
         ) from None
 
 
-def seed_of(job: Job, settings: Training) -> int:
+def seed_of(stage: str, settings: Training) -> int:
     """Seed of a model's initial weights: the profile's seed and the stage's name."""
-    return int(json_digest([job.stage, settings.seed])[:8], 16)
+    return int(json_digest([stage, settings.seed])[:8], 16)

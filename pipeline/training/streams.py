@@ -20,8 +20,8 @@ from fusionseg.pipeline.networks.scores import stream_scores
 from fusionseg.pipeline.networks.trained import architecture_of, stream_header
 from fusionseg.pipeline.scoring.measures import valid_j
 from fusionseg.pipeline.settings.sections import Network, StreamTraining
-from fusionseg.pipeline.store.artifact import Record
-from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.store.artifacts import WeightsWriter
+from fusionseg.pipeline.store.job import Work
 from fusionseg.pipeline.training.loop import seed_of, train
 from fusionseg.pipeline.training.samples import draw, sample_generator
 from fusionseg.pipeline.training.step import Task
@@ -42,32 +42,31 @@ def build_stream(network: Network, seed: int) -> Stream:
 
 
 def train_stream(
-    job: Job,
-    context: Context,
+    work: Work,
+    writer: WeightsWriter,
     settings: StreamTraining,
     count: int,
     make: MakeSample,
     validation: Sequence[Sample],
     reads: str,
-) -> Record:
+) -> None:
     """Train the stream of `job` on `count` samples, choosing the checkpoint on `validation`."""
-    task = stream_task(job, context, settings, count, make, validation)
-    header = stream_header(Network.model_validate(job.settings["network"]), reads)
+    task = stream_task(work, settings, count, make, validation)
+    header = stream_header(work.settings(Network), reads)
     with kept_memory():
-        return train(task, settings, job, context, header)
+        train(task, settings, work, writer, header)
 
 
 def stream_task(
-    job: Job,
-    context: Context,
+    work: Work,
     settings: StreamTraining,
     count: int,
     make: MakeSample,
     validation: Sequence[Sample],
 ) -> Task:
     """A fresh stream, on the context's device, and how it is trained on `count` samples."""
-    network = Network.model_validate(job.settings["network"])
-    stream = build_stream(network, seed_of(job, settings)).to(context.device).to(memory_format=torch.channels_last)
+    network = work.settings(Network)
+    stream = build_stream(network, seed_of(work.stage, settings)).to(work.device).to(memory_format=torch.channels_last)
     stream.batch_norm_trained = settings.batch_norm == "trained"
 
     def batch(step: int, positions: range) -> dict[str, Tensor]:
@@ -75,17 +74,17 @@ def stream_task(
         return stack([make(chosen[i], sample_generator(settings.seed, step, i)) for i in positions])
 
     def logits(model: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        labels = tensors["labels"].to(context.device).long()
-        scores = stream_scores(stream, tensors["images"], context).float()  # enlarged as in inference
+        labels = tensors["labels"].to(work.device).long()
+        scores = stream_scores(stream, tensors["images"], work.device).float()  # enlarged as in inference
         return upsample(scores, stream.score_stride, (labels.shape[-2], labels.shape[-1])), labels
 
-    if context.device.type == "cpu":
+    if work.device.type == "cpu":
         speed_up(stream.backbone)
     return Task(
         stream,
         batch,
         logits,
-        (lambda _: validation_j(stream, validation, network.bf16, context)) if validation else None,
+        (lambda _: validation_j(stream, validation, network.bf16, work.device)) if validation else None,
         parameter_groups(stream, settings),
     )
 
@@ -116,7 +115,7 @@ def parameter_groups(stream: Stream, settings: StreamTraining) -> list[dict[str,
     ]
 
 
-def validation_j(stream: Stream, samples: Sequence[Sample], bf16: bool, context: Context) -> float:
+def validation_j(stream: Stream, samples: Sequence[Sample], bf16: bool, device: torch.device) -> float:
     """Mean region similarity J over samples, each at its own size.
 
     A network that bfloat16 would spoil is validated in float32: few frames, whose masks then are those of inference
@@ -124,10 +123,10 @@ def validation_j(stream: Stream, samples: Sequence[Sample], bf16: bool, context:
     """
     values = []
     half = bf16 and not is_sensitive(stream)
-    with torch.inference_mode(), torch.autocast(context.device.type, torch.bfloat16, enabled=half):
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
         for image, label in samples:
             images = stack([(image, label)])["images"]
-            scores = stream_scores(stream, images, context).float()
+            scores = stream_scores(stream, images, device).float()
             size = (image.shape[0], image.shape[1])
             mask = to_frame(scores, stream.score_stride, size, size).argmax(1)[0].cpu().numpy() == 1
             values.append(valid_j(label, mask))

@@ -1,0 +1,196 @@
+"""The outside data of a run: found, in its roles, and checked against each other before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fusionseg.pipeline.basics.digests import json_digest
+from fusionseg.pipeline.basics.progress import shown
+from fusionseg.pipeline.datasets.digests import Ledger
+from fusionseg.pipeline.datasets.finding import load_items
+from fusionseg.pipeline.datasets.imported_flow import find_flow
+from fusionseg.pipeline.datasets.items import Item
+from fusionseg.pipeline.datasets.manifest import read_manifest
+from fusionseg.pipeline.datasets.pairs import with_partners
+from fusionseg.pipeline.datasets.reading import read_boxes
+from fusionseg.pipeline.datasets.videos import extractor
+from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.graph import ROLES, Role
+from fusionseg.pipeline.run.request import Request
+from fusionseg.pipeline.settings.sections import DataRef, OpticalFlow, Render
+from fusionseg.pipeline.store.artifact import Unit
+from fusionseg.pipeline.store.job import Context
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """`items`: by role; `roots`: the folder by data set name, "" for all others; `by_unit`: all items, unrestricted."""
+
+    items: Mapping[str, Sequence[Item]]
+    roots: Mapping[str, Path]
+    by_unit: Mapping[Unit, Item] = field(init=False)
+
+    def __post_init__(self) -> None:
+        groups = reversed(list(self.items.values()))
+        found = {(i.dataset, i.name): i for group in groups for i in group}
+        object.__setattr__(self, "by_unit", found)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run's stages want: `roles` that are needed at all, `masked` ones, whose data must have masks, and whether
+    boxes are looked into."""
+
+    roles: frozenset[str]
+    masked: frozenset[str]
+    boxes: bool
+
+
+def find_inputs(request: Request, wanted: Wanted, ledger: Ledger, context: Context) -> Inputs:
+    """The data of a run. Raises UserError, BadFile."""
+    roots = data_roots(request, context)
+    finder = _Finder(request, wanted, roots, ledger)
+    items: dict[str, list[Item]] = {role: finder.of(role) if role in wanted.roles else [] for role in ROLES}
+    check_apart(items)
+    check_frames(items)
+    if wanted.boxes and request.shard is None:
+        check_boxes(items["boxed"], request.settings.data.boxed)
+    return Inputs(items, roots)
+
+
+@dataclass(frozen=True)
+class _Finder:
+    """Finds what plays a role."""
+
+    request: Request
+    wanted: Wanted
+    roots: Mapping[str, Path]
+    ledger: Ledger
+
+    def of(self, role: Role) -> list[Item]:
+        """All items of a role."""
+        return [item for ref in self.request.settings.data.of(role) for item in self._load(role, ref)]
+
+    def _load(self, role: Role, ref: DataRef) -> list[Item]:
+        manifest = read_manifest(ref.manifest)
+        if (manifest.kind == "stills") != (role == "stills"):
+            kind = "stills" if role == "stills" else "videos"
+            raise UserError(f"data.{role}: {ref.manifest} holds {manifest.kind}, expected {kind}")
+        if role == "boxed" and manifest.boxes is None:
+            raise UserError(
+                f"data.boxed: {ref.manifest} has no boxes, and the weak labels need them; name `boxes` in the manifest"
+            )
+        root = self.roots.get(manifest.name) or self.roots.get("")
+        if root is None:
+            raise UserError(
+                f"no folder for the data set {manifest.name}; give it with --data ROOT or --data {manifest.name}=ROOT"
+            )
+        parts = [name.partition("/") for name in self.request.leave_out]
+        out = [name for dataset, _, name in parts if dataset == manifest.name]
+        items = load_items(manifest, ref.split, root, out, ref.stride, extract=self._extract, most=ref.frames)
+        if role in self.wanted.masked:
+            check_masked(role, ref, items)
+        return items if role == "stills" else [paired(item, self.request.settings.optical_flow) for item in items]
+
+    def _extract(self, path: Path) -> tuple[Path, ...]:
+        """The frames of a video file, extracted now if they aren't in the store."""
+        with shown(f"frames of {path.name}", "frame") as show:
+            return extractor(self.ledger, show)(path)
+
+
+def paired(item: Item, settings: OpticalFlow) -> Item:
+    """The video with what its optical flow is made of."""
+    item = with_partners(item, settings)
+    if settings.folder is None or not item.partners:
+        return item
+    names = [path.stem for path in item.all_frames]
+    folder = settings.folder.expanduser()
+    if (folder / item.dataset).is_dir():  # as `fusionseg export --flow` writes it of several data sets
+        folder /= item.dataset
+    return replace(item, flow=find_flow(folder, item.name, names, settings.gap, settings.direction))
+
+
+def data_roots(request: Request, context: Context) -> dict[str, Path]:
+    """Folder by data set name; "" is for all others. Renders built-in data where none is given."""
+    roots = {}
+    for text in request.data:
+        name, equals, root = text.partition("=")
+        if not equals or "/" in name:  # a folder's own name may have a "="
+            name, root = "", text
+        if not root:
+            raise UserError(f"--data {text!r}: no folder; expected ROOT or NAME=ROOT")
+        roots[name] = Path(root).expanduser().resolve()
+    data, render = request.settings.data, request.settings.render
+    known = {read_manifest(ref.manifest).name for role in ROLES for ref in data.of(role)}
+    for name in roots:
+        if name and name not in known:
+            raise UserError(
+                f"--data {name}=...: the profile uses no data set {name!r}; it uses: {', '.join(sorted(known))}"
+            )
+    if "" not in roots and known - roots.keys() and render is not None:
+        roots[""] = rendered(render, context)
+    return roots
+
+
+def rendered(settings: Render, context: Context) -> Path:
+    """The folder of the built-in data, rendered now if it isn't there."""
+    from fusionseg.pipeline.demo_data.render import RENDER_VERSION, render
+
+    root = context.root / "rendered" / json_digest([RENDER_VERSION, settings.model_dump()])[:12]
+    if not root.exists():
+        context.say("rendering the built-in data (once)")
+        with shown("rendering", "picture") as show:
+            render(root, settings, show)
+    return root
+
+
+def check_masked(role: Role, ref: DataRef, items: Sequence[Item]) -> None:
+    """Where masks train or choose, there are masks. Raises UserError."""
+    if without := [item.name for item in items if not item.masks]:
+        which = f" ({', '.join(without)})" if len(without) < len(items) else ""
+        instead = ', or motion-training.labels = "weak"' if role == "boxed" else ""
+        raise UserError(f"data.{role}: {ref.manifest} has no masks{which}; expected a data set with masks{instead}")
+
+
+def check_apart(items: Mapping[str, Sequence[Item]]) -> None:
+    """No file that is scored may train or choose anything, whatever its data set is called. Raises UserError."""
+    scored = {_identity(path) for item in items["scored"] for path in item.frames}
+    for role in ("stills", "boxed", "fusion", "validation"):
+        both = sorted(i.name for i in items[role] if not scored.isdisjoint(map(_identity, i.frames)))
+        if both:
+            raise UserError(
+                f"data.{role} and data.scored share {', '.join(both)}; what is scored may not train anything"
+            )
+
+
+def _identity(path: Path) -> tuple[int, int] | Path:
+    """What makes two paths one file, however many links there are; cheaper than resolving a million paths."""
+    try:
+        stat = path.stat()
+    except OSError:  # a link to nowhere: the ledger says so, and whose it is
+        return path
+    return stat.st_dev, stat.st_ino
+
+
+def check_frames(items: Mapping[str, Sequence[Item]]) -> None:
+    """A video that plays several roles has one artifact a stage, so all must take the same frames. Raises UserError."""
+    known: dict[Unit, tuple[str, tuple[int, ...]]] = {}
+    for role, group in items.items():
+        for item in group:
+            other, numbers = known.setdefault((item.dataset, item.name), (role, item.numbers))
+            if numbers != item.numbers:
+                raise UserError(
+                    f"data.{other} and data.{role} share {item.name} and use {len(numbers)} and {len(item.numbers)} of "
+                    f"its {len(item.all_frames)} frames; give both the same stride and frames"
+                )
+
+
+def check_boxes(items: Sequence[Item], ref: DataRef) -> None:
+    """At least one frame has a box. Raises UserError."""
+    if not any(len(read_boxes(item, index)) for item in items for index in range(len(item.frames))):
+        raise UserError(
+            f"data.boxed: {ref.manifest}/{ref.split} has no box in any of its "
+            f"{sum(len(i.frames) for i in items)} frames; the weak labels need boxes"
+        )

@@ -1,0 +1,101 @@
+"""The record of a run as it grows, stage by stage, and what a user is told of a stage's results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.graph import stages_for
+from fusionseg.pipeline.run.inputs import Inputs
+from fusionseg.pipeline.run.request import Request
+from fusionseg.pipeline.settings.profile import Profile
+from fusionseg.pipeline.store.artifact import Record, software
+from fusionseg.pipeline.store.job import Context
+from fusionseg.pipeline.store.runs import RunRecord, StageRun, read_run, run_path, write_run
+from fusionseg.pipeline.store.sources import ANY_DATA_SET
+
+
+class Journal:
+    """Keeps one run's record. Each stage reads it and writes it anew, since others may write it in between."""
+
+    def __init__(self, request: Request, inputs: Inputs, context: Context) -> None:
+        self._request, self._inputs, self._context = request, inputs, context
+        self._computed_on = ""  # the device that an earlier run of this name computed on
+
+    def begin(self) -> None:
+        """Forget an earlier run of this name (not its artifacts)."""
+        earlier = self._earlier()
+        self._computed_on = earlier.device if earlier else ""
+        run_path(self._request.root, self._request.run_name).unlink(missing_ok=True)
+
+    def add(self, name: str, stage: StageRun) -> None:
+        """A stage is done."""
+        run = self._run()
+        write_run(self._request.root, replace(run, stages={**run.stages, name: stage}, finished=_now()))
+
+    def _earlier(self) -> RunRecord | None:
+        try:
+            return read_run(self._request.root, self._request.run_name)
+        except UserError:
+            return None
+
+    def _run(self) -> RunRecord:
+        """The record so far, as this request goes on with it."""
+        earlier, settings = self._earlier(), self._request.settings
+        used = self._context.used_device
+        device = (earlier.device if earlier else "") or self._computed_on or self._context.device_name
+        return RunRecord(
+            name=self._request.run_name,
+            started=earlier.started if earlier else _now(),
+            stages=still_valid(earlier.stages, earlier.profile, settings) if earlier else {},
+            profile=settings,
+            videos={role: tuple(f"{i.dataset}/{i.name}" for i in items) for role, items in self._inputs.items.items()},
+            left_out=self._request.leave_out,
+            software=software(),
+            device=device if used is None else str(used),
+            data={name or ANY_DATA_SET: str(root) for name, root in self._inputs.roots.items()},
+        )
+
+
+def still_valid(stages: Mapping[str, StageRun], old: Profile, new: Profile) -> dict[str, StageRun]:
+    """Of a run's stages, those that the new settings lead to as well; a single stage run with other settings leaves
+    none behind that were computed from what it replaced."""
+    before, after = (stages_for(*settings.variant) for settings in (old, new))
+    stale = set(before) - set(after)
+    for stage in after.values():
+        sections = (*stage.settings, "data", "render")
+        moved = stage.name in before and before[stage.name].needs != stage.needs
+        changed = any(old.section(name) != new.section(name) for name in sections)
+        if moved or changed or stale.intersection(stage.needs):
+            stale.add(stage.name)
+    return {name: found for name, found in stages.items() if name not in stale}
+
+
+# What a user must be told of results, by the count that says so; "frames ..." are added up.
+_NOTES = {
+    "appearance_only": "no flow (one frame): segmented by appearance alone",
+    "unscored": "too short for its protocol: nothing scored",
+    "no_truth": "no masks: predicted, not scored",
+    "no_protocol": "no protocol to score it by: predicted, not scored",
+    "frames_without_boxes": "frames without boxes, skipped",
+    "filled_flow": "frames without imported flow: the other way's flow, negated",
+    "not_stabilised": "frames whose camera motion can't be told: flow kept as it is",
+}
+
+
+def notes(records: Sequence[Record]) -> list[str]:
+    """Videos without flow, videos that aren't scored, frames without boxes: in words."""
+    found = []
+    for name, text in _NOTES.items():
+        if text.startswith("frames"):
+            total = sum(int(r.counts.get(name, 0)) for r in records)
+            found += [f"{total} {text}"] if total else []
+        else:
+            found += [f"{r.video}: {text}" for r in records if r.counts.get(name)]
+    return found
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
