@@ -9,16 +9,16 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 from scipy.io import savemat
 
 from fusionseg.pipeline.basics.digests import json_digest
 from fusionseg.pipeline.datasets.items import Boxes, Item
 from fusionseg.pipeline.datasets.manifest import DataManifest
-from fusionseg.pipeline.settings.sections import Run
+from fusionseg.pipeline.settings.profile import Profile
+from fusionseg.pipeline.settings.sections import Run, Settings
 from fusionseg.pipeline.store.artifact import Record, create_artifact
-from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.store.job import Context, Job, Work
 
 UInt8 = npt.NDArray[np.uint8]
 Box = tuple[int, int, int, int]
@@ -209,20 +209,32 @@ def write_xml_item(
 
 def make_context(root: Path, **run: Any) -> Context:
     """A context on the CPU that keeps its words to itself."""
-    return Context(root, torch.device("cpu"), Run(**run), lambda text: None)
+    return Context(root, "cpu", Run(**run), lambda text: None)
 
 
 def make_job(
     stage: str, item: Item | None = None, settings: Mapping[str, Mapping[str, Any]] | None = None,
     inputs: Sequence[Record] = (), suffix: str = ".h5", **more: Any,
 ) -> Job:  # fmt: skip
-    """A job of one video, or of a model where no `item` is given."""
+    """A job of one video, or of a model where no `item` is given; `settings`: what differs from the defaults."""
     values: dict[str, Any] = {
         "stage": stage, "stage_version": 1, "dataset": "tiny", "video": item.name if item else "model",
-        "suffix": suffix, "settings": settings or {}, "items": {"video": (item,)} if item else {}, "sources": (),
-        "inputs": tuple(inputs),
+        "suffix": suffix, "sections": {name: section(name, own) for name, own in (settings or {}).items()},
+        "items": {"video": (item,)} if item else {}, "sources": (), "inputs": tuple(inputs),
     }  # fmt: skip
     return Job(**(values | more))
+
+
+def section(name: str, values: Mapping[str, Any]) -> Settings:
+    """A section of a profile by its name in files."""
+    kind = Profile.model_fields[name.replace("-", "_")].annotation
+    assert isinstance(kind, type) and issubclass(kind, Settings)
+    return kind.model_validate(values)
+
+
+def make_work(context: Context, stage: str, *args: Any, **more: Any) -> Work:
+    """`make_job`, with how to do it."""
+    return Work(make_job(stage, *args, **more), context)
 
 
 def write_input(

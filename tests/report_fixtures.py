@@ -19,8 +19,8 @@ from fusionseg.pipeline.formats.masks import write_mask
 from fusionseg.pipeline.names import PROTOCOL_INPUT
 from fusionseg.pipeline.settings.profile import Profile
 from fusionseg.pipeline.store.artifact import ArtifactWriter, artifact_path, create_artifact, read_artifact_header
-from fusionseg.pipeline.store.artifacts import run_path
 from fusionseg.pipeline.store.bits import pack_label
+from fusionseg.pipeline.store.runs import run_path
 from fusionseg.pipeline.weak_labels.verdicts import VERDICT_COLUMNS
 
 SIZE = (24, 40)  # height and width of all frames, px

@@ -24,7 +24,8 @@ from fusionseg.pipeline.basics.processes import ALONE, Processes, first_to_tell,
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.settings.sections import Run, Training
 from fusionseg.pipeline.store.artifact import Record
-from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.store.artifacts import WeightsWriter, record_of
+from fusionseg.pipeline.store.job import Context, Job, Work
 from fusionseg.pipeline.training.loop import train
 from fusionseg.pipeline.training.step import Task
 
@@ -68,9 +69,11 @@ class Small:
         self.settings = setting
         run = Run(workers=1, checkpoint_seconds=checkpoint_seconds)
         self.said: list[str] = []
-        self.context = Context(root, torch.device("cpu"), run, self.said.append, processes)
-        values = {"motion-training": {**setting.model_dump(mode="json"), "norm": norm}}
-        self.job: Job = make_job("motion-training", settings=values, suffix=".safetensors")
+        self.context = Context(root, "cpu", run, self.said.append, processes)
+        sources = (("settings", "norm", "value", str(norm)),)
+        self.job: Job = make_job(
+            "motion-training", suffix=".safetensors", sections={"motion-training": setting}, sources=sources
+        )
         self.at_batch, self.at_validation = at_batch, at_validation
         self.batches: list[int] = []
         self.validated: list[dict[str, Tensor]] = []
@@ -101,16 +104,18 @@ class Small:
     def train(self, validate: bool = True) -> Record:
         groups = [{"params": list(self.model.parameters()), "lr": self.settings.lr_head}]
         task = Task(self.model, self.batch, self.logits, self.validate if validate else None, groups)
-        return train(task, self.settings, self.job, self.context, {"kind": "tiny"})
+        work = Work(self.job, self.context)
+        train(task, self.settings, work, WeightsWriter(work), {"kind": "tiny"})
+        return record_of(work)
 
     def result(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        state, header = read_weights(self.context.root / self.job.path())
+        state, header = read_weights(self.context.root / self.job.path)
         names = ("history", "counts", "content", "kind", "key", "kept_step")
         return state, {name: header[name] for name in names}
 
     @property
     def checkpoint(self) -> Path:
-        return self.context.root / self.job.path().with_suffix(".checkpoint")
+        return self.context.root / self.job.path.with_suffix(".checkpoint")
 
     @property
     def logs(self) -> Path:

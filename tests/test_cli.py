@@ -15,13 +15,14 @@ from tiny import PROFILE, write_profile
 
 import fusionseg.data_manifests
 from fusionseg.cli import main
-from fusionseg.pipeline.demo_data.render import RenderSettings, render
+from fusionseg.pipeline.demo_data.render import render
+from fusionseg.pipeline.settings.sections import Render
 
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data") / "data"
-    settings = RenderSettings(
+    settings = Render(
         stills=3, boxed_videos=2, fusion_videos=1, validation_videos=1, test_videos=1, frames=4, width=96, height=64
     )
     render(root, settings)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from fusionseg.pipeline.run.session import Request
+from fusionseg.pipeline.run.request import Request
+from fusionseg.pipeline.run.runner import run_plain
 
 PROFILE = """
 name = "tiny"
@@ -87,3 +89,10 @@ class Said(list[str]):
                 words = line[line.index("]") + 1 :].split()
                 found[words[0]] = " ".join(words[3:-2])
         return found
+
+
+def run(asked: Request, only: str | None = None, refresh: Sequence[str] = (), say: Said | None = None) -> Said:
+    """Run it plainly, or one stage of it; what was said."""
+    said = Said() if say is None else say
+    run_plain(replace(asked, only=only, refresh=tuple(refresh)), said)
+    return said

@@ -29,7 +29,7 @@ from fusionseg.pipeline.report.pictures import (
     truth_picture,
 )
 from fusionseg.pipeline.report.tables import JOINT, load_scores, tables_folder, write_tables
-from fusionseg.pipeline.scoring.measures import paired_difference, per_sequence_table
+from fusionseg.pipeline.scoring.statistics import paired_difference, per_sequence_table
 from fusionseg.pipeline.store.artifact import Artifact, Unit
 from fusionseg.pipeline.store.runs import RunRecord, read_run
 from fusionseg.pipeline.store.sources import open_recorded, scored_items

@@ -18,15 +18,15 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.names import BASELINES, MODELS, STREAMS
 from fusionseg.pipeline.report.verdicts import label_records
 from fusionseg.pipeline.scoring.frames import COLUMNS
-from fusionseg.pipeline.scoring.measures import (
+from fusionseg.pipeline.scoring.protocols import PROTOCOLS, Protocol, class_of, overall_means
+from fusionseg.pipeline.scoring.published import published_rows
+from fusionseg.pipeline.scoring.statistics import (
     SCORE_COLUMNS,
     PairedDifference,
     overall_table,
     paired_difference,
     per_sequence_table,
 )
-from fusionseg.pipeline.scoring.protocols import PROTOCOLS, Protocol, class_of, overall_means
-from fusionseg.pipeline.scoring.published import published_rows
 from fusionseg.pipeline.store.runs import RunRecord
 from fusionseg.pipeline.store.sources import open_recorded
 

@@ -109,7 +109,7 @@ class Session:
         return [self.request.only] if self.request.only else [stage.name for stage in self.stages]
 
     def _check_request(self) -> None:
-        only = self.request.only
+        only, _ = self.request.only, self.request.run_name
         if only is not None and known_stage(only) not in self.by_name:
             _, _, rounds = variant = self.profile.variant
             own = f'flow-images.store = "{variant.store}" and weak-labels.rounds = {rounds}'

@@ -15,9 +15,9 @@ from fusionseg.pipeline.basics.atomic import atomic_path
 from fusionseg.pipeline.basics.columns import aligned
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.pages.render import DASH, percent, render
-from fusionseg.pipeline.scoring.measures import SCORE_COLUMNS, per_sequence_table
 from fusionseg.pipeline.scoring.protocols import Protocol, overall_means, per_class_table
 from fusionseg.pipeline.scoring.published import published_rows
+from fusionseg.pipeline.scoring.statistics import SCORE_COLUMNS, per_sequence_table
 
 TEMPLATE = "scores.html.j2"
 _TITLES = {

@@ -14,16 +14,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.optimize import linear_sum_assignment
 
 from fusionseg.pipeline.names import ProtocolName
-from fusionseg.pipeline.scoring.measures import (
-    RECALL_THRESHOLD,
-    SCORE_COLUMNS,
-    LabelScores,
-    overall_table,
-    per_sequence_table,
-)
+from fusionseg.pipeline.scoring.measures import LabelScores
+from fusionseg.pipeline.scoring.statistics import RECALL_THRESHOLD, SCORE_COLUMNS, overall_table, per_sequence_table
 
 MOST_PROPOSALS = 20
 MeanName = Literal["sequences", "objects", "classes", "frames"]
@@ -113,6 +107,8 @@ def match_objects(frames: Sequence[LabelScores]) -> dict[int, npt.NDArray[np.flo
     >>> {label: values.tolist() for label, values in match_objects([first, {(0, 0): (1, 1)}]).items()}
     {2: [[0.75, 0.5], [1.0, 1.0]]}
     """
+    from scipy.optimize import linear_sum_assignment  # slow to load, and only such protocols need it
+
     objects = sorted(true for true, predicted in frames[0] if true and not predicted)
     proposals = proposals_of(frames)
     if len(proposals) > MOST_PROPOSALS:

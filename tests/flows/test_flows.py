@@ -18,11 +18,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from tiny import Said, request, write_profile
+from tiny import Said, request, run, write_profile
 
 from fusionseg.pipeline.graph import EVERY, STAGES
-from fusionseg.pipeline.run.runner import run_plain
-from fusionseg.pipeline.store.artifacts import read_run
+from fusionseg.pipeline.store.runs import read_run
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.system
@@ -40,7 +39,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 def contents(out: Path) -> dict[tuple[str, str], tuple[str, str]]:
     run = read_run(out, "tiny")
-    return {(r["stage"], r["video"]): (r["key"], r["content"]) for s in run["stages"].values() for r in s["records"]}
+    return {(r.stage, r.video): (r.key, r.content) for stage in run.stages.values() for r in stage.records}
 
 
 @pytest.fixture
@@ -78,13 +77,13 @@ def test_equal_artifacts_no_traceback_and_nothing_leaves_the_machine(
     assert first.returncode == 0, first.stdout + first.stderr
     assert "Traceback" not in first.stdout + first.stderr
     assert len(asked) == 1, asked
-    run_plain(request(tmp_path, out="plain"), say=Said())
+    run(request(tmp_path, out="plain"), say=Said())
     assert contents(tmp_path / "prefect") == contents(tmp_path / "plain")
 
 
 def test_bad_input_under_prefect_is_one_line(tmp_path: Path) -> None:
     profile = write_profile(tmp_path)
-    run_plain(request(tmp_path), "optical-flow", say=Said())
+    run(request(tmp_path), "optical-flow", say=Said())
     frame = sorted((tmp_path / "out" / "rendered").rglob("boxed-*/000002.JPEG"))[0]
     frame.write_bytes(frame.read_bytes()[:-200])  # found by a task, not before the flow starts
     command = [sys.executable, "-m", "fusionseg.cli", "run", str(profile), "--out", str(tmp_path / "out")]

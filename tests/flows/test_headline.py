@@ -14,6 +14,7 @@ from report_fixtures import TinyRun, make_run
 from fusionseg.flows import headline
 from fusionseg.pipeline.report.pictures import Picture, contact_sheet, decoded
 from fusionseg.pipeline.report.tables import load_scores
+from fusionseg.pipeline.store.runs import read_run
 
 
 @pytest.fixture
@@ -78,10 +79,11 @@ def test_without_scores_there_is_text_alone(tiny: TinyRun, shown: dict[str, Any]
 
 
 def test_without_frames_there_is_no_picture(tiny: TinyRun) -> None:
-    scores = load_scores(tiny.root, tiny.record)
-    assert contact_sheet(tiny.root, tiny.record, scores.per_frame) is not None
+    run = read_run(tiny.root, tiny.record["name"])
+    scores = load_scores(tiny.root, run)
+    assert contact_sheet(tiny.root, run, scores.per_frame) is not None
     shutil.rmtree(tiny.data)
-    assert contact_sheet(tiny.root, tiny.record, scores.per_frame) is None
+    assert contact_sheet(tiny.root, run, scores.per_frame) is None
 
 
 def test_progress_counts_stages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,19 +13,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from builders import make_context, make_item, make_job, write_davis, write_input, write_xml_item
+from builders import make_context, make_item, make_work, write_davis, write_input, write_xml_item
 
 from fusionseg.models.fusion import create_fusion
 from fusionseg.models.weights import pack_weights
 from fusionseg.pipeline.datasets.finding import load_items
 from fusionseg.pipeline.datasets.reading import read_frame
-from fusionseg.pipeline.flow import colours as flow_images
 from fusionseg.pipeline.graph import BY_NAME
-from fusionseg.pipeline.stages import flow_filter, prediction, scoring
+from fusionseg.pipeline.run.session import run_job
+from fusionseg.pipeline.stages import box_motion, box_pruning, flow_filter, flow_images, prediction, scoring
 from fusionseg.pipeline.store.artifact import Record
 from fusionseg.pipeline.store.bits import pack_mask
-from fusionseg.pipeline.weak_labels import motion as box_motion
-from fusionseg.pipeline.weak_labels import regions as box_pruning
 from fusionseg.pipeline.weak_labels.verdicts import BOX, MARKS, MOTION, REGION
 
 SIZE = (12, 16)
@@ -59,8 +57,9 @@ def flows() -> np.ndarray:
 def run_flow_images(root: Path) -> Record:
     context = make_context(root)
     given = write_input(context, "optical-flow", {"flow": flows()})
-    return flow_images.compute(
-        make_job("flow-images", make_item(), {"flow-images": {"scaling": "max"}}, [given]), context
+    return run_job(
+        make_work(context, "flow-images", make_item(), {"flow-images": {"scaling": "max"}}, [given]),
+        flow_images.compute,
     )
 
 
@@ -70,7 +69,7 @@ def run_box_pruning(root: Path) -> Record:
     item = write_xml_item(root / "boxes", boxes, occluded=[[1], [0, 1]], generated=[[0], [1, 0]])
     given = write_input(context, "appearance-scores", {"scores": np.stack([ramp(8), ramp(10)])}, FACTS)
     settings = {"box-pruning": {"components": "all", "min_component": 0.05}}
-    return box_pruning.compute(make_job("box-pruning", item, settings, [given]), context)
+    return run_job(make_work(context, "box-pruning", item, settings, [given]), box_pruning.compute)
 
 
 def run_box_motion(root: Path) -> Record:
@@ -78,7 +77,7 @@ def run_box_motion(root: Path) -> Record:
     context = make_context(root)
     item = write_xml_item(root / "boxes", [[(3, 2, 9, 8), (10, 0, 14, 4)], [(0, 0, 16, 12)]])
     given = write_input(context, "flow-images", {"images": flow_pictures()})
-    return box_motion.compute(make_job("box-motion", item, inputs=[given]), context)
+    return run_job(make_work(context, "box-motion", item, inputs=[given]), box_motion.compute)
 
 
 def flow_pictures() -> np.ndarray:
@@ -106,7 +105,7 @@ def run_flow_filter(root: Path) -> Record:
         write_input(context, "box-motion", {}, tables={"motion": motion}),
     ]
     settings = {"flow-filter": {"min_overlap": 0.75, "min_contrast": 30.0}}
-    return flow_filter.compute(make_job("flow-filter", make_item(), settings, inputs), context)
+    return run_job(make_work(context, "flow-filter", make_item(), settings, inputs), flow_filter.compute)
 
 
 def run_prediction(root: Path) -> Record:
@@ -119,7 +118,9 @@ def run_prediction(root: Path) -> Record:
         write_input(context, "optical-flow", {"flow": flows()}),
         Record("fusion-training", "given", "fusion", "", str(root / "fusion.safetensors"), content),
     ]
-    return prediction.compute(make_job("prediction", make_item(), {"prediction": {"baselines": True}}, inputs), context)
+    return run_job(
+        make_work(context, "prediction", make_item(), {"prediction": {"baselines": True}}, inputs), prediction.compute
+    )
 
 
 def run_scoring(root: Path) -> Record:
@@ -131,7 +132,7 @@ def run_scoring(root: Path) -> Record:
     masks = np.zeros((5, height, width), np.uint8)
     masks[:, height // 4 : height // 2, width // 4 : width // 2] = 1
     given = write_input(context, "prediction", {"joint": masks}, {"methods": ["joint"]})
-    return scoring.compute(make_job("scoring", item, inputs=[given]), context)
+    return run_job(make_work(context, "scoring", item, inputs=[given]), scoring.compute)
 
 
 @pytest.mark.parametrize("stage", GOLDEN)

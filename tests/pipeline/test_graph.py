@@ -1,17 +1,13 @@
-"""The graph and the direction of imports."""
+"""The graph."""
 
-import ast
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from fusionseg.pipeline.graph import BY_NAME, FINAL, SECOND_ROUND, STAGES, Stage, required, stages_for, variant_of
-from fusionseg.pipeline.settings.profile import Profile
+from fusionseg.pipeline.graph import BY_NAME, FINAL, SECOND_ROUND, STAGES, Stage, required, stages_for
+from fusionseg.pipeline.settings.profile import Profile, read_profile
+from fusionseg.pipeline.stages.compute import compute_of
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 SECOND = [stage.name for stage in SECOND_ROUND]
 TRAININGS = {"appearance-training", "motion-training", "fusion-training"}
 
@@ -38,7 +34,7 @@ def test_the_chain_is_the_paper_s() -> None:
 def test_settings_are_sections_of_the_profile(stage: Stage) -> None:
     known = {info.alias for info in Profile.model_fields.values()} - {"name", "description", "data", "render", "run"}
     assert set(stage.settings) <= known  # `run` says how to compute, so it must not be in a key
-    assert stage.version >= 1 and callable(stage.compute) and stage.title
+    assert stage.version >= 1 and callable(compute_of(stage)) and stage.title
     own = {stage.name} & known
     assert own <= set(stage.settings), f"{stage.name} has a section, which must be part of its key"
 
@@ -108,41 +104,6 @@ def test_given_weights_drop_what_only_they_needed() -> None:
     ]  # fmt: skip
 
 
-def imported(path: Path) -> set[str]:
-    """Return the modules that a file imports, wherever in it, also for type checking."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
-
-
-def offenders(folder: str, *forbidden: str) -> list[tuple[str, str]]:
-    paths = sorted((CHECKOUT / folder).rglob("*.py"))
-    assert len(paths) >= 5
-    return [
-        (path.name, module)
-        for path in paths
-        for module in sorted(imported(path))
-        if any(module == name or module.startswith(f"{name}.") for name in forbidden)
-    ]
-
-
-def test_imports_run_one_way() -> None:
-    assert offenders("models", "prefect", "fusionseg.flows", "fusionseg.pipeline", "flows", "pipeline") == []
-    assert offenders("pipeline", "prefect", "fusionseg.flows", "flows", "fusionseg.cli") == []
-
-
-def test_the_runner_loads_no_prefect() -> None:
-    loaded = "sorted(m for m in sys.modules if m.split('.')[0] == 'prefect')"
-    code = f"import sys, fusionseg.pipeline.run.runner; print({loaded})"
-    done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
 @pytest.mark.parametrize("store", ["both", "flow", "images"])
 def test_what_is_kept_of_flow_changes_the_graph_and_nothing_dangles(store: str) -> None:
     stages = stages_for(store)
@@ -176,11 +137,10 @@ def test_a_second_round_goes_between_the_first_and_what_follows(store: str) -> N
 
 
 def test_what_changes_the_graph_is_read_off_the_settings() -> None:
-    settings = {"flow-images": {"store": "flow"}, "motion-training": {"labels": "weak"}, "weak-labels": {"rounds": 2}}
-    assert variant_of(settings) == ("flow", "weak", 2)
-    assert variant_of({}) == ("both", "weak", 1), "a record of an older version"
-    given = settings | {"motion-training": {"labels": "weak", "weights": "own.safetensors"}}
-    assert variant_of(given).rounds == 1, "nothing is trained, so nothing is labelled"
+    changed = ["flow-images.store=flow", "weak-labels.rounds=2"]
+    assert read_profile("demo", changed).variant == ("flow", "weak", 2)
+    given = [*changed, "motion-training.weights=own.safetensors"]
+    assert read_profile("demo", given).variant.rounds == 1, "nothing is trained, so nothing is labelled"
 
 
 def test_without_flow_images_who_needs_them_reads_flow_and_knows_how_to_colour_it() -> None:

@@ -17,13 +17,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from small_training import Small, free_port, settings, start, train_in_one_of
-from tiny import Said, request, write_profile
+from tiny import Said, request, run, write_profile
 
 from fusionseg.models.weights import read_header
 from fusionseg.pipeline.basics.processes import ALONE, Processes, first_to_tell, join, launched
 from fusionseg.pipeline.errors import BadFile, DamagedArtifact, UserError
-from fusionseg.pipeline.run.runner import run_plain
-from fusionseg.pipeline.store.artifacts import list_artifacts, read_run
+from fusionseg.pipeline.store.artifacts import list_artifacts
+from fusionseg.pipeline.store.runs import read_run
 
 
 @given(st.integers(0, 50), st.integers(1, 9))
@@ -150,15 +150,15 @@ def losses(root: Path, stage: str) -> list[float]:
 def test_the_chain_in_two_processes_is_the_chain_in_one(tmp_path: Path) -> None:
     done = launch("run", str(write_profile(tmp_path)), "--plain", "--device", "cpu", "--out", str(tmp_path / "two"))
     assert done.returncode == 0, done.stderr
-    run_plain(request(tmp_path, out="one"), say=(said := Said()))
+    run(request(tmp_path, out="one"), say=(said := Said()))
     stages = [line.split()[1:3] for line in said if line.startswith("[")]
     assert [line.split()[1:3] for line in done.stdout.splitlines() if line.startswith("[")] == stages
-    two, one = (read_run(tmp_path / out, "tiny")["stages"] for out in ("two", "one"))
+    two, one = (read_run(tmp_path / out, "tiny").stages for out in ("two", "one"))
     for stage, record in one.items():
-        videos, expected = ([r["video"] for r in found["records"]] for found in (two[stage], record))
+        videos, expected = ([r.video for r in found.records] for found in (two[stage], record))
         assert videos == expected
     for stage in ("optical-flow", "flow-images"):  # no network in these
-        assert [r["content"] for r in two[stage]["records"]] == [r["content"] for r in one[stage]["records"]]
+        assert [r.content for r in two[stage].records] == [r.content for r in one[stage].records]
     found, expected = (losses(tmp_path / out, "appearance-training") for out in ("two", "one"))
     assert found == pytest.approx(expected, abs=1e-4)
     assert (tmp_path / "two/reports/tiny.html").exists() and not list((tmp_path / "two").rglob("*.part"))
@@ -167,7 +167,7 @@ def test_the_chain_in_two_processes_is_the_chain_in_one(tmp_path: Path) -> None:
 @pytest.mark.system
 def test_damage_that_one_of_two_processes_meets_is_mended_by_both(tmp_path: Path) -> None:
     """One meets it while it works off its share of the videos; both start over, and find the rest cached."""
-    run_plain(request(tmp_path), say=Said())
+    run(request(tmp_path), say=Said())
     path = sorted((tmp_path / "out/artifacts/flow-images/demo-vid").iterdir())[-1]
     data = bytearray(path.read_bytes())
     middle = len(data) // 2

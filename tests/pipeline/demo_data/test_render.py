@@ -9,10 +9,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from fusionseg.pipeline.demo_data import render as rendering
-from fusionseg.pipeline.demo_data.render import RenderSettings, render, scene_of_still, scene_of_video, tight_box
+from fusionseg.pipeline.demo_data.render import render, scene_of_still, scene_of_video
 from fusionseg.pipeline.demo_data.scenes import (
     Actor,
     Scene,
@@ -23,8 +24,9 @@ from fusionseg.pipeline.demo_data.scenes import (
     owner_of_pixels,
     render_frame,
 )
+from fusionseg.pipeline.settings.sections import Render
 
-SMALL = RenderSettings(
+SMALL = Render(
     stills=3,
     boxed_videos=8,
     fusion_videos=4,
@@ -35,6 +37,12 @@ SMALL = RenderSettings(
     height=64,
 )
 KINDS = ["distractor", "camouflage", "stops", "plain"]
+
+
+def inclusive_box(mask: npt.NDArray[np.bool_]) -> tuple[int, ...]:
+    """As ImageNet-VID has them: the last pixels belong to the box."""
+    rows, columns = np.nonzero(mask)
+    return int(columns.min()), int(rows.min()), int(columns.max()), int(rows.max())
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +61,7 @@ def names_in(path: Path) -> list[str]:
     return path.read_text().splitlines()
 
 
-def first_scene(kind: str, settings: RenderSettings = SMALL) -> Scene:
+def first_scene(kind: str, settings: Render = SMALL) -> Scene:
     return scene_of_video(settings, "test", KINDS.index(kind))
 
 
@@ -63,8 +71,8 @@ def test_same_settings_give_the_same_bytes_whatever_the_workers(demo: Path, tmp_
 
 
 def test_another_seed_gives_other_images() -> None:
-    other = RenderSettings(seed=8, width=96, height=64)
-    ours = RenderSettings(width=96, height=64)
+    other = Render(seed=8, width=96, height=64)
+    ours = Render(width=96, height=64)
     images = [render_frame(scene_of_still(settings, 0), 0).image for settings in (ours, other)]
     assert not np.array_equal(images[0], images[1])
 
@@ -124,7 +132,7 @@ def test_boxes_are_tight_around_the_visible_truth(demo: Path) -> None:
             assert (root.findtext("folder"), root.findtext("filename")) == (name, f"{number:06d}")
             assert (root.findtext("size/width"), root.findtext("size/height")) == ("96", "64")
             masks = render_frame(scene, number).masks
-            expected = {str(track): tight_box(mask) for track, mask in enumerate(masks) if mask.any()}
+            expected = {str(track): inclusive_box(mask) for track, mask in enumerate(masks) if mask.any()}
             sides = ("xmin", "ymin", "xmax", "ymax")
             found = {
                 entry.findtext("trackid"): tuple(int(entry.findtext(f"bndbox/{side}") or -1) for side in sides)
@@ -138,15 +146,8 @@ def test_boxes_are_tight_around_the_visible_truth(demo: Path) -> None:
     assert not (demo / "vid/SegmentationClass").exists()
 
 
-def test_tight_box_is_inclusive() -> None:
-    mask = np.zeros((5, 7), np.bool_)
-    assert tight_box(mask) is None
-    mask[1:3, 2:6] = True
-    assert tight_box(mask) == (2, 1, 5, 2)
-
-
 def test_stops_really_stop() -> None:
-    settings = RenderSettings(frames=12, width=96, height=64)
+    settings = Render(frames=12, width=96, height=64)
     scene = first_scene("stops", settings)
     mover = next(actor for actor in scene.actors if actor.role == "mover")
     steps = [frames_moved(mover.track, n + 1.0) - frames_moved(mover.track, float(n)) for n in range(11)]
@@ -158,7 +159,7 @@ def test_stops_really_stop() -> None:
 
 
 def test_a_resting_object_covers_the_same_pixels() -> None:
-    scene = first_scene("stops", RenderSettings(frames=12, width=96, height=64))
+    scene = first_scene("stops", Render(frames=12, width=96, height=64))
     still = replace(scene.camera, pan_x=0.0, pan_y=0.0, zoom_rate=0.0, turn_rate=0.0, shake=0.0)
     scene = replace(scene, camera=still)
     track = next(actor for actor in scene.actors if actor.role == "mover").track
@@ -199,7 +200,7 @@ def test_camouflage_wears_the_background() -> None:
 
 
 def test_movers_show_in_the_flow() -> None:
-    settings = RenderSettings(frames=8)
+    settings = Render(frames=8)
     scene = first_scene("camouflage", settings)
     frames = [render_frame(scene, number) for number in (2, 3)]
     grey = [cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY) for frame in frames]
@@ -221,7 +222,7 @@ def test_an_interrupted_rendering_leaves_nothing(tmp_path: Path) -> None:
 
 def test_progress_counts_every_image(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    settings = RenderSettings(
+    settings = Render(
         stills=2,
         boxed_videos=1,
         fusion_videos=1,
@@ -245,4 +246,4 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", [{"stills": 0}, {"frames": 2}, {"width": 16}, {"seed": -1}])
 def test_settings_that_cannot_be_rendered_are_refused(change: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):
-        RenderSettings(**change)
+        Render(**change)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from builders import make_context, make_item, make_job, moving_square, texture, write_png
+from builders import make_context, make_item, make_work, moving_square, texture, write_png
 from torchvision.models.optical_flow import raft_small
 
 from fusionseg.pipeline.datasets.imported_flow import find_flow
@@ -20,7 +20,8 @@ from fusionseg.pipeline.flow import estimation as optical_flow
 from fusionseg.pipeline.flow.estimation import METHODS, estimate, estimate_pairs, scale_flow
 from fusionseg.pipeline.flow.videos import imported, stored
 from fusionseg.pipeline.formats.flow import read_flow, write_flow
-from fusionseg.pipeline.settings.sections import OUTSIDE, OpticalFlow
+from fusionseg.pipeline.run.session import run_job
+from fusionseg.pipeline.settings.sections import OpticalFlow
 from fusionseg.pipeline.stages.optical_flow import compute
 from fusionseg.pipeline.store.artifact import Artifact, Record
 
@@ -125,10 +126,8 @@ def run(
     if settings.folder:
         names = [path.stem for path in paths]
         item = replace(item, flow=find_flow(settings.folder, "clip", names, settings.gap, settings.direction))
-    section = settings.model_dump(mode="json", exclude=set(OUTSIDE))
-    files = {name: path for name in ("raft_weights", "folder") if (path := getattr(settings, name))}
-    job = make_job("optical-flow", item, {"optical-flow": section}, files=files)
-    record = compute(job, make_context(root, workers=workers))
+    context = make_context(root, workers=workers)
+    record = run_job(make_work(context, "optical-flow", item, {"optical-flow": settings.model_dump()}), compute)
     return record, Artifact(root / record.path)
 
 

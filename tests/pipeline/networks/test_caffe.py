@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import correlate
-from tiny import request
+from tiny import request, run
 
 from fusionseg.cli import main
 from fusionseg.models.fusion import create_fusion
@@ -20,7 +20,6 @@ from fusionseg.models.weights import read_weights
 from fusionseg.pipeline.datasets.reading import read_frame
 from fusionseg.pipeline.formats.caffe import read_caffemodel
 from fusionseg.pipeline.networks.caffe import RELEASE, convert
-from fusionseg.pipeline.run.runner import run_plain
 from fusionseg.pipeline.run.session import Session
 from fusionseg.pipeline.store.artifact import Artifact
 
@@ -102,7 +101,7 @@ def test_imported_weights_run_in_the_chain(blobs: caffe.Blobs, imported: Path, t
     settings += [f"motion-training.weights={tmp_path / 'motion.safetensors'}"]
     settings += [f"fusion-training.weights={tmp_path / 'joint.safetensors'}", "fusion-training.fusion=release"]
     asked = request(tmp_path, *settings)
-    run_plain(asked, say=print)
+    run(asked, say=print)
     session = Session(asked, say=print)
     item = session.items["scored"][0]
     (path,) = (tmp_path / "out" / "artifacts" / "appearance-scores").rglob(f"{item.name}-*.h5")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from builders import make_context, make_job
+from builders import make_context, make_work
 from torch import nn
 
 from fusionseg.models.backbone import BACKBONES
@@ -19,7 +20,11 @@ from fusionseg.models.weights import pack_weights
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.networks import onnx as onnx_export
 from fusionseg.pipeline.networks.onnx import TOLERANCE, Exported, export_onnx
-from fusionseg.pipeline.store.artifacts import write_weights
+from fusionseg.pipeline.settings.profile import read_profile
+from fusionseg.pipeline.store.artifact import Record
+from fusionseg.pipeline.store.artifacts import WeightsWriter, record_of
+from fusionseg.pipeline.store.job import Context
+from fusionseg.pipeline.store.runs import RunRecord, StageRun, write_run
 
 
 def write_stream(path: Path, architecture: Architecture) -> Stream:
@@ -93,15 +98,23 @@ def test_fusions(name: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected, atol=TOLERANCE * np.abs(expected).max())
 
 
+def weights_of(context: Context, stage: str) -> Record:
+    """Weights that a stage has made."""
+    work = make_work(context, stage, suffix=".safetensors")
+    WeightsWriter(work).write({}, {"kind": "fusion"}, {})
+    return record_of(work)
+
+
+def write_record(root: Path, name: str, *records: Record) -> None:
+    stages = {record.stage: StageRun("computed", records=(record,)) for record in records}
+    write_run(root, RunRecord(name, "", stages, read_profile("demo"), {}))
+
+
 def test_a_run_gives_three_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    context, stages = make_context(tmp_path), {}
-    for stage in ("appearance-training", "motion-training", "fusion-training"):
-        job = make_job(stage, suffix=".safetensors")
-        stages[stage] = {"records": [write_weights(job, context, {}, {"kind": "fusion"}, {}).as_dict()]}
+    made = [weights_of(make_context(tmp_path), f"{name}-training") for name in ("appearance", "motion", "fusion")]
     own = tmp_path / "own.safetensors"
-    stages["motion-training"]["records"][0] |= {"key": "", "path": str(own)}  # given by the user
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs/davis.json").write_text(json.dumps({"stages": stages}))
+    made[1] = replace(made[1], key="", path=str(own))  # given by the user
+    write_record(tmp_path, "davis", *made)
     asked: dict[str, tuple[Path, bool]] = {}
 
     def export(weights: Path, given: bool, target: Path) -> Exported:
@@ -118,12 +131,8 @@ def test_a_run_gives_three_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_of_two_rounds_the_last_motion_stream_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    context, stages = make_context(tmp_path), {}
-    for stage in ("appearance-training", "motion-training", "motion-training-2", "fusion-training"):
-        job = make_job(stage, settings={stage.removesuffix("-2"): {}}, suffix=".safetensors")
-        stages[stage] = {"records": [write_weights(job, context, {}, {"kind": "fusion"}, {}).as_dict()]}
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs/two.json").write_text(json.dumps({"stages": stages}))
+    stages = ("appearance-training", "motion-training", "motion-training-2", "fusion-training")
+    write_record(tmp_path, "two", *(weights_of(make_context(tmp_path), stage) for stage in stages))
     monkeypatch.setattr(onnx_export, "_export", lambda weights, given, target: Exported(weights, 0.0))
     motion = [d.path for d in export_onnx("two", tmp_path, tmp_path / "o")][1]
     assert motion.is_relative_to(tmp_path / "artifacts/motion-training-2")
@@ -145,8 +154,7 @@ def test_weights_of_a_network_that_is_not_known(tmp_path: Path, header: dict[str
 
 
 def test_a_run_that_has_not_come_so_far(tmp_path: Path) -> None:
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs/davis.json").write_text('{"stages": {}}')
+    write_record(tmp_path, "davis")
     with pytest.raises(UserError, match=r"run davis .* has no appearance-training yet; run it to its end"):
         list(export_onnx("davis", tmp_path, tmp_path))
     with pytest.raises(UserError, match="no run 'other'"):

@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from builders import make_context, make_item, make_job, moving_square, write_jpeg
+from builders import make_context, make_item, make_work, moving_square, write_jpeg
 
 from fusionseg.models.stream import Architecture, Stream, to_frame
 from fusionseg.models.weights import pack_weights
 from fusionseg.pipeline.datasets.reading import read_frame
 from fusionseg.pipeline.networks.scores import full_scores, object_mask, upsampled
-from fusionseg.pipeline.stages.appearance_scores import compute_appearance
+from fusionseg.pipeline.run.session import run_job
+from fusionseg.pipeline.stages.appearance_scores import compute
 from fusionseg.pipeline.store.artifact import Artifact, Record
 
 
@@ -26,7 +27,7 @@ def test_stored_scores_are_those_of_the_trained_network(tmp_path: Path) -> None:
     item = make_item(frames=frames)
     settings = {"network": {"backbone": "resnet18", "bf16": False, "long_side": 0}, "scores": {}}
     context = make_context(tmp_path, batch=2)
-    record = compute_appearance(make_job("appearance-scores", item, settings, [given]), context)
+    record = run_job(make_work(context, "appearance-scores", item, settings, [given]), compute)
     with Artifact(tmp_path / record.path) as artifact:
         artifact.verify()
         assert artifact.length("scores") == 3

@@ -1,7 +1,7 @@
 """The page of a run's weak labels: what it shows stands in its tables, and it shows it whatever is missing."""
 
-import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from report_fixtures import make_run, verdicts_of
 from report_page import Page
-from tiny import Said, request
+from tiny import Said, request, run
 
 import fusionseg
 from fusionseg.cli import main
@@ -23,10 +23,9 @@ from fusionseg.pipeline.report.audit import (
     grid,
     yields_table,
 )
-from fusionseg.pipeline.run.runner import run_plain
-from fusionseg.pipeline.settings.sections import FlowFilter
+from fusionseg.pipeline.settings.sections import FlowFilter, WeakLabels
 from fusionseg.pipeline.store.artifact import Artifact, Record
-from fusionseg.pipeline.store.artifacts import read_run
+from fusionseg.pipeline.store.runs import StageRun, read_run, write_run
 from fusionseg.pipeline.store.sources import open_recorded
 from fusionseg.pipeline.weak_labels.verdicts import ACCEPTED, REASONS
 
@@ -40,7 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("audit")
     asked = request(folder, "flow-filter.min_contrast=40")
     for stage in STAGES:
-        run_plain(asked, only=stage, say=Said())
+        run(asked, only=stage, say=Said())
     return folder / "out"
 
 
@@ -86,9 +85,10 @@ def test_pictures_are_of_the_round_whose_verdicts_are_shown(
 ) -> None:
     run, opened = read_run(store, "tiny"), set[str]()
     for name, like in (("motion-scores", "appearance-scores"), ("box-pruning", ""), ("flow-filter", "")):
-        records = run["stages"][like or name]["records"]
-        run["stages"][f"{name}-2"] = {"records": [record | {"stage": f"{name}-2"} for record in records]}
-    run["profile"]["weak-labels"] = {"rounds": 2, "source": source}
+        records = tuple(replace(record, stage=f"{name}-2") for record in run.records(like or name))
+        run = replace(run, stages={**run.stages, f"{name}-2": StageRun("computed", records=records)})
+    labels = WeakLabels.model_validate({"rounds": 2, "source": source})
+    run = replace(run, profile=run.profile.model_copy(update={"weak_labels": labels}))
 
     def noted(root: Path, record: Record) -> Artifact:
         opened.add(record.stage)
@@ -108,8 +108,7 @@ def test_the_same_seed_draws_the_same_page(store: Path) -> None:
 
 def test_without_frames_the_rest_is_shown(store: Path, tmp_path: Path) -> None:
     record = read_run(store, "tiny")
-    record["data"] = {"(default)": str(tmp_path / "nowhere")}
-    (store / "runs" / "tiny.json").write_text(json.dumps(record))
+    write_run(store, replace(record, data={"(default)": str(tmp_path / "nowhere")}))
     page = audited(store)
     assert page.images == [] and "nowhere" in page.sections["boxes"] and page.tables["reasons"]
 

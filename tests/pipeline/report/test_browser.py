@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, browser
-from tiny import Said, request
+from tiny import Said, request, run
 
 from fusionseg.pipeline.report.compare import finish_comparison
-from fusionseg.pipeline.run.runner import run_plain
 
 pytestmark = pytest.mark.system
 CELLS = "[...document.querySelectorAll('{} tbody:first-of-type tr')].map(row => row.cells[{}].textContent)"
@@ -23,8 +22,8 @@ MUTE = "[...document.querySelectorAll('svg.chart')].filter(c => !c.getAttribute(
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The reports of the tiny run, of a second one with another fusion, and of both compared."""
     folder = tmp_path_factory.mktemp("runs")
-    run_plain(request(folder), say=Said())
-    run_plain(request(folder, "fusion-training.fusion=average", name="second"), say=Said())
+    run(request(folder), say=Said())
+    run(request(folder, "fusion-training.fusion=average", name="second"), say=Said())
     finish_comparison(folder / "out", "tiny", "second", Said())
     return folder / "out" / "reports"
 

@@ -10,13 +10,13 @@ from builders import make_context, write_input
 from PIL import Image
 from report_fixtures import SIZE, TinyRun, joint_mask, make_run, true_mask, write_artifact, write_frames
 
-from fusionseg.pipeline.basics.atomic import write_json
 from fusionseg.pipeline.datasets.imported_flow import find_flow
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
 from fusionseg.pipeline.flow.colours import colour
 from fusionseg.pipeline.report.export import export_flow, export_masks
 from fusionseg.pipeline.report.listing import describe, human_size, print_artifacts, probability
-from fusionseg.pipeline.store.artifacts import run_path
+from fusionseg.pipeline.settings.profile import read_profile
+from fusionseg.pipeline.store.runs import RunRecord, StageRun, write_run
 
 
 @pytest.fixture
@@ -283,8 +283,8 @@ def test_flow_goes_out_and_comes_in_again(tmp_path: Path, form: str, names: str)
     flow[1, 2, 3] = np.nan
     context = make_context(tmp_path / "out")
     record = write_input(context, "optical-flow", {"flow": flow}, {"frames": [0, 1, 2], "partners": [1, 2, 1]})
-    run = {"name": "tiny", "stages": {"optical-flow": {"state": "computed", "records": [record.as_dict()]}}}
-    write_json(run_path(context.root, "tiny"), run)
+    stages = {"optical-flow": StageRun("computed", records=(record,))}
+    write_run(context.root, RunRecord("tiny", "", stages, read_profile("demo"), {}))
     folder = tmp_path / "flow"
     assert export_flow(context.root, "tiny", form, folder) == 3
     assert (folder / names).exists()
@@ -299,6 +299,6 @@ def test_flow_goes_out_and_comes_in_again(tmp_path: Path, form: str, names: str)
 
 
 def test_a_run_without_flow_has_none_to_export(tmp_path: Path) -> None:
-    write_json(run_path(tmp_path, "tiny"), {"name": "tiny", "stages": {}})
+    write_run(tmp_path, RunRecord("tiny", "", {}, read_profile("demo"), {}))
     with pytest.raises(UserError, match="has no optical flow"):
         export_flow(tmp_path, "tiny", "flo", tmp_path / "flow")

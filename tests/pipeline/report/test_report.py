@@ -36,6 +36,7 @@ from fusionseg.pipeline.report.report import duration, finish
 from fusionseg.pipeline.report.tables import JOINT, one_protocol, summarise
 from fusionseg.pipeline.scoring.protocols import PROTOCOLS
 from fusionseg.pipeline.store.artifact import ArtifactWriter
+from fusionseg.pipeline.store.runs import read_run
 
 
 @pytest.fixture
@@ -380,7 +381,7 @@ def test_a_protocol_with_means_of_its_own_has_them_named(tiny: TinyRun, tmp_path
 def test_several_data_sets_have_no_classes(tiny: TinyRun, tmp_path: Path) -> None:
     path = tmp_path / f"{DATA_SET}.yaml"
     path.write_text(path.read_text().replace("davis2016", "youtube-objects"))
-    assert one_protocol(tiny.record) is PROTOCOLS["youtube-objects"]
+    assert one_protocol(read_run(tiny.root, tiny.record["name"])) is PROTOCOLS["youtube-objects"]
     tiny.record["videos"]["scored"].append("other/walk")
     page, _ = report(tiny)
     assert "means" not in page.tables and "Means over 2 sequences" in page.sections["results"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from builders import moving_square, texture, write_jpeg, write_png
-from tiny import PROFILE, Said, request, write_profile
+from tiny import PROFILE, Said, request, run, write_profile
 from videos import write_video
 
 import fusionseg.data_manifests
@@ -17,9 +17,10 @@ from fusionseg.pipeline.graph import SECOND_ROUND, STAGES
 from fusionseg.pipeline.report.export import export_flow, export_masks
 from fusionseg.pipeline.report.tables import FUNNEL, funnel
 from fusionseg.pipeline.report.verdicts import read_verdicts
-from fusionseg.pipeline.run.runner import run_job, run_plain
-from fusionseg.pipeline.run.session import Session
-from fusionseg.pipeline.store.artifacts import list_artifacts, read_any_header, read_inputs, read_run, run_records
+from fusionseg.pipeline.run.session import Session, run_job
+from fusionseg.pipeline.stages.compute import compute_of
+from fusionseg.pipeline.store.artifacts import list_artifacts, read_any_header, read_inputs
+from fusionseg.pipeline.store.runs import read_run
 
 NAMES = [stage.name for stage in STAGES]
 
@@ -29,7 +30,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the tiny run, computed once."""
     folder = tmp_path_factory.mktemp("chain")
     said = Said()
-    run_plain(request(folder), say=said)
+    run(request(folder), say=said)
     assert said.states() == dict.fromkeys(NAMES, "computed")
     return folder
 
@@ -45,12 +46,12 @@ def chain(finished: Path, tmp_path: Path) -> Path:
 def contents(folder: Path) -> dict[tuple[str, str, str], str]:
     """Content digest of every artifact of the run "tiny"."""
     run = read_run(folder / "out", "tiny")
-    return {(r["stage"], r["dataset"], r["video"]): r["content"] for s in run["stages"].values() for r in s["records"]}
+    return {(r.stage, r.dataset, r.video): r.content for stage in run.stages.values() for r in stage.records}
 
 
 def states_of(folder: Path, *overrides: str, **options: object) -> dict[str, str]:
     said = Said()
-    run_plain(request(folder, *overrides), say=said, **options)  # type: ignore[arg-type]
+    run(request(folder, *overrides), say=said, **options)  # type: ignore[arg-type]
     return said.states()
 
 
@@ -65,8 +66,8 @@ def test_report_and_tables_are_written(finished: Path) -> None:
 
 
 def test_peak_memory_of_every_stage_is_in_the_record_alone(finished: Path) -> None:
-    stages = read_run(finished / "out", "tiny")["stages"]
-    peaks = [stages[name]["peak_memory"]["process"] for name in NAMES]
+    stages = read_run(finished / "out", "tiny").stages
+    peaks = [stages[name].peak_memory["process"] for name in NAMES]
     assert peaks == sorted(peaks) and peaks[0] > 50_000_000, "bytes, and it never falls"
     for path in (finished / "out" / "artifacts").rglob("*.h5"):
         assert b"peak_memory" not in path.read_bytes()
@@ -89,10 +90,10 @@ def test_a_second_round_keeps_the_first_and_its_motion_stream_goes_on(chain: Pat
     assert {states[name] for name in (*second, "motion-scores")} == {"computed"}
     assert states_of(chain, *asked) == dict.fromkeys([*NAMES, *second], "cached")
     run = read_run(chain / "out", "tiny")
-    scores = run_records(run, "motion-scores")[0]
+    scores = run.records("motion-scores")[0]
     origins = read_inputs(chain / "out" / scores.path, read_any_header(chain / "out" / scores.path))
     assert {o["stage"] for o in origins} == {"flow-images", "motion-training-2"}
-    labels = run_records(run, "flow-filter-2")
+    labels = run.records("flow-filter-2")
     assert funnel(run) == {name: sum(int(r.counts[name]) for r in labels) for name, _ in FUNNEL}
     page = (chain / "out" / "reports" / "tiny.html").read_text()
     assert "motion-training-2" in page and "weak labels of the second round" in page
@@ -119,7 +120,7 @@ def test_trainings_are_the_same_whether_samples_are_kept_in_memory_or_not(chain:
     trainings = [stage.name for stage in STAGES if stage.trained]
     before = contents(chain)
     said = Said()
-    run_plain(request(chain, "run.cache_mb=0"), refresh=trainings, say=said)
+    run(request(chain, "run.cache_mb=0"), refresh=trainings, say=said)
     assert {name for name, state in said.states().items() if state == "computed"} == set(trainings)
     assert contents(chain) == before
 
@@ -146,7 +147,7 @@ def test_a_video_in_two_roles_has_the_same_frames(tmp_path: Path) -> None:
     """Its scores are stored once: masks of other frames would be laid beside them."""
     validation = 'data.validation={manifest = "demo-davis", split = "fusion", stride = 2}'
     with pytest.raises(UserError, match=r"data\.fusion and data\.validation share .* and use 5 and 3 of its 5 frames"):
-        run_plain(request(tmp_path, validation), say=Said())
+        run(request(tmp_path, validation), say=Said())
 
 
 def some_artifact(folder: Path, stage: str) -> Path:
@@ -167,7 +168,7 @@ def test_truncated_artifact_is_named_and_made_again(chain: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     said = Said()
-    run_plain(request(chain), say=said)
+    run(request(chain), say=said)
     states = said.states()
     assert any(path.name in line and "damaged" in line for line in said)
     assert states.pop("appearance-scores") == "1 computed, 8 cached"
@@ -182,7 +183,7 @@ def test_damage_inside_shows_at_the_first_read_and_is_mended(chain: Path) -> Non
     data[middle : middle + 64] = bytes(64)
     path.write_bytes(bytes(data))
     said = Said()
-    run_plain(request(chain), refresh=["box-motion"], say=said)  # which reads it
+    run(request(chain), refresh=["box-motion"], say=said)  # which reads it
     assert any(path.name in line and "damaged" in line for line in said)
     assert said.states()["flow-images"] in ("1 computed, 8 cached", "cached")
     assert set(list_artifacts(chain / "out", "flow-images", verify=True)["state"]) == {"verified"}
@@ -208,7 +209,7 @@ def test_single_stage_on_what_is_there(chain: Path) -> None:
 
 def test_single_stage_without_its_inputs_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"flow-images needs optical-flow .* --only optical-flow first"):
-        run_plain(request(tmp_path), "flow-images", say=Said())
+        run(request(tmp_path), "flow-images", say=Said())
 
 
 def test_given_weights_take_the_place_of_training(chain: Path) -> None:
@@ -239,7 +240,7 @@ def test_one_frame_video_is_segmented_by_appearance_alone_and_said_so(chain: Pat
         for path in sorted((davis / folder / "480p" / "test-distractor-00").iterdir())[1:]:
             path.unlink()
     said = Said()
-    run_plain(request(chain), say=said)
+    run(request(chain), say=said)
     assert any("test-distractor-00: no flow (one frame): segmented by appearance alone" in line for line in said)
     assert any("test-distractor-00: too short" in line for line in said)
 
@@ -250,7 +251,7 @@ SCORED = "data.scored=[{{manifest = '{}', split = 'all'}}]"
 def test_a_video_file_of_ones_own_is_predicted_and_not_scored(chain: Path) -> None:
     clip = write_video(chain / "my clip.mp4", [texture((64, 96), n) for n in range(3)])
     said = Said()
-    run_plain(request(chain, SCORED.format("folder"), data=[f"folder={clip}"]), say=said)
+    run(request(chain, SCORED.format("folder"), data=[f"folder={clip}"]), say=said)
     assert said.states()["fusion-training"] == "cached"  # what trains is still the rendered data
     assert any("my clip: no masks: predicted, not scored" in line for line in said)
     assert any(line.startswith("no scores: no video has masks") for line in said)
@@ -268,7 +269,7 @@ def test_own_videos_with_and_without_masks(chain: Path) -> None:
             if index in masks:
                 write_png(own / "masks" / name / f"{index}.png", mask)
     said = Said()
-    run_plain(request(chain, SCORED.format("folder"), data=[f"folder={own}"]), say=said)
+    run(request(chain, SCORED.format("folder"), data=[f"folder={own}"]), say=said)
     assert any("without: no masks: predicted, not scored" in line for line in said)
     assert any("folder/all: 2 sequences, 2 frames, per cent" in line for line in said)  # the middle one of each
 
@@ -277,7 +278,7 @@ def test_videos_without_masks_train_nothing(chain: Path) -> None:
     clip = write_video(chain / "clip.mp4", 3)
     fusion = "data.fusion={manifest = 'folder', split = 'all'}"
     with pytest.raises(UserError, match=r"data\.fusion: folder has no masks; expected a data set with masks"):
-        run_plain(request(chain, fusion, data=[f"folder={clip}"]), say=Said())
+        run(request(chain, fusion, data=[f"folder={clip}"]), say=Said())
 
 
 @pytest.mark.parametrize("policy", ["fail", "quarantine"])
@@ -287,11 +288,11 @@ def test_bad_frame_fails_or_is_left_out_and_listed(chain: Path, policy: str) -> 
     said = Said()
     if policy == "fail":
         with pytest.raises(UserError, match=rf"{frame.name}: truncated JPEG"):
-            run_plain(request(chain), say=said)
+            run(request(chain), say=said)
         return
-    run_plain(request(chain, "data.on_bad_file=quarantine"), say=said)
+    run(request(chain, "data.on_bad_file=quarantine"), say=said)
     name = f"demo-vid/{frame.parent.name}"
-    assert read_run(chain / "out", "tiny")["left_out"] == [name]
+    assert read_run(chain / "out", "tiny").left_out == (name,)
     assert frame.parent.name in (chain / "out" / "reports" / "tiny.html").read_text()
     assert said.states()["optical-flow"] == "cached"
 
@@ -305,11 +306,11 @@ def test_the_chain_on_sparse_truth_and_every_other_frame(chain: Path) -> None:
     (chain / "own.yaml").write_text(shipped + "sparse_masks: true\n")
     profile = PROFILE.replace('"demo-davis"', f'"{chain / "own.yaml"}"')
     write_profile(chain, profile.replace('"demo-vid", split = "train"', '"demo-vid", split = "train", stride = 2'))
-    run_plain(request(chain), say=Said())
-    records = [r for stage in read_run(chain / "out", "tiny")["stages"].values() for r in stage["records"]]
-    frames = {r["stage"]: r["counts"] for r in records if r["video"].startswith("boxed-")}
+    run(request(chain), say=Said())
+    records = [r for stage in read_run(chain / "out", "tiny").stages.values() for r in stage.records]
+    frames = {r.stage: r.counts for r in records if r.video.startswith("boxed-")}
     assert frames["flow-filter"]["frames"] == 3  # of 5
-    scored = [r["counts"] for r in records if r["stage"] == "scoring"]
+    scored = [r.counts for r in records if r.stage == "scoring"]
     assert scored and all(counts == {"frames": 5, "scored_frames": 2} for counts in scored)
 
 
@@ -324,9 +325,9 @@ def test_bad_still_is_left_out_alone(chain: Path) -> None:
     mask = sorted((chain / "out" / "rendered").rglob("SegmentationClass/*.png"))[3]
     mask.write_bytes(b"not a picture")
     said = Said()
-    run_plain(request(chain, "data.on_bad_file=quarantine"), only="appearance-training", say=said)
+    run(request(chain, "data.on_bad_file=quarantine"), only="appearance-training", say=said)
     assert said.states() == {"appearance-training": "computed"}
-    assert read_run(chain / "out", "tiny")["left_out"] == [f"demo-stills/{mask.stem}"]
+    assert read_run(chain / "out", "tiny").left_out == (f"demo-stills/{mask.stem}",)
 
 
 def test_stills_whose_files_are_named_otherwise_are_left_out_by_their_listed_name(chain: Path) -> None:
@@ -338,13 +339,13 @@ def test_stills_whose_files_are_named_otherwise_are_left_out_by_their_listed_nam
     for mask in masks:
         mask.rename(mask.with_name(f"{mask.stem}_mask.png"))
     masks[2].with_name(f"{masks[2].stem}_mask.png").write_bytes(b"damaged")
-    run_plain(request(chain, "data.on_bad_file=quarantine"), "appearance-training", say=Said())
-    assert read_run(chain / "out", "tiny")["left_out"] == [f"demo-stills/{masks[2].stem}"]
+    run(request(chain, "data.on_bad_file=quarantine"), "appearance-training", say=Said())
+    assert read_run(chain / "out", "tiny").left_out == (f"demo-stills/{masks[2].stem}",)
 
 
 def test_one_stage_with_other_settings_leaves_no_mixed_record(chain: Path) -> None:
-    run_plain(request(chain, "flow-filter.min_overlap=0.2"), "flow-filter", say=Said())
-    assert list(read_run(chain / "out", "tiny")["stages"]) == NAMES[: NAMES.index("motion-training")]
+    run(request(chain, "flow-filter.min_overlap=0.2"), "flow-filter", say=Said())
+    assert list(read_run(chain / "out", "tiny").stages) == NAMES[: NAMES.index("motion-training")]
 
 
 def test_what_a_killed_process_left_is_swept_away(chain: Path) -> None:
@@ -380,24 +381,24 @@ def test_flow_images_alone_are_made_in_one_pass_and_are_the_same(chain: Path) ->
 
 def test_augmentation_that_needs_vectors_is_refused_where_none_are_kept(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"store = \"images\" drops u and v, and motion-training\.mirror"):
-        run_plain(request(tmp_path, 'flow-images.store="images"'), say=Said())
+        run(request(tmp_path, 'flow-images.store="images"'), say=Said())
 
 
 def test_a_stage_that_the_settings_leave_out_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r'with flow-images\.store = "flow" and weak-labels.* there is no such stage'):
-        run_plain(request(tmp_path, 'flow-images.store="flow"'), only="flow-images", say=Said())
+        run(request(tmp_path, 'flow-images.store="flow"'), only="flow-images", say=Said())
     with pytest.raises(UserError, match=r"and weak-labels\.rounds = 1 there is no such stage"):
-        run_plain(request(tmp_path), only="flow-filter-2", say=Said())
+        run(request(tmp_path), only="flow-filter-2", say=Said())
 
 
 def test_parts_of_the_videos_on_several_machines_make_the_whole(finished: Path, tmp_path: Path) -> None:
     asked = request(tmp_path)
     for part in ("1/2", "2/2"):
-        run_plain(replace(asked, shard=part), only="optical-flow", say=Said())
-        run_plain(replace(asked, shard=part), only="flow-images", say=Said())
+        run(replace(asked, shard=part), only="optical-flow", say=Said())
+        run(replace(asked, shard=part), only="flow-images", say=Said())
     assert not (tmp_path / "out" / "runs").exists()  # a part is no state of a run
     said = Said()
-    run_plain(asked, only="flow-images", say=said)
+    run(asked, only="flow-images", say=said)
     assert said.states() == {"flow-images": "cached"}
     found = {path.name for path in (tmp_path / "out/artifacts/flow-images").rglob("*.h5")}
     assert found == {path.name for path in (finished / "out/artifacts/flow-images").rglob("*.h5")}
@@ -412,7 +413,7 @@ def test_weak_labels_in_parts_and_interrupted_are_the_same(chain: Path) -> None:
         shutil.rmtree(chain / "out" / "artifacts" / stage)
     for stage in stages:
         for part in ("2/2", "1/2"):
-            run_plain(replace(request(chain), shard=part), only=stage, say=Said())
+            run(replace(request(chain), shard=part), only=stage, say=Said())
     paths = sorted((chain / "out" / "artifacts").glob("flow-filter/*/*.h5"))
     stamps = [path.stat().st_mtime_ns for path in paths[1:]]
     paths[0].rename(paths[0].with_name(f".{paths[0].name}.1.part"))  # as a killed run leaves it
@@ -428,9 +429,9 @@ def test_another_threshold_reads_no_frame_and_no_flow(chain: Path) -> None:
 
 def test_at_most_so_many_frames_a_video(chain: Path) -> None:
     write_profile(chain, PROFILE.replace('"demo-vid", split = "train"', '"demo-vid", split = "train", frames = 2'))
-    run_plain(request(chain), say=Said())
-    records = [r for stage in read_run(chain / "out", "tiny")["stages"].values() for r in stage["records"]]
-    counts = {r["stage"]: r["counts"]["frames"] for r in records if r["video"].startswith("boxed-")}
+    run(request(chain), say=Said())
+    records = [r for stage in read_run(chain / "out", "tiny").stages.values() for r in stage.records]
+    counts = {r.stage: r.counts["frames"] for r in records if r.video.startswith("boxed-")}
     assert set(counts) >= {"optical-flow", "flow-images", "appearance-scores", "flow-filter"}
     assert set(counts.values()) == {2}  # of 5
 
@@ -438,13 +439,13 @@ def test_at_most_so_many_frames_a_video(chain: Path) -> None:
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/0"])
 def test_wrong_parts_are_refused(tmp_path: Path, shard: str) -> None:
     with pytest.raises(UserError, match=r"expected K/N with 1 <= K <= N"):
-        run_plain(replace(request(tmp_path), shard=shard), only="optical-flow", say=Said())
+        run(replace(request(tmp_path), shard=shard), only="optical-flow", say=Said())
 
 
 @pytest.mark.parametrize("only", [None, "motion-training"])
 def test_only_a_stage_of_videos_has_parts(tmp_path: Path, only: str | None) -> None:
     with pytest.raises(UserError, match=r"--shard works on one stage of videos: add --only with one of optical-flow"):
-        run_plain(replace(request(tmp_path), shard="1/2"), only=only, say=Said())
+        run(replace(request(tmp_path), shard="1/2"), only=only, say=Said())
 
 
 MASKED = """
@@ -466,17 +467,17 @@ def boxed_masks(folder: Path, *overrides: str) -> tuple[int, set[str]]:
     session = Session(request(folder, *overrides), Said())
     stage = session.by_name["motion-training"]
     session.resolve(stage)
-    (job,) = session.jobs(stage)
-    path = folder / "out" / run_job(stage, job, session.context).path
+    (work,) = session.works(stage)
+    path = folder / "out" / run_job(work, compute_of(stage)).path
     inputs = read_inputs(path, read_any_header(path))
     kinds = {one["kind"] for one in inputs if one.get("role") == "boxed"}
-    return sum(len(item.masks) for item in job.items["boxed"]), kinds
+    return sum(len(item.masks) for item in work.items["boxed"]), kinds
 
 
 def test_masks_of_boxed_videos_are_read_only_where_true_labels_are_asked_for(chain: Path) -> None:
     (chain / "masked.yaml").write_text(MASKED)
     write_profile(chain, PROFILE.replace('"demo-vid", split = "train"', f'"{chain / "masked.yaml"}", split = "boxed"'))
-    run_plain(request(chain), say=Said())
+    run(request(chain), say=Said())
     assert boxed_masks(chain) == (0, set())
     weak = contents(chain)
     true = "motion-training.labels=masks"
@@ -489,4 +490,4 @@ def test_masks_of_boxed_videos_are_read_only_where_true_labels_are_asked_for(cha
 
 def test_true_labels_need_videos_with_masks(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r'data\.boxed: demo-vid has no masks; .* or motion-training\.labels = "weak"'):
-        run_plain(request(tmp_path, "motion-training.labels=masks"), say=Said())
+        run(request(tmp_path, "motion-training.labels=masks"), say=Said())

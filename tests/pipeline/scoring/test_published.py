@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from fusionseg.pipeline.scoring.measures import SCORE_COLUMNS
 from fusionseg.pipeline.scoring.published import published_rows
+from fusionseg.pipeline.scoring.statistics import SCORE_COLUMNS
 
 
 @pytest.mark.parametrize("protocol", ["davis2016", "youtube-objects", "segtrack-v2"])

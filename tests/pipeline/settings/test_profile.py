@@ -197,11 +197,11 @@ def test_settings_do_not_change_afterwards() -> None:
         profile.motion_training.steps = 3  # type: ignore[misc]
 
 
-def test_sections_are_json_able() -> None:
+def test_sections_by_their_names_in_files() -> None:
     profile = read_profile("demo", ["motion-training.weights=w.safetensors"])
-    assert profile.section("motion-training")["weights"] == "w.safetensors"
-    assert profile.section("motion-training")["crop"] == [144, 208]
-    assert profile.section("scoring") == {} and profile.section("name") == {}
+    assert profile.section("motion-training") is profile.motion_training
+    assert profile.as_dict()["motion-training"]["weights"] == "w.safetensors"
+    assert profile.as_dict()["motion-training"]["crop"] == [144, 208]
 
 
 def test_validation_videos_can_be_taken_back(tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from builders import make_context, make_item, make_job, write_input
+from builders import make_context, make_item, make_work, write_input
 from report_fixtures import make_run
 
 import fusionseg
 from fusionseg.models.labels import VOID
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.report.verdicts import read_verdicts
+from fusionseg.pipeline.run.session import run_job
 from fusionseg.pipeline.settings.sections import FlowFilter
 from fusionseg.pipeline.stages.flow_filter import compute
 from fusionseg.pipeline.store.artifact import Artifact, Record
@@ -63,7 +64,7 @@ def run(root: Path, rows: list[Any], **settings: Any) -> tuple[Record, Artifact]
         write_input(context, "box-motion", {}, tables={"motion": motion}),
     ]  # fmt: skip
     values = FlowFilter(**settings).model_dump()
-    record = compute(make_job("flow-filter", make_item(), {"flow-filter": values}, inputs), context)
+    record = run_job(make_work(context, "flow-filter", make_item(), {"flow-filter": values}, inputs), compute)
     return record, Artifact(root / record.path)
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from builders import make_context, make_item, make_job, texture, write_input, write_png
+from builders import make_context, make_item, make_work, texture, write_input, write_png
 
 from fusionseg.pipeline.basics.resizing import fit, resize
 from fusionseg.pipeline.datasets.items import MaskFiles
@@ -19,7 +19,7 @@ from fusionseg.pipeline.flow.estimation import estimate
 from fusionseg.pipeline.settings.sections import FlowImages, MotionTraining, Network
 from fusionseg.pipeline.stages.motion_training import augmented, load_flow_sample, sampler, training_frames
 from fusionseg.pipeline.store.bits import pack_label
-from fusionseg.pipeline.store.job import Job
+from fusionseg.pipeline.store.job import Work
 from fusionseg.pipeline.training.samples import Augmentation, sample_generator
 
 SIZE = (96, 128)
@@ -105,7 +105,7 @@ def test_the_largest_magnitude_is_the_whole_frame_s() -> None:
     assert full_magnitude(flow, FlowImages()) == 10
 
 
-def motion_job(root: Path, settings: MotionTraining, annotated: int = 8, flow: np.ndarray | None = None) -> Job:
+def motion_work(root: Path, settings: MotionTraining, annotated: int = 8, flow: np.ndarray | None = None) -> Work:
     """Return a job on a video of 8 frames, 3 of them with an accepted weak label, the first `annotated` with a mask."""
     context = make_context(root)
     frames = [root / f"{index:05}.jpg" for index in range(8)]
@@ -133,13 +133,15 @@ def motion_job(root: Path, settings: MotionTraining, annotated: int = 8, flow: n
         "motion-training": settings.model_dump(mode="json"), "flow-images": FlowImages().model_dump(mode="json"),
         "network": Network(long_side=32).model_dump(mode="json"),
     }  # fmt: skip
-    return make_job("motion-training", settings=sections, inputs=inputs, items={"boxed": (item,), "validation": ()})
+    return make_work(
+        context, "motion-training", settings=sections, inputs=inputs, items={"boxed": (item,), "validation": ()}
+    )
 
 
 def numbers(root: Path, settings: MotionTraining, annotated: int = 8) -> list[int]:
     """Return the numbers of the frames that train."""
-    job = motion_job(root, settings, annotated)
-    return [index for _, index in training_frames(job, make_context(root), settings)]
+    work = motion_work(root, settings, annotated)
+    return [index for _, index in training_frames(work, settings)]
 
 
 def test_true_masks_of_the_identical_frames(tmp_path: Path) -> None:
@@ -170,19 +172,19 @@ def test_random_frames_without_true_masks_make_no_sense() -> None:
 @pytest.mark.parametrize("labels", ["weak", "masks"])
 def test_samples_are_the_same_with_and_without_cache(tmp_path: Path, labels: str) -> None:
     settings = MotionTraining.model_validate({"labels": labels, "crop": (16, 24)})
-    job = motion_job(tmp_path, settings)
-    (item,) = job.items["boxed"]
+    work = motion_work(tmp_path, settings)
+    (item,) = work.items["boxed"]
     frames = [(item, index) for index in ACCEPTED]
-    cached, plain = (sampler(job, make_context(tmp_path, cache_mb=mb), settings, frames) for mb in (10, 0))
+    cached, plain = (sampler(Work(work.job, make_context(tmp_path, cache_mb=mb)), settings, frames) for mb in (10, 0))
     for step in range(12):
         ours, theirs = (make(step % 3, sample_generator(0, step, 0)) for make in (cached, plain))
         assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
 def test_labels_are_the_weak_or_the_true_ones(tmp_path: Path) -> None:
-    job = motion_job(tmp_path, MotionTraining())
-    (item,), context = job.items["boxed"], make_context(tmp_path)
-    weak, true = (load_flow_sample(job, context, item, 6, 0, weak)[1] for weak in (True, False))
+    work = motion_work(tmp_path, MotionTraining())
+    (item,) = work.items["boxed"]
+    weak, true = (load_flow_sample(work, item, 6, 0, weak)[1] for weak in (True, False))
     assert np.array_equal(np.argwhere(weak).min(0), (12, 20)) and weak.sum() == 80
     assert np.array_equal(np.argwhere(true), [(6, column) for column in range(10)])
 
@@ -195,7 +197,7 @@ def test_unknown_vectors_count_as_no_motion_before_flow_is_resized(
     flow = np.random.default_rng(0).normal(0, 3, (8, 24, 40, 2)).astype(np.float16)
     if unknown is not None:
         flow[2, 3, 5], flow[2, 23, 39, 1] = unknown, -unknown
-    job = motion_job(tmp_path, MotionTraining(), flow=flow)
-    (item,) = job.items["boxed"]
-    found, _ = load_flow_sample(job, make_context(tmp_path), item, 2, long_side)
+    work = motion_work(tmp_path, MotionTraining(), flow=flow)
+    (item,) = work.items["boxed"]
+    found, _ = load_flow_sample(work, item, 2, long_side)
     assert np.array_equal(found, resize(known_flow(flow[2]), fit((24, 40), long_side)))

@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from builders import flip, make_context, make_item, make_job, write_input
+from builders import flip, make_context, make_item, make_job, make_work, write_input
 
 from fusionseg.models.fusion import create_fusion
 from fusionseg.models.weights import pack_weights
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
+from fusionseg.pipeline.run.session import run_job
 from fusionseg.pipeline.stages.prediction import centre_box, compute, flow_otsu
 from fusionseg.pipeline.store.artifact import Artifact, Record
+from fusionseg.pipeline.store.job import Work
 
 SIZE = (9, 13)
 FACTS = {"stride": 4, "network_size": list(SIZE), "frame_size": list(SIZE)}
@@ -72,7 +74,9 @@ def run(
         write_input(context, "optical-flow", {"flow": flow}),
         given_fusion(root, fusion),
     ]
-    record = compute(make_job("prediction", make_item(), {"prediction": {"baselines": baselines}}, inputs), context)
+    record = run_job(
+        make_work(context, "prediction", make_item(), {"prediction": {"baselines": baselines}}, inputs), compute
+    )
     with Artifact(root / record.path) as artifact:
         artifact.verify()
         return record, {
@@ -120,8 +124,8 @@ def test_damaged_fusion_weights_are_named(tmp_path: Path) -> None:
     scores = write_input(context, "appearance-scores", {"scores": step(4)[None].astype(np.float16)}, FACTS)
     job = make_job("prediction", make_item(), {"prediction": {"baselines": True}}, [scores, given])
     with pytest.raises(UserError, match=r"fusion\.safetensors.*give other weights") as caught:
-        compute(job, context)
+        run_job(Work(job, context), compute)
     assert not isinstance(caught.value, DamagedArtifact)  # which would delete the user's file
     job = make_job("prediction", make_item(), {"prediction": {"baselines": True}}, [scores, replace(given, key="made")])
     with pytest.raises(DamagedArtifact, match=r"fusion\.safetensors"):
-        compute(job, context)
+        run_job(Work(job, context), compute)

@@ -12,7 +12,7 @@ from builders import (
     SIZE,
     make_context,
     make_item,
-    make_job,
+    make_work,
     write_davis,
     write_davis2017,
     write_indexed,
@@ -25,7 +25,9 @@ from fusionseg.pipeline.datasets.items import Item, MaskFiles
 from fusionseg.pipeline.datasets.manifest import read_manifest
 from fusionseg.pipeline.datasets.reading import read_mask, read_objects_sized
 from fusionseg.pipeline.errors import BadFile
-from fusionseg.pipeline.scoring.measures import contour_accuracy, per_sequence_table, region_similarity
+from fusionseg.pipeline.run.session import run_job
+from fusionseg.pipeline.scoring.measures import contour_accuracy, region_similarity
+from fusionseg.pipeline.scoring.statistics import per_sequence_table
 from fusionseg.pipeline.stages.scoring import compute, protocol_frames
 from fusionseg.pipeline.store.artifact import Artifact, Record
 
@@ -38,7 +40,7 @@ def video(root: Path, frames: int) -> Item:
 def run(root: Path, item: Item, masks: dict[str, np.ndarray]) -> tuple[Record, pd.DataFrame]:
     context = make_context(root)
     given = write_input(context, "prediction", masks, {"methods": list(masks)}, video=item.name)
-    record = compute(make_job("scoring", item, inputs=[given]), context)
+    record = run_job(make_work(context, "scoring", item, inputs=[given]), compute)
     with Artifact(root / record.path) as artifact:
         artifact.verify()
         return record, artifact.table("per_frame")

@@ -12,10 +12,11 @@ from builders import flip, write_davis, write_voc
 from tiny import Said
 
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.run.session import Request
+from fusionseg.pipeline.run.request import Request
 from fusionseg.pipeline.settings.profile import read_profile
 from fusionseg.pipeline.store.artifact import Artifact
-from fusionseg.pipeline.store.artifacts import read_any_header, read_inputs, read_run
+from fusionseg.pipeline.store.artifacts import read_any_header, read_inputs
+from fusionseg.pipeline.store.runs import read_run
 from fusionseg.pipeline.study.study import PARTS, check_profile, parse_seeds, run_study, study_request
 
 pytestmark = pytest.mark.system  # whole chains, several times
@@ -140,7 +141,7 @@ def test_what_is_damaged_is_made_again(studied: tuple[Request, Said]) -> None:
 
 def test_runs_of_the_study_have_one_setting_of_their_own_each(studied: tuple[Request, Said]) -> None:
     root = Path(studied[0].out)
-    profiles = {name: read_run(root, f"study-{name}-0")["profile"] for name in ("weak", "masks", "random")}
+    profiles = {name: read_run(root, f"study-{name}-0").profile.as_dict() for name in ("weak", "masks", "random")}
     trainings = {name: profile.pop("motion-training") for name, profile in profiles.items()}
     assert profiles["weak"] == profiles["masks"] == profiles["random"]
     assert profiles["weak"]["data"]["validation"] is None

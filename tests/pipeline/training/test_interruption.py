@@ -17,10 +17,9 @@ from typing import Any
 
 import pytest
 from small_training import Small, assert_same, settings, start, train_alone
-from tiny import Said, request, write_profile
+from tiny import Said, request, run, write_profile
 
-from fusionseg.pipeline.run.runner import run_plain
-from fusionseg.pipeline.store.artifacts import read_run
+from fusionseg.pipeline.store.runs import read_run
 
 pytestmark = pytest.mark.system
 STAGE = "appearance-training"
@@ -112,8 +111,6 @@ def test_killed_training_goes_on_bit_for_bit(tmp_path: Path, how: signal.Signals
     assert done.returncode == 0, done.stderr
     assert "goes on from step" in done.stdout
     assert not list(folder.glob("*.checkpoint"))
-    run_plain(request(tmp_path, "run.checkpoint_seconds=1000", *MODERN, out="whole"), STAGE, say=Said())
-    contents = [
-        read_run(tmp_path / out, "tiny")["stages"][STAGE]["records"][0]["content"] for out in ("killed", "whole")
-    ]
+    run(request(tmp_path, "run.checkpoint_seconds=1000", *MODERN, out="whole"), STAGE, say=Said())
+    contents = [read_run(tmp_path / out, "tiny").records(STAGE)[0].content for out in ("killed", "whole")]
     assert contents[0] == contents[1]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from builders import flip, make_context, make_job
+from builders import flip, make_context
 from small_training import STEPS, Hook, Small, assert_same, settings
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
@@ -44,7 +44,7 @@ def test_interrupted_training_continues_to_the_same_weights(tmp_path: Path, kind
     first = Small(tmp_path / "cut", setting, at_batch=interrupt_at(step), norm=norm)
     with pytest.raises(KeyboardInterrupt):
         first.train()
-    assert first.checkpoint.exists() and not (first.context.root / first.job.path()).exists()
+    assert first.checkpoint.exists() and not (first.context.root / first.job.path).exists()
     second = Small(tmp_path / "cut", setting, norm=norm)
     second.train()
     assert second.batches == list(range(step, STEPS))  # what was done isn't done again
@@ -124,7 +124,7 @@ def test_killed_training_continues_from_its_last_checkpoint(tmp_path: Path) -> N
     cut = Small(tmp_path / "cut", settings(), checkpoint_seconds=0)
     cut.at_batch = lambda step: kept.append(cut.checkpoint.read_bytes()) if step == 8 else None
     cut.train()
-    (cut.context.root / cut.job.path()).unlink()
+    (cut.context.root / cut.job.path).unlink()
     cut.checkpoint.write_bytes(kept[0])
     second = Small(tmp_path / "cut", settings())
     second.train()
@@ -231,7 +231,7 @@ def test_a_loss_that_is_no_number_ends_training_with_advice(tmp_path: Path) -> N
     }  # type: ignore[method-assign]
     with pytest.raises(UserError, match=r"the loss became nan: lower the learning rates \(lr_head is 0\.05\)"):
         small.train()
-    assert not (tmp_path / small.job.path()).exists()
+    assert not (tmp_path / small.job.path).exists()
     assert bool(small.model.weight.isfinite().all())  # the weights were left as they were
 
 
@@ -254,10 +254,10 @@ def test_the_shortest_trainings_work(tmp_path: Path, steps: int, schedule: str) 
 
 
 def test_seeds_differ_by_stage_and_setting_and_repeat() -> None:
-    jobs = [make_job(stage) for stage in ("appearance-training", "motion-training")]
-    seeds = [seed_of(job, settings(seed=seed)) for job in jobs for seed in (0, 1)]
+    stages = ("appearance-training", "motion-training")
+    seeds = [seed_of(stage, settings(seed=seed)) for stage in stages for seed in (0, 1)]
     assert len(set(seeds)) == 4 and all(0 <= seed < 2**32 for seed in seeds)
-    assert seeds[0] == seed_of(jobs[0], settings(seed=0, steps=99))
+    assert seeds[0] == seed_of(stages[0], settings(seed=0, steps=99))
 
 
 @pytest.mark.parametrize("loss", ["cross-entropy", "dice", "cross-entropy+dice"])
@@ -338,7 +338,7 @@ def test_tensorboard_shows_every_step_once_after_going_on(tmp_path: Path) -> Non
     first.train()
     losses, names = scalars(first, "loss"), ("loss", "learning_rate", "images_per_second")
     assert [step for step, _ in losses] == list(range(1, STEPS + 1))
-    (first.context.root / first.job.path()).unlink()
+    (first.context.root / first.job.path).unlink()
     first.checkpoint.write_bytes(kept[0])
     second = Small(tmp_path, settings())
     second.train()

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from builders import make_context, make_job, moving_square
+from builders import make_context, make_work, moving_square
 from torch import nn
 
 from fusionseg.models.backbone import WeightsUnavailable
@@ -17,10 +17,12 @@ from fusionseg.pipeline.networks.trained import architecture_of, stream_header
 from fusionseg.pipeline.scoring.measures import valid_j
 from fusionseg.pipeline.settings.profile import read_profile
 from fusionseg.pipeline.settings.sections import Network, StreamTraining
+from fusionseg.pipeline.store.artifacts import WeightsWriter, record_of
 from fusionseg.pipeline.training import streams as stream_training
 from fusionseg.pipeline.training.samples import Augmentation, crop_pair
 from fusionseg.pipeline.training.streams import build_stream, parameter_groups, stack, train_stream, validation_j
 
+CPU = torch.device("cpu")
 NETWORK = Network(pretrained=False, bf16=False, long_side=0)
 
 
@@ -97,7 +99,6 @@ def test_weights_that_cannot_be_had_are_an_error_for_the_user(monkeypatch: pytes
 
 def test_validation_compares_masks_at_each_sample_s_own_size(tmp_path: Path) -> None:
     stream = build_stream(NETWORK, 0).eval()
-    context = make_context(tmp_path)
     pairs = [
         (image[:h, :w], label[:h, :w]) for (image, label), (h, w) in zip(samples(2), ((24, 40), (19, 33)), strict=True)
     ]
@@ -109,7 +110,7 @@ def test_validation_compares_masks_at_each_sample_s_own_size(tmp_path: Path) -> 
             full = torch.nn.functional.interpolate(scores, size=size, mode="bilinear", align_corners=True)
         masks.append(full.argmax(1)[0].numpy()[: image.shape[0], : image.shape[1]] == 1)
     expected = np.mean([valid_j(label, mask) for (_, label), mask in zip(pairs, masks, strict=True)])
-    assert validation_j(stream, pairs, False, context) == pytest.approx(float(expected), abs=1e-3)
+    assert validation_j(stream, pairs, False, CPU) == pytest.approx(float(expected), abs=1e-3)
 
 
 @pytest.mark.parametrize(("backbone", "half"), [("efficientnet-lite0", False), ("resnet18", True)])
@@ -124,8 +125,8 @@ def test_validation_is_as_exact_as_inference(
         return torch.zeros(1, 2, 17, 17)
 
     monkeypatch.setattr(stream_training, "stream_scores", scores)
-    validation_j(stream, samples(1), True, make_context(tmp_path))
-    validation_j(stream, samples(1), False, make_context(tmp_path))
+    validation_j(stream, samples(1), True, CPU)
+    validation_j(stream, samples(1), False, CPU)
     assert found == [half, False]
 
 
@@ -134,26 +135,26 @@ def test_a_stream_is_trained_and_its_weights_load(tmp_path: Path) -> None:
         steps=6, batch=2, crop=(33, 49), scales=(1, 1), mirror=False, validate_every=6, lr_head=1e-2
     )
     network = Network(bf16=False, long_side=0)
-    job = make_job(
-        "appearance-training", suffix=".safetensors",
+    work = make_work(
+        make_context(tmp_path), "appearance-training", suffix=".safetensors",
         settings={"network": network.model_dump(mode="json"), "appearance-training": setting.model_dump(mode="json")},
     )  # fmt: skip
     # The ground is the object here, which a few steps suffice to learn.
     pairs, augmentation = [(image, 1 - label) for image, label in samples(4)], Augmentation((33, 49), (1.0, 1.0), False)
-    context = make_context(tmp_path)
-    record = train_stream(
-        job,
-        context,
+    train_stream(
+        work,
+        WeightsWriter(work),
         setting,
         len(pairs),
         lambda i, rng: crop_pair(*pairs[i], augmentation, rng)[:2],
         pairs[:2],
         "frames",
     )
-    state, header = read_weights(tmp_path / record.path)
+    record = record_of(work)
+    state, header = read_weights(work.path)
     stream = Stream(Architecture(**header["architecture"]))
     stream.load_state_dict(state)
-    found = validation_j(stream.eval(), pairs[:2], False, context)
+    found = validation_j(stream.eval(), pairs[:2], False, CPU)
     assert found == pytest.approx(record.counts["best_validation_j"], abs=1e-4) and found > 0.5
     pretrained = Stream(Architecture(**header["architecture"]), pretrained=True).state_dict()
     changed = [n for n, v in state.items() if n.startswith("backbone") and not torch.equal(v, pretrained[n])]

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import Box, make_context, make_job, write_input, write_xml_item
+from builders import Box, make_context, make_work, write_input, write_xml_item
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusionseg.pipeline.run.session import run_job
 from fusionseg.pipeline.stages.box_motion import compute
 from fusionseg.pipeline.store.artifact import Artifact
 from fusionseg.pipeline.weak_labels.motion import Motion, colour_contrast, measure
@@ -157,7 +158,7 @@ def run(root: Path, rows: list[list[Box]], images: int = 3, flow: bool = True, *
     inputs = [write_input(context, "flow-images", {"images": pictures})] if more.get("pictures", True) else []
     inputs += [write_input(context, "optical-flow", {"flow": flows})] if flow else []
     settings = {"flow-images": {"scaling": "max"}}
-    record = compute(make_job("box-motion", write_xml_item(root / "data", rows), settings, inputs), context)
+    record = run_job(make_work(context, "box-motion", write_xml_item(root / "data", rows), settings, inputs), compute)
     with Artifact(root / record.path) as artifact:
         artifact.verify()
         return record, artifact.table("motion")

@@ -6,14 +6,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from builders import Box, make_context, make_job, write_input, write_xml_item
+from builders import Box, make_context, make_job, make_work, write_input, write_xml_item
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusionseg.pipeline.run.session import run_job
 from fusionseg.pipeline.settings.sections import BoxPruning
 from fusionseg.pipeline.stages.box_pruning import compute
 from fusionseg.pipeline.store.artifact import Artifact
 from fusionseg.pipeline.store.bits import read_plain
+from fusionseg.pipeline.store.job import Work
 from fusionseg.pipeline.weak_labels.regions import Region, clip_boxes, inside, measure, prune
 from fusionseg.pipeline.weak_labels.verdicts import BOX, MARKS, REGION
 
@@ -166,7 +168,7 @@ def test_stage(tmp_path: Path) -> None:
     record = write_input(context, "appearance-scores", {"scores": np.stack([scores(MASK)] * 3)}, facts)
     item = write_xml_item(tmp_path / "data", boxes, occluded=[[0, 1], [], [1]], generated=[[1, 0], [], [1]])
     job = make_job("box-pruning", item, SETTINGS, [record])
-    done = compute(job, context)
+    done = run_job(Work(job, context), compute)
     assert done.counts == {"frames": 3, "boxes": 3, "frames_without_boxes": 1}
     with Artifact(tmp_path / done.path) as artifact:
         regions = np.stack([read_plain(artifact, "regions", n) for n in range(3)])
@@ -190,7 +192,9 @@ def test_stage_on_a_video_without_any_box(tmp_path: Path) -> None:
     context = make_context(tmp_path)
     facts = {"stride": 1, "network_size": [4, 7], "frame_size": [4, 7]}
     record = write_input(context, "appearance-scores", {"scores": scores(MASK)[None]}, facts)
-    done = compute(make_job("box-pruning", write_xml_item(tmp_path / "data", [[]]), SETTINGS, [record]), context)
+    done = run_job(
+        make_work(context, "box-pruning", write_xml_item(tmp_path / "data", [[]]), SETTINGS, [record]), compute
+    )
     assert done.counts == {"frames": 1, "boxes": 0, "frames_without_boxes": 1}
     with Artifact(tmp_path / done.path) as artifact:
         assert len(artifact.table("boxes")) == 0 and not artifact.frame("regions", 0).any()
@@ -203,7 +207,7 @@ def test_frames_that_are_not_annotated_count_as_frames_without_boxes(tmp_path: P
     item = write_xml_item(tmp_path / "data", [[], [(1, 1, 4, 3)], []])
     assert item.boxes is not None
     sparse = replace(item, boxes=replace(item.boxes, paths=(None, item.boxes.paths[1], None)))
-    done = compute(make_job("box-pruning", sparse, SETTINGS, [record]), context)
+    done = run_job(make_work(context, "box-pruning", sparse, SETTINGS, [record]), compute)
     assert done.counts == {"frames": 3, "boxes": 1, "frames_without_boxes": 2}
 
 
@@ -225,6 +229,6 @@ def test_the_second_round_prunes_the_motion_stream_s_prediction_or_the_mean_of_b
     for source in ("motion", "fused"):
         settings = {"box-pruning": {}, "weak-labels": {"rounds": 2, "source": source}}
         job = make_job("box-pruning-2", item, settings, inputs)
-        with Artifact(tmp_path / compute(job, context).path) as artifact:
+        with Artifact(tmp_path / run_job(Work(job, context), compute).path) as artifact:
             widths[source] = int(read_plain(artifact, "regions", 0)[0].sum())
     assert widths == {"motion": 6, "fused": 9}
