@@ -417,7 +417,3 @@ def convert_data(parsed: argparse.Namespace) -> None:
     run_convert(
         parsed.manifest, parsed.data, parsed.out, split=parsed.split, called=parsed.name, store=parsed.store, say=say
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())
