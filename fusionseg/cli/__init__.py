@@ -1,4 +1,4 @@
-"""The command line."""
+"""The command line: a function a command, which says what it takes and loads what it needs only when it runs."""
 
 from fusionseg.cli.app import main
 
