@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` is as orderly as Ctrl-C
     try:
-        return get_command(_app()).main(arguments, prog_name="fusionseg", standalone_mode=False) or 0
+        return get_command(make_app()).main(arguments, prog_name="fusionseg", standalone_mode=False) or 0
     except typer.TyperException as error:
         return refused(error)
 
@@ -39,7 +39,8 @@ class _Commands(TyperGroup):
         return ended(lambda: super(_Commands, self).invoke(ctx))
 
 
-def _app() -> typer.Typer:
+def make_app() -> typer.Typer:
+    """All commands."""
     app = _group("The object that moves in a video, as a mask.", cls=_Commands, add_completion=True)
     _add(app, "demo", runs.demo, "fusionseg demo --out out", _RUNS)
     _add(app, "run", runs.run, "fusionseg run davis --data ../data --set motion-training.steps=500", _RUNS)

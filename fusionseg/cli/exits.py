@@ -36,10 +36,11 @@ def ended(command: Callable[[], int | None]) -> int:
 
 def refused(error: typer.TyperException) -> int:
     """What was typed is no command of ours; the exit code."""
-    if message := " ".join(error.format_message().split()):  # none where the help was shown instead
+    message = " ".join(error.format_message().replace("Value error, ", "").split())
+    if message:  # none where the help was shown instead
         context = getattr(error, "ctx", None)
-        command = context.command_path if context else "fusionseg"
-        tell(f"error: {message[0].lower()}{message[1:].rstrip('.')}; see {command} --help")
+        where = f" ({context.command_path} --help)" if context else ""
+        tell(f"error: {message[0].lower()}{message[1:].rstrip('.')}{where}")
     return EXIT_BAD_INPUT
 
 

@@ -6,13 +6,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from fusionseg.cli.options import EXTENT, OUT, DataSets, Device, Out, OutPlace, Overrides, Profile, RunName
+from fusionseg.cli.options import EXTENT, OUT, DataSets, Device, Out, OutPlace, Overrides, Profile, RunName, at_least
 
 
 def audit(
     run: RunName,
-    each: Annotated[int, typer.Option("--each", min=1, metavar="N", help="boxes shown of each verdict")] = 6,
-    seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="which boxes are drawn")] = 0,
+    each: Annotated[
+        int, typer.Option("--each", callback=at_least(1), metavar="N", help="boxes shown of each verdict")
+    ] = 6,
+    seed: Annotated[int, typer.Option("--seed", callback=at_least(0), metavar="N", help="which boxes are drawn")] = 0,
     out: Out = OUT,
 ) -> None:
     """A page to judge them by eye: boxes by verdict, and what other thresholds would yield."""

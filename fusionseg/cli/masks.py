@@ -62,7 +62,7 @@ def score(
 ) -> None:
     """Score masks of any methods against the truth, as a benchmark does."""
     if sequences is not None and listing is not None:
-        raise UserError("--sequences and --list: give one of them; see fusionseg score --help")
+        raise UserError("give one of --sequences and --list (fusionseg score --help)")
     from fusionseg.pipeline.basics.progress import say
     from fusionseg.pipeline.scoring.benchmark import ScoreRequest, listed, named_folders, run_score
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,17 @@ def out_option(panel: str | None = None) -> Any:
 def run_argument(metavar: str = "RUN", help: str = "name of a run") -> Any:
     """The name of a run, completed."""
     return typer.Argument(metavar=metavar, help=help, autocompletion=names.runs)
+
+
+def at_least(least: int) -> Callable[[int], int]:
+    """What refuses smaller values of an option."""
+
+    def refuse(value: int) -> int:
+        if value < least:
+            raise typer.BadParameter(f"expected {least} or more, found {value}")
+        return value
+
+    return refuse
 
 
 Out = Annotated[Path, out_option()]

@@ -164,7 +164,7 @@ def export(
 ) -> None:
     """Results of a run as files: one of --masks and --flow."""
     if (masks is None) == (flow is None):
-        raise UserError("give one of --masks and --flow; see fusionseg export --help")
+        raise UserError("give one of --masks and --flow (fusionseg export --help)")
     from fusionseg.pipeline.basics.progress import say
     from fusionseg.pipeline.report.export import export_flow, export_masks
 

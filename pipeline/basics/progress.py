@@ -13,7 +13,6 @@ from datetime import timedelta
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
-from rich.table import Column
 from rich.text import Text
 
 # Where output isn't a terminal, one line of progress this often (s).
@@ -51,14 +50,15 @@ class Bar:
         >>> bar = Bar("training", 40, "step", done=10)
         >>> bar.note({"loss": "0.5"})
         >>> bar.words(0.25)
-        '10/40 steps, 4.0 s/step, 0:02:00 left, loss 0.5'
+        '10/40 steps, 0:02:00 left, loss 0.5, 4.0 s/step'
         """
         parts = [f"{self.n}/{self.total} {self.unit}s" if self.total else f"{self.n} {self.unit}s"]
-        if speed:
-            parts.append(f"{speed:.1f} {self.unit}s/s" if speed >= 1 else f"{1 / speed:.1f} s/{self.unit}")
         if speed and self.total:
             parts.append(f"{timedelta(seconds=round(max(self.total - self.n, 0) / speed))} left")
-        return ", ".join([*parts, *(f"{name} {value}" for name, value in self._notes.items())])
+        parts += [f"{name} {value}" for name, value in self._notes.items()]
+        if speed:  # last: where a line is too narrow, it can be spared
+            parts.append(f"{speed:.1f} {self.unit}s/s" if speed >= 1 else f"{1 / speed:.1f} s/{self.unit}")
+        return ", ".join(parts)
 
     def _show(self) -> None:
         """Something has changed."""
@@ -99,7 +99,7 @@ class _Words(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         bar: Bar = task.fields["bar"]
-        return Text(bar.words(task.speed))
+        return Text(bar.words(task.speed), no_wrap=True, overflow="ellipsis")
 
 
 class _Screen:
@@ -163,9 +163,8 @@ class _Screen:
 
 def _make_progress() -> Progress:
     """rich's bookkeeping of bars, and how they look."""
-    columns = (TextColumn("  {task.description}", markup=False), BarColumn(bar_width=None))
-    words = _Words(Column(no_wrap=True, overflow="ellipsis"))
-    return Progress(*columns, words, console=Console(stderr=True), auto_refresh=False, expand=True)
+    columns = (TextColumn("  {task.description}", markup=False), BarColumn(bar_width=12), _Words())
+    return Progress(*columns, console=Console(stderr=True), auto_refresh=False)
 
 
 _SCREEN = _Screen()

@@ -1,252 +1,198 @@
-"""The command line: exit codes, one line of error with the fix, nothing half-written."""
+"""All commands: help, what is refused, shell completion, and that none of it loads what only commands need."""
 
 from __future__ import annotations
 
-import shutil
+import os
+import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import cv2
-import h5py
-import numpy as np
 import pytest
-from tiny import PROFILE, write_profile
+from commands import fails
+from typer.main import get_command
 
-import fusionseg.data_manifests
 from fusionseg.cli import main
-from fusionseg.pipeline.demo_data.render import RenderSettings, render
+from fusionseg.cli.app import make_app
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+GROUPS = (["weak-labels"], ["data"])
 
 
-@pytest.fixture(scope="module")
-def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data") / "data"
-    settings = RenderSettings(
-        stills=3, boxed_videos=2, fusion_videos=1, validation_videos=1, test_videos=1, frames=4, width=96, height=64
-    )
-    render(root, settings)
-    return root
+def tree(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command with the words that lead there."""
+    yield path, command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from tree(below, (*path, name))
 
 
-@pytest.fixture
-def data(rendered: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(rendered, tmp_path / "data"))
+COMMANDS = dict(tree(get_command(make_app())))
 
 
-def fails(capsys: pytest.CaptureFixture[str], out: Path, *arguments: object) -> str:
-    """Run a command that must fail with exit code 2, one line of error and no artifact half-written; the line."""
-    assert main([str(argument) for argument in arguments]) == 2
-    error = capsys.readouterr().err.strip()
-    lines = [line for line in error.splitlines() if not line.startswith("  ")]  # progress is indented
-    assert len(lines) == 1 and lines[0].startswith("fusionseg: error: "), error
-    assert not list(out.rglob("*.part")) if out.exists() else True
-    return lines[0]
+def test_commands_are_known() -> None:
+    assert {" ".join(path) for path in COMMANDS} == {
+        "", "demo", "run", "compare", "export", "artifacts", "show", "import-caffe", "export-onnx", "score",
+        "weak-labels", "weak-labels audit", "weak-labels study", "data", "data check", "data convert",
+    }  # fmt: skip
 
 
-def run_arguments(tmp_path: Path, data: Path, *more: str) -> list[object]:
-    profile = tmp_path / "tiny.toml"
-    if not profile.exists():
-        write_profile(tmp_path)
-    return ["run", profile, "--data", data, "--out", tmp_path / "out", "--plain", *more]
-
-
-def test_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = fails(capsys, tmp_path, *run_arguments(tmp_path, tmp_path / "nowhere"))
-    assert "no folder" in line and "nowhere" in line and "--data" in line
-
-
-def test_unknown_profile_key_names_the_known_ones(
-    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_shows_options_and_an_example(
+    path: tuple[str, ...], option: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = fails(capsys, tmp_path, *run_arguments(tmp_path, data, "--set", "motion-training.step=3"))
-    assert "unknown key 'motion-training.step'" in line and "steps" in line
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main([*path, option]) == 0
+    text = capsys.readouterr().out
+    assert not path or f"example: fusionseg {' '.join(path)}" in text
+    for parameter in COMMANDS[path].params:
+        shown = parameter.opts if parameter.param_type_name == "option" else [parameter.metavar]
+        assert all(f" {name} " in text.replace(",", " ") for name in shown), shown
+        assert parameter.help in text.replace(r"\[", "[") or r"\[" in parameter.help
+    assert all(name in text for name in getattr(COMMANDS[path], "commands", {}))
 
 
-def test_wrong_value_names_field_and_value(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = fails(capsys, tmp_path, *run_arguments(tmp_path, data, "--set", "motion-training.batch=0"))
-    assert "motion-training.batch" in line and "found 0" in line
+def test_brackets_in_help_are_no_markup(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    main(["run", "--help"])
+    text = capsys.readouterr().out
+    assert "auto, cpu or cuda[:N]" in text and "[NAME=]ROOT" in text and "[default: out]" in text
 
 
-def test_manifest_typo(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    manifest = tmp_path / "mine.yaml"
-    manifest.write_text(
-        "name: mine\ntitle: x\nkind: videos\nlicence: x\nframe: a/{video}/{frame}.jpg\nsplits: {train: [a]}\n"
-    )
-    write_profile(tmp_path, PROFILE.replace('"demo-vid"', f'"{manifest}"'))
-    line = fails(capsys, tmp_path, *run_arguments(tmp_path, data))
-    assert str(manifest) in line and "frame" in line
-
-
-@pytest.mark.parametrize("cut", [0, 100, -40])
-def test_corrupt_jpeg(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str], cut: int) -> None:
-    frame = sorted(data.rglob("fusion-*/00001.jpg"))[0]
-    frame.write_bytes(frame.read_bytes()[:cut])
-    line = fails(capsys, tmp_path / "out", *run_arguments(tmp_path, data, "--only", "optical-flow"))
-    assert str(frame) in line
-
-
-def test_mask_of_another_size(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    mask = sorted(data.rglob("SegmentationClass/*.png"))[0]
-    cv2.imwrite(str(mask), np.zeros((10, 12), np.uint8))
-    line = fails(capsys, tmp_path / "out", *run_arguments(tmp_path, data, "--only", "appearance-training"))
-    assert str(mask) in line and "12x10" in line and "96x64" in line and "allow_mask_resize" in line
-
-
-def test_wrong_scored_mask_is_found_before_anything_is_computed(
-    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    mask = sorted(data.rglob("Annotations/480p/test-*/00003.png"))[0]
-    cv2.imwrite(str(mask), np.zeros((10, 12), np.uint8))
-    line = fails(capsys, tmp_path / "out", *run_arguments(tmp_path, data))
-    assert str(mask) in line and not (tmp_path / "out" / "artifacts").exists()
-
-
-def test_scored_files_may_not_train_under_another_name(
-    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    manifest = tmp_path / "other.yaml"
-    shipped = Path(fusionseg.data_manifests.__file__).parent / "demo-davis.yaml"
-    manifest.write_text(shipped.read_text().replace("name: demo-davis", "name: other"))
-    fusion = f'fusion = {{manifest = "{manifest}", split = "test"}}'
-    write_profile(tmp_path, PROFILE.replace('fusion = {manifest = "demo-davis", split = "fusion"}', fusion))
-    assert "data.fusion and data.scored share" in fails(capsys, tmp_path, *run_arguments(tmp_path, data))
-
-
-def test_what_the_system_refuses_is_one_line(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    blocked = tmp_path / "file"
-    blocked.write_text("not a folder")
-    arguments = [a if a != tmp_path / "out" else blocked for a in run_arguments(tmp_path, data)]
-    assert str(blocked) in fails(capsys, tmp_path / "out", *arguments)
-
-
-def test_video_without_frames(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    video = sorted((data / "davis" / "JPEGImages" / "480p").glob("test-*"))[0]
-    for path in video.iterdir():
-        path.unlink()
-    line = fails(capsys, tmp_path, *run_arguments(tmp_path, data))
-    assert video.name in line and "no frames" in line
-
-
-def test_no_box_anywhere(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for path in data.rglob("*.xml"):
-        path.write_text("<annotation><folder>x</folder></annotation>")
-    line = fails(capsys, tmp_path, *run_arguments(tmp_path, data))
-    assert "demo-vid/train has no box" in line
-
-
-def test_data_set_without_boxes_or_masks_in_a_role_that_needs_them(
-    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    boxed = 'boxed = {manifest = "demo-davis", split = "fusion"}'
-    write_profile(tmp_path, PROFILE.replace('boxed = {manifest = "demo-vid", split = "train"}', boxed))
-    assert "has no boxes" in fails(capsys, tmp_path, *run_arguments(tmp_path, data))
-
-
-def test_scored_video_may_not_train(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fusion = 'fusion = {manifest = "demo-davis", split = "test"}'
-    write_profile(tmp_path, PROFILE.replace('fusion = {manifest = "demo-davis", split = "fusion"}', fusion))
-    assert "can't be `fusion` too" in fails(capsys, tmp_path, *run_arguments(tmp_path, data))
-
-
-def test_hdf5_of_another_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "other.h5"
-    with h5py.File(path, "w") as file:
-        file["x"] = [1]
-    assert "another schema" in fails(capsys, tmp_path, "show", path)
-
-
-def test_unknown_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "known: " in fails(capsys, tmp_path, "run", "nonesuch", "--plain", "--out", tmp_path)
-    assert "no stage 'nonesuch'" in fails(
-        capsys, tmp_path, "run", "demo", "--plain", "--only", "nonesuch", "--out", tmp_path
-    )
-    assert "no run 'nonesuch'" in fails(capsys, tmp_path, "export", "nonesuch", "--masks", tmp_path, "--out", tmp_path)
-    assert "CUDA devices" in fails(capsys, tmp_path, *run_arguments(tmp_path, tmp_path, "--device", "cuda:99"))
-    assert "run name '../x'" in fails(capsys, tmp_path, *run_arguments(tmp_path, tmp_path, "--name", "../x"))
-    options = ["--only", "scoring", "--refresh", "prediction"]
-    assert "no such stage" in fails(capsys, tmp_path, *run_arguments(tmp_path, tmp_path, *options))
-    assert "expected ROOT or NAME=ROOT" in fails(capsys, tmp_path, "run", "davis", "--plain", "--data", "x=")
-
-
-def test_paper_profile_is_valid_and_names_the_missing_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = fails(capsys, tmp_path, "run", "paper", "--data", tmp_path, "--plain", "--out", tmp_path / "out")
-    assert "voc2012-sbd" in line and "VOC2012/ImageSets/Segmentation/train.txt" in line and "--data" in line
-    line = fails(capsys, tmp_path, "run", "paper", "--plain", "--out", tmp_path / "out")
-    assert "voc2012-sbd" in line and "--data" in line
+@pytest.mark.parametrize("words", [[], *GROUPS])
+def test_without_a_command_there_is_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    told = capsys.readouterr()
+    assert f"Usage: {' '.join(['fusionseg', *words])}" in told.out and not told.err
 
 
 @pytest.mark.parametrize(
-    "command",
-    [[], ["demo"], ["run"], ["artifacts"], ["show"], ["export"], ["data"], ["data", "check"], ["data", "convert"]],
+    ("words", "said"),
+    [
+        ("--nonesuch", "no such option: --nonesuch (fusionseg --help)"),
+        ("rnu davis", "no such command 'rnu'. Did you mean 'run'?"),
+        ("data chekc x", "no such command 'chekc'. Did you mean 'check'? (fusionseg data --help)"),
+        ("run", "missing argument 'PROFILE' (fusionseg run --help)"),
+        ("run davis --dat x", "no such option: --dat (Possible options: "),
+        ("run davis --data", "option '--data' requires an argument"),
+        ("run davis longer", "got unexpected extra argument(s) (longer)"),
+        ("run davis --plain=yes", "option '--plain' does not take a value"),
+        ("show", "missing argument 'FILE...'"),
+        ("export davis --flow x --format zip", "'--format': 'zip' is not one of 'flo', 'kitti', 'npz', 'hdf5'"),
+        ("import-caffe x --as fusion -o y", "'--as': 'fusion' is not one of 'appearance', 'motion', 'joint'"),
+        ("import-caffe x --as joint", "missing option '--output' / '-o'"),
+        ("weak-labels audit davis --each 0", "'--each': expected 1 or more, found 0"),
+        ("weak-labels audit davis --seed -1", "'--seed': expected 0 or more, found -1"),
+        ("weak-labels study davis --part half", "'half' is not one of 'purity', 'training', 'second-round'"),
+        ("score --protocol davis2016 --truth a --masks b=c", "missing option '--out'"),
+        ("score --protocol x --truth a --masks b=c --out d --threshold half", "'--threshold': "),
+        ("score --protocol x --truth a --masks b=c --out d --sequences e --list f", "one of --sequences and --list"),
+    ],
 )
-def test_help_with_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as exit_info:
-        main([*command, "--help"])
-    assert exit_info.value.code == 0
-    text = capsys.readouterr().out
-    assert not command or f"example: fusionseg {' '.join(command)}" in text
+def test_what_is_typed_wrong_is_one_line(
+    words: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in fails(capsys, tmp_path, *words.split())
 
 
-def test_data_check_exit_codes(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["data", "check", "demo-davis", "--data", str(data), "--out", str(tmp_path / "out")]
-    assert main(arguments) == 0
-    assert "demo-davis: all well" in capsys.readouterr().out
-    mask = sorted(data.rglob("Annotations/480p/test-*/00003.png"))[0]
-    mask.unlink()
-    csv = tmp_path / "problems.csv"
-    assert main([*arguments, "--split", "test", "--deep", "--csv", str(csv)]) == 1
-    text = capsys.readouterr()
-    assert f"missing: {mask}" in text.out and "Traceback" not in text.err and str(mask) in csv.read_text()
-    assert main([*arguments, "--split", "fusion"]) == 0
+def understood(words: list[str]) -> dict[str, Any]:
+    """What the arguments and options of a command line are, without running it."""
+    found: dict[str, Any] = {}
+    whole = get_command(make_app())
+    for _, command in tree(whole):
+        if not hasattr(command, "commands"):
+            command.callback = lambda **values: found.update(values)
+    assert not whole.main(words, prog_name="fusionseg", standalone_mode=False)
+    return found
 
 
-def test_data_check_of_what_is_not_there(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    check = ["data", "check", "demo-davis", "--out", tmp_path / "out", "--data"]
-    assert "nowhere" in fails(capsys, tmp_path, *check, tmp_path / "nowhere")
-    assert "it has: fusion, validation, test" in fails(capsys, tmp_path, *check, data, "--split", "train")
-    assert "no data manifest 'own'" in fails(capsys, tmp_path, "data", "check", "own", "--data", data)
-    with pytest.raises(SystemExit) as exit_info:
-        main(["data", "check", "demo-davis"])
-    assert exit_info.value.code == 2
+def written() -> Iterator[str]:
+    """Every command line that the documentation and the examples show."""
+    for page in (CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))):
+        yield from re.findall(r"^(?:\S*/)?fusionseg (.+)$", page.read_text().replace("\\\n", " "), re.MULTILINE)
+    for command in COMMANDS.values():
+        if command.epilog:
+            yield command.epilog.removeprefix("example: fusionseg ")
 
 
-def test_data_convert_then_check(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    new = tmp_path / "boxes"
-    convert = [
-        "data",
-        "convert",
-        "demo-davis",
-        "--data",
-        str(data),
-        "--store",
-        str(tmp_path / "out"),
-        "--out",
-        str(new),
-    ]
-    assert main([*convert, "--split", "fusion", "--name", "mine"]) == 0
-    assert "1 videos" in capsys.readouterr().out
-    assert main(["data", "check", str(new / "manifest.yaml"), "--data", str(new), "--out", str(tmp_path / "out")]) == 0
-    assert "mine: all well" in capsys.readouterr().out
-    assert "with other content" in fails(capsys, tmp_path, *convert, "--split", "test")
-    assert "demo-stills: stills; expected videos" in fails(
-        capsys, tmp_path, "data", "convert", "demo-stills", "--data", data, "--out", tmp_path / "new"
-    )
-    assert not (tmp_path / "new").exists()
+@pytest.mark.parametrize("line", sorted(set(written())))
+def test_documented_commands_are_understood(line: str) -> None:
+    assert understood(shlex.split(line, comments=True))
 
 
-def test_plain_run_never_imports_prefect(tmp_path: Path, data: Path) -> None:
+def test_options_stand_anywhere_and_repeat() -> None:
+    found = understood(["run", "--data", "a", "--plain", "davis", "--data=b", "--set", "x.y=[1, 2]", "--out", "c"])
+    assert found["profile"] == "davis" and found["plain"] is True and found["out"] == Path("c")
+    assert list(found["data"]) == ["a", "b"] and list(found["overrides"]) == ["x.y=[1, 2]"] and not found["refresh"]
+    assert list(understood(["show", "a.h5", "--png", "p", "b.h5"])["files"]) == [Path("a.h5"), Path("b.h5")]
+
+
+def test_defaults() -> None:
+    found = understood(["run", "davis"])
+    assert not found.pop("data") and not found.pop("refresh") and not found.pop("overrides")
+    assert found == {
+        "profile": "davis", "out": Path("out"), "name": None, "only": None, "shard": None, "device": "auto",
+        "plain": False,
+    }  # fmt: skip
+    found = understood(["score", "--protocol", "fbms", "--truth", "t", "--masks", "a=b", "--out", "o"])
+    assert (found["missing"], found["threshold"], found["workers"]) == ("fail", None, None)
+    found = understood(["weak-labels", "study", "davis"])
+    assert (found["part"], found["seeds"], found["device"]) == (None, "0,1,2", "auto")
+    found = understood(["weak-labels", "audit", "davis"])
+    assert (found["each"], found["seed"]) == (6, 0)
+    found = understood(["export", "davis"])
+    assert (found["format"], found["method"]) == ("flo", "joint")
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["run", "--nonesuch"]])
+def test_nothing_heavy_is_loaded_for_help(words: list[str]) -> None:
+    heavy = ["torch", "pandas", "numpy", "cv2", "prefect", "h5py", "scipy"]
     code = (
-        "import sys; sys.modules['prefect'] = None\n"
-        "from fusionseg.cli import main\n"
-        f"sys.exit(main({[str(a) for a in run_arguments(tmp_path, data, '--only', 'optical-flow')]!r}))"
+        f"import sys; from fusionseg.cli import main; main({words!r})\n"
+        f"print('loaded:', [name for name in {heavy} if name in sys.modules])\n"
+        "print(*[line for line in open('/proc/self/status') if line.startswith('VmHWM')])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    text = python(code)
+    assert "loaded: []" in text
+    assert int(re.findall(r"VmHWM:\s+(\d+) kB", text)[0]) < 60_000
+
+
+def test_the_completion_script_of_the_shell_is_printed() -> None:
+    ask = f"{shlex.quote(sys.executable)} -m fusionseg.cli --show-completion; exit $?"
+    done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "optical-flow" in done.stdout
+    assert "_FUSIONSEG_COMPLETE=complete_bash" in done.stdout and done.stdout.rstrip().endswith(" fusionseg")
 
 
-def test_without_prefect_the_way_out_is_named(tmp_path: Path, data: Path) -> None:
-    arguments = [str(a) for a in run_arguments(tmp_path, data) if a != "--plain"]
-    code = f"import sys; sys.modules['prefect'] = None\nfrom fusionseg.cli import main\nsys.exit(main({arguments!r}))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 2 and "--plain" in done.stderr and "Traceback" not in done.stderr
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("fusionseg ex", ["export", "export-onnx"]),
+        ("fusionseg run ", ["davis", "demo", "paper"]),
+        ("fusionseg run davis --re", ["--refresh"]),
+        ("fusionseg run davis --only motion-t", ["motion-training", "motion-training-2"]),
+        ("fusionseg data check davis2016", ["davis2016", "davis2016-small"]),
+        ("fusionseg compare --out {store} lo", ["longer"]),
+        ("fusionseg export --out {store} ", ["davis", "longer"]),
+        ("fusionseg export davis --format k", ["kitti"]),
+        ("fusionseg run davis --device c", ["cpu", "cuda"]),
+        ("fusionseg score --protocol d", ["davis2016", "davis2017-unsupervised"]),
+    ],
+)
+def test_names_are_completed(typed: str, offered: list[str], tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    for name in ("davis", "longer"):
+        (tmp_path / "runs" / f"{name}.json").touch()
+    line = typed.format(store=tmp_path)
+    asked = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1), "_FUSIONSEG_COMPLETE": "complete_bash"}
+    command = [sys.executable, "-m", "fusionseg.cli"]
+    done = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == offered
