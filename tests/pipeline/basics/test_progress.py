@@ -9,11 +9,14 @@ import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from fusionseg.pipeline.basics import progress
+from fusionseg.pipeline.basics.processes import Processes
 from fusionseg.pipeline.basics.progress import progress_bar, say, shown
+from fusionseg.pipeline.store.job import Context
 
 # What takes the last bar off: its line is erased, the cursor is back.
 _GONE = "\r\x1b[2K\x1b[?25h\r"
@@ -176,6 +179,15 @@ def test_nothing_where_it_is_quiet(log: Watched, terminal: Terminal) -> None:
             bar.note({"loss": "0.5"})
             bar.update()
         assert there.getvalue() == "" and bar.n == 1
+
+
+def test_of_several_processes_the_main_one_shows_its_own(log: Watched, tmp_path: Path) -> None:
+    for rank in (1, 0):
+        assert log.getvalue() == ""
+        with log, Context(tmp_path, processes=Processes(rank, 2)).progress("training", 5, "step") as bar:
+            for _ in range(5):
+                bar.update()
+    assert len(log.getvalue().splitlines()) == 4 and "\r" not in log.getvalue()
 
 
 def test_nothing_before_the_first_call(terminal: Terminal) -> None:
