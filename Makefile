@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # What an installed copy depends on: links are made file by file, so a new file needs a new installation.
-SOURCES := pyproject.toml constraints.txt $(wildcard fusionseg/* models/*.py pipeline/*.py pipeline/*/* pipeline/*/templates/* flows/*.py profiles/* data_manifests/*)
+SOURCES := pyproject.toml constraints.txt $(wildcard fusionseg/*.py fusionseg/cli/*.py models/*.py pipeline/*.py pipeline/*/* pipeline/*/templates/* flows/*.py profiles/* data_manifests/*)
 
 .PHONY: demo test fast lint types clean
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -24,9 +23,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.exceptions import MissingContextError
 from prefect.states import Completed
-from tqdm import tqdm
 
 from fusionseg.flows.headline import Progress, publish
+from fusionseg.pipeline.basics.progress import say as say_here
 from fusionseg.pipeline.graph import EVERY, Stage
 from fusionseg.pipeline.run.request import Request
 from fusionseg.pipeline.run.runner import open_session, run_chain
@@ -84,8 +83,7 @@ def run_plan(session: Session, plan: Plan) -> list[str]:
 
 def say(text: str) -> None:
     """One line to whoever watches: the terminal and, within a run, Prefect's log."""
-    tqdm.write(text)
-    sys.stdout.flush()
+    say_here(text)
     with contextlib.suppress(MissingContextError):
         get_run_logger().info(text)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fusionseg.pipeline.basics.device import resolve_device
 from fusionseg.pipeline.basics.digests import json_digest
 from fusionseg.pipeline.basics.processes import ALONE, Processes
-from fusionseg.pipeline.basics.progress import progress_bar
+from fusionseg.pipeline.basics.progress import Bar, progress_bar
 from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.graph import first_name
 from fusionseg.pipeline.settings.sections import OUTSIDE, Run, Settings
@@ -19,7 +19,6 @@ from fusionseg.pipeline.store.artifact import SCHEMA_VERSION, Artifact, Record, 
 
 if TYPE_CHECKING:
     import torch
-    from tqdm import tqdm
 
 Section = TypeVar("Section", bound=Settings)
 WEIGHTS_SUFFIX = ".safetensors"
@@ -47,7 +46,7 @@ class Context:
         found: torch.device | None = self.__dict__.get("device")
         return found
 
-    def progress(self, title: str, total: int, unit: str, done: int = 0) -> tqdm[Any]:
+    def progress(self, title: str, total: int, unit: str, done: int = 0) -> Bar:
         """See `progress_bar`; of several processes, the main one shows its own."""
         return progress_bar(title, total, unit, done, quiet=not self.processes.main)
 

@@ -51,7 +51,7 @@ class TrainingLog:
         """One step further: the smoothed loss, the latest J."""
         shown = {"loss": f"{loss:.3f}", "J": "-" if score is None else f"{score:.3f}"}
         shown |= {"images/s": f"{self._speed or 0:.1f}", "lr": f"{rate:.1e}"}
-        self._bar.set_postfix(shown, refresh=False)
+        self._bar.note(shown)
         self._bar.update()
 
     def _write(self, step: int, values: Mapping[str, float]) -> None:

@@ -1,54 +1,18 @@
-"""The command line: exit codes, one line of error with the fix, nothing half-written."""
+"""Commands that run the chain, and hand on what it made: one line of error with the fix, nothing half-written."""
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import cv2
-import h5py
 import numpy as np
 import pytest
+from commands import fails, run_arguments
 from tiny import PROFILE, write_profile
 
 import fusionseg.data_manifests
-from fusionseg.cli import main
-from fusionseg.pipeline.demo_data.render import render
-from fusionseg.pipeline.settings.sections import Render
-
-
-@pytest.fixture(scope="module")
-def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data") / "data"
-    settings = Render(
-        stills=3, boxed_videos=2, fusion_videos=1, validation_videos=1, test_videos=1, frames=4, width=96, height=64
-    )
-    render(root, settings)
-    return root
-
-
-@pytest.fixture
-def data(rendered: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(rendered, tmp_path / "data"))
-
-
-def fails(capsys: pytest.CaptureFixture[str], out: Path, *arguments: object) -> str:
-    """Run a command that must fail with exit code 2, one line of error and no artifact half-written; the line."""
-    assert main([str(argument) for argument in arguments]) == 2
-    error = capsys.readouterr().err.strip()
-    lines = [line for line in error.splitlines() if not line.startswith("  ")]  # progress is indented
-    assert len(lines) == 1 and lines[0].startswith("fusionseg: error: "), error
-    assert not list(out.rglob("*.part")) if out.exists() else True
-    return lines[0]
-
-
-def run_arguments(tmp_path: Path, data: Path, *more: str) -> list[object]:
-    profile = tmp_path / "tiny.toml"
-    if not profile.exists():
-        write_profile(tmp_path)
-    return ["run", profile, "--data", data, "--out", tmp_path / "out", "--plain", *more]
 
 
 def test_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,13 +113,6 @@ def test_scored_video_may_not_train(tmp_path: Path, data: Path, capsys: pytest.C
     assert "can't be `fusion` too" in fails(capsys, tmp_path, *run_arguments(tmp_path, data))
 
 
-def test_hdf5_of_another_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "other.h5"
-    with h5py.File(path, "w") as file:
-        file["x"] = [1]
-    assert "another schema" in fails(capsys, tmp_path, "show", path)
-
-
 def test_unknown_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "known: " in fails(capsys, tmp_path, "run", "nonesuch", "--plain", "--out", tmp_path)
     assert "no stage 'nonesuch'" in fails(
@@ -176,65 +133,6 @@ def test_paper_profile_is_valid_and_names_the_missing_data(tmp_path: Path, capsy
     assert "voc2012-sbd" in line and "--data" in line
 
 
-@pytest.mark.parametrize(
-    "command",
-    [[], ["demo"], ["run"], ["artifacts"], ["show"], ["export"], ["data"], ["data", "check"], ["data", "convert"]],
-)
-def test_help_with_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as exit_info:
-        main([*command, "--help"])
-    assert exit_info.value.code == 0
-    text = capsys.readouterr().out
-    assert not command or f"example: fusionseg {' '.join(command)}" in text
-
-
-def test_data_check_exit_codes(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["data", "check", "demo-davis", "--data", str(data), "--out", str(tmp_path / "out")]
-    assert main(arguments) == 0
-    assert "demo-davis: all well" in capsys.readouterr().out
-    mask = sorted(data.rglob("Annotations/480p/test-*/00003.png"))[0]
-    mask.unlink()
-    csv = tmp_path / "problems.csv"
-    assert main([*arguments, "--split", "test", "--deep", "--csv", str(csv)]) == 1
-    text = capsys.readouterr()
-    assert f"missing: {mask}" in text.out and "Traceback" not in text.err and str(mask) in csv.read_text()
-    assert main([*arguments, "--split", "fusion"]) == 0
-
-
-def test_data_check_of_what_is_not_there(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    check = ["data", "check", "demo-davis", "--out", tmp_path / "out", "--data"]
-    assert "nowhere" in fails(capsys, tmp_path, *check, tmp_path / "nowhere")
-    assert "it has: fusion, validation, test" in fails(capsys, tmp_path, *check, data, "--split", "train")
-    assert "no data manifest 'own'" in fails(capsys, tmp_path, "data", "check", "own", "--data", data)
-    with pytest.raises(SystemExit) as exit_info:
-        main(["data", "check", "demo-davis"])
-    assert exit_info.value.code == 2
-
-
-def test_data_convert_then_check(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    new = tmp_path / "boxes"
-    convert = [
-        "data",
-        "convert",
-        "demo-davis",
-        "--data",
-        str(data),
-        "--store",
-        str(tmp_path / "out"),
-        "--out",
-        str(new),
-    ]
-    assert main([*convert, "--split", "fusion", "--name", "mine"]) == 0
-    assert "1 videos" in capsys.readouterr().out
-    assert main(["data", "check", str(new / "manifest.yaml"), "--data", str(new), "--out", str(tmp_path / "out")]) == 0
-    assert "mine: all well" in capsys.readouterr().out
-    assert "with other content" in fails(capsys, tmp_path, *convert, "--split", "test")
-    assert "demo-stills: stills; expected videos" in fails(
-        capsys, tmp_path, "data", "convert", "demo-stills", "--data", data, "--out", tmp_path / "new"
-    )
-    assert not (tmp_path / "new").exists()
-
-
 def test_plain_run_never_imports_prefect(tmp_path: Path, data: Path) -> None:
     code = (
         "import sys; sys.modules['prefect'] = None\n"
@@ -251,3 +149,10 @@ def test_without_prefect_the_way_out_is_named(tmp_path: Path, data: Path) -> Non
     code = f"import sys; sys.modules['prefect'] = None\nfrom fusionseg.cli import main\nsys.exit(main({arguments!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2 and "--plain" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("wanted", [[], ["--masks", "masks", "--flow", "flow"]])
+def test_export_wants_one_of_masks_and_flow(
+    wanted: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "give one of --masks and --flow" in fails(capsys, tmp_path, "export", "davis", *wanted)

@@ -1,0 +1,92 @@
+"""All commands, put together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from fusionseg.cli import artifacts, data, labels, masks, networks, runs
+from fusionseg.cli.exits import ended, refused
+
+# Errors are ours to tell, in one line; OpenCV would add its own.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+
+_RUNS, _KEPT, _NETWORKS, _MASKS, _DATA = "Runs", "What was computed", "Networks", "Masks and labels", "Data sets"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; its exit code: 0, 1 where `data check` found problems, 2 for bad input (one line says what and how
+    to mend it), 130 for Ctrl-C."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` is as orderly as Ctrl-C
+    try:
+        return get_command(make_app()).main(arguments, prog_name="fusionseg", standalone_mode=False) or 0
+    except typer.TyperException as error:
+        return refused(error)
+
+
+class _Commands(TyperGroup):
+    """The commands; how one ends is ours to say, not typer's."""
+
+    def invoke(self, ctx: Any) -> int:
+        return ended(lambda: super(_Commands, self).invoke(ctx))
+
+
+def make_app() -> typer.Typer:
+    """All commands."""
+    app = _group("The object that moves in a video, as a mask.", cls=_Commands, add_completion=True)
+    _add(app, "demo", runs.demo, "fusionseg demo --out out", _RUNS)
+    _add(app, "run", runs.run, "fusionseg run davis --data ../data --set motion-training.steps=500", _RUNS)
+    _add(app, "compare", runs.compare, "fusionseg compare davis longer", _RUNS)
+    _add(app, "export", runs.export, "fusionseg export davis --masks masks", _RUNS)
+    _add(app, "artifacts", artifacts.artifacts, "fusionseg artifacts --stage flow-filter", _KEPT)
+    _add(app, "show", artifacts.show, "fusionseg show FILE.h5 --png pictures", _KEPT)
+    example = "fusionseg import-caffe motion_stream.caffemodel --as motion -o motion.safetensors"
+    _add(app, "import-caffe", networks.import_caffe, example, _NETWORKS)
+    _add(app, "export-onnx", networks.export_onnx, "fusionseg export-onnx davis -o onnx", _NETWORKS)
+    example = "fusionseg score --protocol davis2016 --truth DAVIS --masks ours=masks --out scores"
+    _add(app, "score", masks.score, example, _MASKS)
+    app.add_typer(_label_commands(), name="weak-labels", rich_help_panel=_MASKS)
+    app.add_typer(_data_commands(), name="data", rich_help_panel=_DATA)
+    return app
+
+
+def _label_commands() -> typer.Typer:
+    example = "fusionseg weak-labels audit davis"
+    group = _group("Look at a run's weak labels, or measure what they are worth.", example)
+    _add(group, "audit", labels.audit, "fusionseg weak-labels audit davis --each 10")
+    _add(group, "study", labels.study, "fusionseg weak-labels study davis --data ../data --part purity")
+    return group
+
+
+def _data_commands() -> typer.Typer:
+    group = _group("Check a data set, or convert it.", "fusionseg data check davis2016 --data ../davis")
+    _add(group, "check", data.check, "fusionseg data check davis2016-small --data ../data --deep")
+    example = "fusionseg data convert davis2016-small --data ../data --split motion --out davis-boxes"
+    _add(group, "convert", data.convert, example)
+    return group
+
+
+def _group(title: str, example: str = "", **options: Any) -> typer.Typer:
+    """Commands below a name. Without one of them it shows its help; exceptions that are bugs stay Python's."""
+    settings: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "no_args_is_help": True}
+    names = {"help_option_names": ["-h", "--help"]}
+    return typer.Typer(help=title, epilog=_epilog(example), context_settings=names, **settings | options)
+
+
+def _add(
+    group: typer.Typer, name: str, command: Callable[..., int | None], example: str, panel: str | None = None
+) -> None:
+    """A command with its help and an example."""
+    group.command(name, epilog=_epilog(example), rich_help_panel=panel)(command)
+
+
+def _epilog(example: str) -> str | None:
+    return f"example: {example}" if example else None
