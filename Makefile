@@ -27,9 +27,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "FusionSeg needs Python 3.11 or newer; try: make demo PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 
+# What follows from the graph is written too: deployments, the DAG in pipeline/__init__.py.
 # "strict" links file by file, so that type checkers follow and the folders of the checkout keep their names.
 $(VENV)/installed: $(VENV)/bin/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --config-settings editable_mode=strict -e .
+	$(BIN)/python -m fusionseg.flows.derived
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

@@ -17,10 +17,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 from tiny import Said, request, run, write_profile
 
-from fusionseg.pipeline.graph import EVERY, STAGES
+from fusionseg.pipeline.graph import STAGES
 from fusionseg.pipeline.store.runs import read_run
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -196,9 +195,3 @@ def test_deployments_of_the_chain_and_of_one_stage(server: dict[str, str], tmp_p
     last = max(runs, key=lambda run: str(run["start_time"]))
     tasks = ask(server, "/task_runs/filter", {"flow_runs": {"id": {"any_": [last["id"]]}}})
     assert {task["state_name"] for task in tasks} == {"Cached"} and len(tasks) == 1
-
-
-def test_every_stage_is_deployed() -> None:
-    declared = yaml.safe_load((CHECKOUT / "prefect.yaml").read_text())["deployments"]
-    names = {entry["entrypoint"].rpartition(":")[2] for entry in declared}
-    assert names == {"fusionseg_flow", *(stage.name.replace("-", "_") for stage in EVERY)}

@@ -10,14 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from layers import LAYERS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-# Top layer first: a layer imports only layers below it. Rooms of one layer don't know each other.
-LAYERS = (
-    ("study",), ("run",), ("report", "stages"), ("training",), ("networks",), ("weak_labels",), ("flow",), ("store",),
-    ("demo_data", "scoring"), ("datasets",), ("pages", "formats"), ("settings",), ("basics",), ("graph",),
-    ("errors", "names"),
-)  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 ROOMS = sorted(path.name for path in (CHECKOUT / "pipeline").iterdir() if (path / "__init__.py").exists())
 
