@@ -207,9 +207,9 @@ def write_xml_item(
     return make_item(frames=frames, boxes=Boxes(tuple(paths)))
 
 
-def make_context(root: Path, **run: Any) -> Context:
+def make_context(root: Path, device: str = "cpu", **run: Any) -> Context:
     """A context on the CPU that keeps its words to itself."""
-    return Context(root, "cpu", Run(**run), lambda text: None)
+    return Context(root, device, Run(**run), lambda text: None)
 
 
 def make_job(
