@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # What an installed copy depends on: links are made file by file, so a new file needs a new installation.
 SOURCES := pyproject.toml constraints.txt $(wildcard fusionseg/*.py fusionseg/cli/*.py models/*.py pipeline/*.py pipeline/*/* pipeline/*/templates/* flows/*.py profiles/* data_manifests/*)
 
-.PHONY: demo test fast lint types clean
+.PHONY: demo test fast lint types docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/fusionseg demo
@@ -22,6 +22,11 @@ lint: $(VENV)/installed-dev
 # From a folder without Python: in this one mypy would take fusionseg/ for the whole package.
 types: $(VENV)/installed-dev
 	cd docs && ../$(BIN)/mypy --config-file ../pyproject.toml -p fusionseg
+	cd docs_site && ../$(BIN)/mypy --config-file ../pyproject.toml .
+
+# Strict: links, anchors and pages left out are errors. Read build/site/index.html; the search works with `mkdocs serve`.
+docs: $(VENV)/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "FusionSeg needs Python 3.11 or newer; try: make demo PYTHON=python3.11")'
@@ -39,4 +44,4 @@ $(VENV)/installed-dev: $(VENV)/installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-newest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
