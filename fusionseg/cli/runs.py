@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -120,12 +121,10 @@ def run(
 
 def _prefect_runner() -> Callable[[Request], None]:
     """The function that runs the chain under Prefect. Raises UserError where Prefect isn't installed."""
-    try:
-        from fusionseg.flows.local import run_under_prefect
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "prefect":
-            raise
-        raise UserError("Prefect is not installed; install it (pip install prefect), or add --plain") from None
+    if importlib.util.find_spec("prefect") is None:
+        raise UserError("Prefect is not installed; install it (pip install prefect), or add --plain")
+    from fusionseg.flows.local import run_under_prefect
+
     return run_under_prefect
 
 
