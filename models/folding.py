@@ -73,7 +73,7 @@ def fold_batch_norms(network: nn.Module, size: int) -> None:
         norm = network.get_submodule(path)
         assert isinstance(norm, nn.BatchNorm2d)
         _fold_pair(conv, norm)
-        replace(network, path, getattr(norm, "act", nn.Identity()))  # timm's may end in one
+        network.set_submodule(path, getattr(norm, "act", nn.Identity()))  # timm's may end in one
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,6 @@ def following(network: nn.Module, picture: Tensor, kinds: tuple[type[nn.Module],
         for hook in hooks:
             hook.remove()
     return found
-
-
-def replace(network: nn.Module, path: str, module: nn.Module) -> None:
-    """Put `module` at `path` of `network`."""
-    owner, _, name = path.rpartition(".")
-    setattr(network.get_submodule(owner), name, module)
 
 
 def _fold_pair(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:

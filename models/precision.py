@@ -7,7 +7,6 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from fusionseg.models.folding import replace
 from fusionseg.models.stream import Stream
 
 # EfficientNet-Lite's first layers are so narrow (16 to 40 channels) that the rounding of their weights doesn't average
@@ -44,5 +43,5 @@ def protect(stream: Stream) -> Stream:
     parameters change. Without autocast nothing changes."""
     name = stream.architecture.backbone
     for path in next((layers for family, layers in _EXACT_LAYERS.items() if name.startswith(family)), ()):
-        replace(stream.backbone, path, FullPrecision(stream.backbone.get_submodule(path)))
+        stream.backbone.set_submodule(path, FullPrecision(stream.backbone.get_submodule(path)))
     return stream
