@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -84,7 +84,9 @@ def stream_task(
         stream,
         batch,
         logits,
-        (lambda _: validation_j(stream, validation, network.bf16, work.device)) if validation else None,
+        (lambda model: validation_j(cast(Stream, model), validation, network.bf16, work.device))
+        if validation
+        else None,
         parameter_groups(stream, settings),
     )
 
