@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusionseg.models.plugins import Plugin, backbones
+from fusionseg.models.outside.plugins import Plugin, backbones
 from fusionseg.models.preprocessing import EFFICIENTNET_LITE, TORCHVISION, Preprocessing
 
 
@@ -118,7 +118,7 @@ def _plugged_in(plugin: Plugin, output_stride: int, pretrained: bool) -> nn.Modu
 
 @functools.lru_cache
 def _problem(plugin: Plugin, output_stride: int) -> str | None:
-    from fusionseg.models.alignment import problem
+    from fusionseg.models.outside.alignment import problem
 
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         try:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusionseg.models.plugins import fusions
+from fusionseg.models.outside.plugins import fusions
 from fusionseg.models.stream import CLASSES
 
 

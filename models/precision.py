@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from fusionseg.models.plugins import backbones
+from fusionseg.models.outside.plugins import backbones
 from fusionseg.models.stream import Stream
 
 # EfficientNet-Lite's first layers are so narrow (16 to 40 channels) that the rounding of their weights doesn't average

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusionseg.models.backbone import create_backbone, levels, preprocessing_of
-from fusionseg.models.plugins import Plugin, backbones, decoders
+from fusionseg.models.outside.plugins import Plugin, backbones, decoders
 from fusionseg.models.preprocessing import Preprocessing
 
 CLASSES = 2  # background, object

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from fusionseg.models.plugins import Plugins
+from fusionseg.models.outside.plugins import Plugins
 
 STREAMS = ("appearance", "motion")
 MODELS = (*STREAMS, "average", "joint")

@@ -13,7 +13,7 @@ from extending import install, install_page
 
 from fusionseg.models.fusion import create_fusion
 from fusionseg.models.inference import for_inference
-from fusionseg.models.plugins import Plugins, backbones, decoders, fusions
+from fusionseg.models.outside.plugins import Plugins, backbones, decoders, fusions
 from fusionseg.models.stream import Architecture, Stream
 from fusionseg.models.weights import pack_weights
 from fusionseg.pipeline.errors import UserError

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fusionseg.models.plugins import PluginError
+from fusionseg.models.outside.plugins import PluginError
 from fusionseg.pipeline.basics.resizing import fit, resize
 from fusionseg.pipeline.datasets.pairs import Pair
 from fusionseg.pipeline.errors import UserError

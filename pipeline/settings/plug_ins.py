@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fusionseg.models.plugins import PluginError, Plugins, backbones, decoders, fusions
+from fusionseg.models.outside.plugins import PluginError, Plugins, backbones, decoders, fusions
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.names import flow_methods
 from fusionseg.pipeline.settings.sections import Settings

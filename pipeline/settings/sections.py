@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from fusionseg.models.plugins import backbones, decoders, fusions
+from fusionseg.models.outside.plugins import backbones, decoders, fusions
 from fusionseg.pipeline.names import flow_methods
 
 # Settings that name outside files: what is in these belongs to a result's key, where they lie doesn't.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fusionseg.models.backbone import WeightsUnavailable
 from fusionseg.models.cpu_training import speed_up
-from fusionseg.models.plugins import backbones
+from fusionseg.models.outside.plugins import backbones
 from fusionseg.models.precision import is_sensitive
 from fusionseg.models.stream import Stream, to_frame, upsample
 from fusionseg.pipeline.basics.memory import kept_memory

@@ -5,10 +5,10 @@ import timm
 import torch
 from torch import nn
 
-from fusionseg.models.alignment import problem
 from fusionseg.models.backbone import BACKBONES, AlignedPatches, create_backbone, levels, preprocessing_of
 from fusionseg.models.folding import fold
-from fusionseg.models.plugins import PluginError, backbones
+from fusionseg.models.outside.alignment import problem
+from fusionseg.models.outside.plugins import PluginError, backbones
 from fusionseg.models.precision import is_sensitive
 from fusionseg.models.stream import Architecture, Stream
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fusionseg.models.backbone import BACKBONES
 from fusionseg.models.fusion import FUSIONS
-from fusionseg.models.plugins import backbones, decoders, fusions
+from fusionseg.models.outside.plugins import backbones, decoders, fusions
 from fusionseg.models.stream import DECODERS
 from fusionseg.pipeline.flow.estimation import METHODS, RAFT
 from fusionseg.pipeline.names import IMPORTED, flow_methods

@@ -129,7 +129,7 @@ class Backbones(Plugins):
     def find(self, name: str) -> Plugin | None:
         if not name.startswith(TIMM):
             return super().find(name)
-        from fusionseg.models.timm_backbones import TimmBackbone  # timm takes seconds to load
+        from fusionseg.models.outside.timm_backbones import TimmBackbone  # timm takes seconds to load
 
         model = TimmBackbone.of(name.removeprefix(TIMM))
         return Plugin(self.kind, name, model, model.name)
