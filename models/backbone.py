@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fusionseg.models.outside.plugins import Plugin, backbones
 from fusionseg.models.preprocessing import EFFICIENTNET_LITE, TORCHVISION, Preprocessing
 
 
@@ -58,26 +60,71 @@ def create_backbone(name: str, output_stride: int, pretrained: bool, stride_on: 
     At an input of H = output_stride * n + 1, a map is (H - 1) / r_i + 1 high, and its row k belongs to the input's row
     r_i * k. `output_stride` (8, 16 or 32) replaces later strides by dilation. `stride_on`: which convolution of a
     ResNet bottleneck carries its group's stride, "3x3" (timm's and torchvision's weights) or "1x1" (Caffe's, and so
-    FusionSeg's released networks). `.feature_info` names channels and reductions. Raises ValueError for an unknown
-    name or stride, `WeightsUnavailable` if `pretrained` weights can't be had.
+    FusionSeg's released networks). `levels` tells channels and reductions. A name may also be a plug-in's or
+    "timm:NAME" (docs/extending.md). Raises ValueError for an unknown name or stride and for a plug-in that can't be
+    used, `WeightsUnavailable` if `pretrained` weights can't be had.
     """
-    if name not in BACKBONES:
-        raise ValueError(f"unknown backbone {name!r}; known: {', '.join(BACKBONES)}")
+    plugin = None if name in BACKBONES else backbones.get(name)
     if output_stride not in OUTPUT_STRIDES:
         raise ValueError(f"output stride {output_stride} of {name}: expected one of {OUTPUT_STRIDES}")
+    if plugin:
+        return _plugged_in(plugin, output_stride, pretrained)
     spec = BACKBONES[name]
     if spec.embedded or not pretrained:
         model = timm.create_model(spec.timm_name, pretrained=False, features_only=True, output_stride=output_stride)
         if pretrained:
             load_embedded(model, spec)
     else:
-        model = _download(spec, output_stride)
+        model = download(spec, output_stride)
     if name.startswith("resnet"):
         if output_stride < 32:
             dilate_whole_groups(model)
         if stride_on == "1x1":
             stride_on_first_1x1(model)
     return AlignedPatches(model) if name.startswith("convnext") else model
+
+
+register_backbone = backbones.register
+
+
+def preprocessing_of(name: str) -> Preprocessing:
+    """Of a backbone's ImageNet weights; of a plug-in that doesn't say, torchvision's. Raises ValueError."""
+    if name in BACKBONES:
+        return BACKBONES[name].preprocessing
+    found: Preprocessing = getattr(backbones.get(name).make, "preprocessing", TORCHVISION)
+    return found
+
+
+def levels(backbone: nn.Module) -> tuple[list[int], list[int]]:
+    """Channels and reductions of a backbone's maps, finest first: as timm says them, or plain attributes."""
+    info: Any = getattr(backbone, "feature_info", None)
+    if info is not None:
+        return list(info.channels()), list(info.reduction())
+    return list(cast(Any, backbone.channels)), list(cast(Any, backbone.reductions))
+
+
+def _plugged_in(plugin: Plugin, output_stride: int, pretrained: bool) -> nn.Module:
+    """A backbone that doesn't come with FusionSeg, its geometry checked once. Raises `PluginError`."""
+    if why := _problem(plugin, output_stride):
+        raise plugin.refused(f"can't be used at output stride {output_stride}: {why}")
+    try:
+        model: nn.Module = plugin.make(output_stride, pretrained)
+    except WeightsUnavailable:
+        raise
+    except Exception as error:
+        raise plugin.failed(error) from error
+    return model
+
+
+@functools.lru_cache
+def _problem(plugin: Plugin, output_stride: int) -> str | None:
+    from fusionseg.models.outside.alignment import problem
+
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        try:
+            return problem(plugin.make(output_stride, False), output_stride)
+        except Exception as error:
+            return f"it gives no maps ({type(error).__name__}: {error})"
 
 
 def dilate_whole_groups(resnet: nn.Module) -> None:
@@ -185,7 +232,8 @@ def load_embedded(model: nn.Module, spec: BackboneSpec) -> None:
     model.load_state_dict({key: value for key, value in state.items() if key in kept})
 
 
-def _download(spec: BackboneSpec, output_stride: int) -> nn.Module:
+def download(spec: BackboneSpec, output_stride: int) -> nn.Module:
+    """A timm model with the weights that timm downloads. Raises `WeightsUnavailable`."""
     try:
         return timm.create_model(spec.timm_name, pretrained=True, features_only=True, output_stride=output_stride)
     except Exception as error:  # the hub client raises many kinds; all mean the same to the user

@@ -15,18 +15,31 @@ from torch import Tensor, nn
 
 from fusionseg.models.stream import Stream, padded_size
 
+_ROUNDING = 1e-4  # of the largest score
 _PROBE = 64  # px; a picture on which convolutions and BatchNorms show how they hang together
 
 
 def fold(stream: Stream) -> Stream:
     """A copy of `stream` for inference, in eval mode: same inputs (of `prepare`) and outputs, equal to rounding.
 
-    Networks without BatchNorm or "same" padding come back as they are, copied.
+    Networks without BatchNorm or "same" padding come back as they are, copied; so do those that don't come with
+    FusionSeg and can't be folded.
     """
     folded = copy.deepcopy(stream).eval()
     fix_padding(folded.backbone)
     fold_batch_norms(folded.backbone, padded_size(_PROBE, stream.pad_stride))
-    return folded
+    return folded if stream.architecture.shipped or _alike(stream, folded) else copy.deepcopy(stream).eval()
+
+
+def _alike(stream: Stream, folded: Stream) -> bool:
+    """Whether both give the same scores of a picture of noise, to rounding."""
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.randint(0, 256, (1, 3, _PROBE, 2 * _PROBE), dtype=torch.uint8, generator=generator)
+    device, training = next(stream.parameters()).device, stream.training
+    with torch.inference_mode():
+        expected, found = (s(s.prepare(picture.to(device))) for s in (stream.eval(), folded))
+    stream.train(training)
+    return bool((found - expected).abs().max() <= _ROUNDING * expected.abs().max())
 
 
 def fix_padding(network: nn.Module) -> None:
@@ -73,7 +86,7 @@ def fold_batch_norms(network: nn.Module, size: int) -> None:
         norm = network.get_submodule(path)
         assert isinstance(norm, nn.BatchNorm2d)
         _fold_pair(conv, norm)
-        replace(network, path, getattr(norm, "act", nn.Identity()))  # timm's may end in one
+        network.set_submodule(path, getattr(norm, "act", nn.Identity()))  # timm's may end in one
 
 
 @dataclass(frozen=True)
@@ -111,14 +124,12 @@ def following(network: nn.Module, picture: Tensor, kinds: tuple[type[nn.Module],
     return found
 
 
-def replace(network: nn.Module, path: str, module: nn.Module) -> None:
-    """Put `module` at `path` of `network`."""
-    owner, _, name = path.rpartition(".")
-    setattr(network.get_submodule(owner), name, module)
-
-
 def _fold_pair(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """norm(conv(x)) = (w x + b - mean) * scale + shift = (w * scale) x + (b - mean) * scale + shift."""
+    """norm(conv(x)) = (w x + b - mean) * scale + shift = (w * scale) x + (b - mean) * scale + shift.
+
+    `torch.nn.utils.fusion` rounds otherwise, in the last bit, and scores are kept: stored ones would no longer be those
+    that are computed.
+    """
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None and variance is not None
     with torch.no_grad():

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 
-from fusionseg.models.folding import following, replace
+from fusionseg.models.folding import following
 from fusionseg.models.stream import ParallelDilated, Stream, padded_size
 
 _PROBE = 64  # px; a picture on which convolutions show their types and what follows them
@@ -42,7 +42,7 @@ def fuse(stream: Stream, bf16: bool) -> Stream:
     _fuse_convolutions(stream, bf16)
     for path, block in list(stream.backbone.named_modules()):
         if type(block) in (BasicBlock, Bottleneck):
-            replace(stream.backbone, path, ResidualBlock(cast(BasicBlock | Bottleneck, block)))
+            stream.backbone.set_submodule(path, ResidualBlock(cast(BasicBlock | Bottleneck, block)))
     if isinstance(stream.decoder, ParallelDilated):
         stream.decoder = ShiftedSums(stream.decoder)
     return stream
@@ -96,10 +96,10 @@ def _fuse_convolutions(stream: Stream, bf16: bool) -> None:
         if conv in fused:
             six = isinstance(stream.get_submodule(path), nn.ReLU6)
             fused[conv].activation = ("hardtanh", [0.0, 6.0]) if six else ("relu", [])
-            replace(stream, path, nn.Identity())
+            stream.set_submodule(path, nn.Identity())
     for path, module in list(stream.named_modules()):
         if module in fused:
-            replace(stream, path, fused[cast(nn.Conv2d, module)])
+            stream.set_submodule(path, fused[cast(nn.Conv2d, module)])
 
 
 class ResidualBlock(nn.Module):

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fusionseg.models.outside.plugins import fusions
 from fusionseg.models.stream import CLASSES
 
 
@@ -123,7 +124,11 @@ FUSIONS: dict[str, type[nn.Module]] = {
 
 
 def create_fusion(name: str) -> nn.Module:
-    """A fusion by name; ValueError for an unknown one."""
-    if name not in FUSIONS:
-        raise ValueError(f"unknown fusion {name!r}; known: {', '.join(FUSIONS)}")
-    return FUSIONS[name]()
+    """A fusion by name, maybe a plug-in's (docs/extending.md). Raises ValueError."""
+    if name in FUSIONS:
+        return FUSIONS[name]()
+    made: nn.Module = fusions.get(name)()
+    return made
+
+
+register_fusion = fusions.register

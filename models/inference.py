@@ -19,4 +19,4 @@ def for_inference(stream: Stream, device: torch.device, bf16: bool) -> Stream:
     if bf16:
         protect(ready)
     ready = ready.to(device).to(memory_format=torch.channels_last)
-    return fuse(ready, bf16) if can_fuse(device, bf16) else ready
+    return fuse(ready, bf16) if stream.architecture.shipped and can_fuse(device, bf16) else ready

@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from fusionseg.models.folding import replace
+from fusionseg.models.outside.plugins import backbones
 from fusionseg.models.stream import Stream
 
 # EfficientNet-Lite's first layers are so narrow (16 to 40 channels) that the rounding of their weights doesn't average
@@ -36,13 +36,21 @@ class FullPrecision(nn.Module):
 
 def is_sensitive(stream: Stream) -> bool:
     """Whether bfloat16 in all layers would spoil the masks of `stream`."""
-    return stream.architecture.backbone.startswith(_SENSITIVE_FAMILY)
+    return _known_name(stream).startswith(_SENSITIVE_FAMILY)
+
+
+def _known_name(stream: Stream) -> str:
+    """The name of a backbone whose layers are known; "" of another."""
+    name = stream.architecture.backbone
+    if name.startswith(("timm:efficientnet_lite", "timm:tf_efficientnet_lite")):
+        return _SENSITIVE_FAMILY
+    return name if name in backbones.shipped else ""
 
 
 def protect(stream: Stream) -> Stream:
     """`stream` itself, whose layers of `_EXACT_LAYERS` now stay in float32 under autocast. For inference: names of
     parameters change. Without autocast nothing changes."""
-    name = stream.architecture.backbone
+    name = _known_name(stream)
     for path in next((layers for family, layers in _EXACT_LAYERS.items() if name.startswith(family)), ()):
-        replace(stream.backbone, path, FullPrecision(stream.backbone.get_submodule(path)))
+        stream.backbone.set_submodule(path, FullPrecision(stream.backbone.get_submodule(path)))
     return stream

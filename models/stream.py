@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusionseg.models.backbone import BACKBONES, create_backbone
+from fusionseg.models.backbone import create_backbone, levels, preprocessing_of
+from fusionseg.models.outside.plugins import Plugin, backbones, decoders
 from fusionseg.models.preprocessing import Preprocessing
 
 CLASSES = 2  # background, object
@@ -23,8 +24,9 @@ RELEASE_DILATIONS = (6, 12, 18, 24)  # the head's four branches, as in the autho
 @dataclass(frozen=True)
 class Architecture:
     """What determines a stream's tensors. `backbone`: a name in `BACKBONES`; `decoder`: "parallel-dilated" or
-    "skip"; `output_stride`: of the backbone, 8, 16 or 32; `stride_on`: see `create_backbone`; `combine`: of the
-    parallel-dilated head's branches, "sum" (release) or "max". Headers of older weights may lack fields: defaults."""
+    "skip"; either may be a plug-in's; `output_stride`: of the backbone, 8, 16 or 32; `stride_on`: see
+    `create_backbone`; `combine`: of the parallel-dilated head's branches, "sum" (release) or "max". Headers of older
+    weights may lack fields: defaults."""
 
     backbone: str = "efficientnet-lite0"
     decoder: str = "skip"
@@ -34,6 +36,11 @@ class Architecture:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @property
+    def shipped(self) -> bool:
+        """Whether all of it comes with FusionSeg, so that how its layers hang together is known."""
+        return self.backbone in backbones.shipped and self.decoder in decoders.shipped
 
 
 class ParallelDilated(nn.Module):
@@ -116,19 +123,15 @@ class Stream(nn.Module):
         self.backbone = create_backbone(
             architecture.backbone, architecture.output_stride, pretrained, architecture.stride_on
         )
-        info: Any = self.backbone.feature_info
-        channels, reductions = list(info.channels()), list(info.reduction())
-        if architecture.decoder == "skip":
-            self._levels = [reductions.index(4), reductions.index(8), len(channels) - 1]
-        else:
-            self._levels = [len(channels) - 1]
-        self.score_stride: int = reductions[self._levels[0]]
+        channels, reductions = levels(self.backbone)
         self.pad_stride: int = max(reductions)
-        widths = [channels[i] for i in self._levels]
-        self.decoder: nn.Module = (
-            Skip(widths) if architecture.decoder == "skip" else ParallelDilated(widths, architecture.combine)
+        self._levels = _levels_read(architecture.decoder, reductions)
+        self.decoder = _decoder(architecture, [channels[i] for i in self._levels], reductions)
+        plugin = decoders.find(architecture.decoder)
+        self.score_stride: int = (
+            _score_stride(plugin, self.decoder, channels, reductions) if plugin else reductions[self._levels[0]]
         )
-        self.preprocessing = preprocessing or BACKBONES[architecture.backbone].preprocessing
+        self.preprocessing = preprocessing or preprocessing_of(architecture.backbone)
         self.register_buffer("mean", torch.tensor(self.preprocessing.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(self.preprocessing.std).view(1, 3, 1, 1), persistent=False)
 
@@ -172,10 +175,47 @@ class Stream(nn.Module):
 
 
 def _check(architecture: Architecture) -> None:
-    for name, known in (("decoder", DECODERS), ("combine", COMBINATIONS)):
-        found = getattr(architecture, name)
-        if found not in known:
-            raise ValueError(f"unknown {name} {found!r}; known: {', '.join(known)}")
+    if architecture.decoder not in DECODERS:
+        decoders.get(architecture.decoder)
+    if architecture.combine not in COMBINATIONS:
+        raise ValueError(f"unknown combine {architecture.combine!r}; known: {', '.join(COMBINATIONS)}")
+
+
+def _levels_read(decoder: str, reductions: list[int]) -> list[int]:
+    """Numbers of the maps that a decoder reads; a plug-in's reads all. Raises ValueError where there is no such map."""
+    last = len(reductions) - 1
+    if decoder == "parallel-dilated":
+        return [last]
+    if decoder != "skip":
+        return list(range(len(reductions)))
+    if missing := {4, 8}.difference(reductions):
+        raise ValueError(f"the decoder skip needs a map of stride {min(missing)}, the backbone has {reductions}")
+    return [reductions.index(4), reductions.index(8), last]
+
+
+def _decoder(architecture: Architecture, widths: list[int], reductions: list[int]) -> nn.Module:
+    """The decoder of maps of `widths` channels."""
+    if architecture.decoder == "skip":
+        return Skip(widths)
+    if architecture.decoder == "parallel-dilated":
+        return ParallelDilated(widths, architecture.combine)
+    made: nn.Module = decoders.get(architecture.decoder)(widths, reductions)
+    return made
+
+
+def _score_stride(plugin: Plugin, decoder: nn.Module, channels: list[int], reductions: list[int]) -> int:
+    """Stride of the scores that a plug-in's decoder gives, as its scores of blank maps show. Raises `PluginError`."""
+    steps = 2 * max(reductions)
+    maps = [torch.zeros(1, c, steps // r + 1, steps // r + 1) for c, r in zip(channels, reductions, strict=True)]
+    with torch.inference_mode():
+        shape = tuple(plugin.called(decoder.eval(), maps).shape)
+    if shape[:2] != (1, CLASSES) or shape[2:] not in {(steps // r + 1,) * 2 for r in (1, *reductions)}:
+        raise plugin.refused(f"gives scores of shape {shape}; expected (1, {CLASSES}, n, n), n that of one of its maps")
+    decoder.train()
+    return steps // (shape[2] - 1)
+
+
+register_decoder = decoders.register
 
 
 def padded_size(size: int, stride: int) -> int:

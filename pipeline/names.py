@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from fusionseg.models.outside.plugins import Plugins
+
 STREAMS = ("appearance", "motion")
 MODELS = (*STREAMS, "average", "joint")
 BASELINES = ("centre-box", "flow-otsu")
@@ -9,3 +11,13 @@ ProtocolName = Literal["davis2016", "davis2017-unsupervised", "youtube-objects",
 PROTOCOL_INPUT = "protocol"  # what scores depend on besides files, among the inputs of an artifact
 OBJECT_PROTOCOLS: tuple[ProtocolName, ...] = ("davis2017-unsupervised",)  # tell objects apart
 SPARSE_PROTOCOL: ProtocolName = "fbms"  # scores the frames that have a true mask, whichever they are
+
+IMPORTED = "import"  # the optical flow method that estimates none
+flow_methods = Plugins(
+    "optical flow method",
+    "fusionseg.flow_methods",
+    (
+        "dis-ultrafast", "dis-fast", "dis-medium", "farneback", "deepflow", "tvl1", "pcaflow", "sparse-to-dense",
+        "raft-small", "raft-large", IMPORTED,
+    ),
+)  # fmt: skip

@@ -17,9 +17,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from fusionseg.models.outside.plugins import PluginError
 from fusionseg.pipeline.basics.resizing import fit, resize
 from fusionseg.pipeline.datasets.pairs import Pair
 from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.names import flow_methods
 
 UInt8 = npt.NDArray[np.uint8]
 Flow = npt.NDArray[np.float32]
@@ -73,6 +75,7 @@ METHODS = {
     "sparse-to-dense": _contrib("createOptFlow_SparseToDense", grey=False, matches=True, smallest=_SMALLEST_MATCHED),
 }
 RAFT = ("raft-small", "raft-large")
+register_flow_method = flow_methods.register
 # An estimator keeps buffers and may not be shared by threads; making one anew each pair wastes them.
 _LOCAL = threading.local()
 
@@ -93,7 +96,7 @@ def estimate(
     can't be used.
     """
     if method not in METHODS and method not in RAFT:
-        raise ValueError(f"unknown optical flow method {method!r}; known: {', '.join([*METHODS, *RAFT])}")
+        flow_methods.get(method)
     for frame in (first, second):
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
             raise ValueError(f"a frame of shape {frame.shape} and type {frame.dtype}, expected (H, W, 3) uint8")
@@ -111,7 +114,10 @@ def estimate_pairs(
     size = fit(full, long_side)
     small = [(resize(first, size), resize(second, size)) for first, second in pairs]
     moving = [pair for pair in small if not identical(*pair)]  # not every method sees by itself that nothing moves
-    estimated = iter(_raft(moving, method, weights, device) if method in RAFT else [_dense(*p, method) for p in moving])
+    estimate_one = _dense if method in METHODS else _plugged_in
+    estimated = iter(
+        _raft(moving, method, weights, device) if method in RAFT else [estimate_one(*p, method) for p in moving]
+    )
     flows = [np.zeros((*size, 2), np.float32) if identical(*pair) else next(estimated) for pair in small]
     return [scale_flow(flow, full) for flow in flows]
 
@@ -135,6 +141,18 @@ def _dense(first: UInt8, second: UInt8, method: str) -> Flow:
         frames = [np.asarray(pad(frame), np.uint8) for frame in frames]
     calculate = _calculate_from_matches if METHODS[method].matches else _calculate
     return np.ascontiguousarray(calculate(frames[0], frames[1], method)[:height, :width], np.float32)
+
+
+def _plugged_in(first: UInt8, second: UInt8, method: str) -> Flow:
+    """Flow by a plug-in's function, which gets copies: it may do with them what it likes. Raises UserError."""
+    try:
+        plugin = flow_methods.get(method)
+        flow = np.ascontiguousarray(plugin(first.copy(), second.copy()), np.float32)
+        if flow.shape != (*first.shape[:2], 2):
+            raise plugin.refused(f"gave flow of shape {flow.shape} of frames of {first.shape}")
+    except PluginError as error:
+        raise UserError(f"optical-flow.method: {error}") from error
+    return flow
 
 
 def identical(first: UInt8, second: UInt8) -> bool:

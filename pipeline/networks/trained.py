@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from fusionseg.models.backbone import BACKBONES
+from fusionseg.models.backbone import preprocessing_of
 from fusionseg.models.fusion import create_fusion
 from fusionseg.models.inference import for_inference
 from fusionseg.models.preprocessing import Preprocessing
@@ -19,8 +19,9 @@ from fusionseg.models.stream import Architecture, Stream
 from fusionseg.models.weights import WeightsError, read_header, read_weights
 from fusionseg.pipeline.basics.digests import json_digest
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
+from fusionseg.pipeline.settings.plug_ins import plug_ins
 from fusionseg.pipeline.settings.profile import Profile
-from fusionseg.pipeline.settings.sections import Network
+from fusionseg.pipeline.settings.sections import Network, Settings
 from fusionseg.pipeline.store.artifact import Record
 from fusionseg.pipeline.store.job import Work
 
@@ -46,7 +47,8 @@ def _content(header: Mapping[str, Any], path: Path, profile: Profile) -> str:
     """Digest of all that given weights compute with: of their tensors and, unless it is the backbone's own, of their
     preprocessing. The same tensors behind other preprocessing make other scores."""
     tensors, own = str(header["content"]), _preprocessing(header, path)
-    if own in (None, BACKBONES[profile.network.backbone].preprocessing):
+    plug_ins({"network": profile.network})  # says what is wrong with a broken one
+    if own in (None, preprocessing_of(profile.network.backbone)):
         return tensors
     return json_digest([tensors, own.as_dict()])
 
@@ -126,7 +128,9 @@ def read_stream(path: Path, given: bool) -> tuple[Stream, dict[str, Any]]:
     """The stream of a weights file, on the CPU in eval mode, and the file's header; `given`: by the user. Raises
     UserError, DamagedArtifact where it isn't given."""
     state, header = _read(path, given)
-    stream = _built(lambda: Stream(_architecture(header, path), preprocessing=_preprocessing(header, path)), path)
+    stream = _built(
+        lambda: Stream(_architecture(header, path), preprocessing=_preprocessing(header, path)), path, header
+    )
     _fill(stream, state, path, given)
     return stream.eval(), header
 
@@ -140,7 +144,7 @@ def load_fusion(work: Work) -> nn.Module:
 def read_fusion(path: Path, given: bool) -> tuple[nn.Module, dict[str, Any]]:
     """As `read_stream`, of a fusion."""
     state, header = _read(path, given)
-    fusion = _built(lambda: create_fusion(header.get("fusion", "")), path)
+    fusion = _built(lambda: create_fusion(header.get("fusion", "")), path, header)
     _fill(fusion, state, path, given)
     return fusion.eval(), header
 
@@ -152,12 +156,14 @@ def _read(path: Path, given: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise _unusable(path, str(error), given) from None
 
 
-def _built(build: Callable[[], T], path: Path) -> T:
+def _built(build: Callable[[], T], path: Path, header: Mapping[str, Any]) -> T:
     """The network that a header describes, as yet without its tensors. Raises UserError."""
     try:
         return build()
     except ValueError as error:
-        raise UserError(f"{path}: {error}; update fusionseg, or give other weights") from None
+        made_with = " and ".join(header.get("plug_ins", {}).values())
+        what = f"it was made with {made_with}: install that" if made_with else "update fusionseg"
+        raise UserError(f"{path}: {error}; {what}, or give other weights") from None
 
 
 def _fill(module: nn.Module, state: Mapping[str, Tensor], path: Path, given: bool) -> None:
@@ -187,5 +193,12 @@ def stream_header(network: Network, reads: str) -> dict[str, Any]:
         "reads": reads,
         "architecture": architecture_of(network).as_dict(),
         "long_side": network.long_side,
-        "preprocessing": BACKBONES[network.backbone].preprocessing.as_dict(),
+        "preprocessing": preprocessing_of(network.backbone).as_dict(),
+        **plug_ins_header({"network": network}),
     }
+
+
+def plug_ins_header(sections: Mapping[str, Settings]) -> dict[str, Any]:
+    """What weights say of the plug-ins that they were made with; nothing, where there were none."""
+    found = plug_ins(sections)
+    return {"plug_ins": dict(found)} if found else {}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from fusionseg.models.outside.plugins import backbones, decoders, fusions
+from fusionseg.pipeline.names import flow_methods
 
 # Settings that name outside files: what is in these belongs to a result's key, where they lie doesn't.
 OUTSIDE = frozenset({"weights", "raft_weights", "folder"})
@@ -93,13 +96,10 @@ class Render(Settings):
 
 
 class OpticalFlow(Settings):
-    method: Literal[
-        "dis-ultrafast", "dis-fast", "dis-medium", "farneback", "deepflow", "tvl1", "pcaflow", "sparse-to-dense",
-        "raft-small", "raft-large", "import",
-    ] = Field(
+    method: Annotated[str, AfterValidator(flow_methods.check)] = Field(
         "dis-medium",
         description="DIS medium: 0.225 px end-point error on RubberWhale, some 30 ms a 480p pair; docs/flow.md has all",
-    )  # fmt: skip
+    )
     direction: Literal["forward", "backward"] = Field(
         "forward", description="pairs t to t + gap (the release) or to t - gap; where there is no such frame, the other"
     )
@@ -144,11 +144,8 @@ class FlowImages(Settings):
 class Network(Settings):
     """Both streams have one structure."""
 
-    backbone: Literal[
-        "efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2", "resnet18", "resnet50", "resnet101",
-        "convnext-tiny",
-    ] = "efficientnet-lite0"  # fmt: skip
-    decoder: Literal["parallel-dilated", "skip"] = "skip"
+    backbone: Annotated[str, AfterValidator(backbones.check)] = "efficientnet-lite0"
+    decoder: Annotated[str, AfterValidator(decoders.check)] = "skip"
     combine: Literal["sum", "max"] = Field(
         "sum", description="of the parallel-dilated head's branches: their sum (release) or maximum (paper's text)"
     )
@@ -245,7 +242,7 @@ class MotionTraining(StreamTraining):
 
 
 class FusionTraining(Training):
-    fusion: Literal["paper", "release", "gated", "average"] = "paper"
+    fusion: Annotated[str, AfterValidator(fusions.check)] = "paper"
     steps: int = Field(300, ge=1)
     lr_head: float = Field(1e-2, gt=0, description="a head of some dozens of parameters")
     weight_decay: float = Field(0.0, ge=0)

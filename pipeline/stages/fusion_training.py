@@ -16,6 +16,7 @@ from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.datasets.reading import read_mask_sized
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.networks.scores import object_mask, upsampled
+from fusionseg.pipeline.networks.trained import plug_ins_header
 from fusionseg.pipeline.scoring.measures import valid_j
 from fusionseg.pipeline.settings.sections import FusionTraining
 from fusionseg.pipeline.store.artifacts import WeightsWriter
@@ -45,8 +46,8 @@ def compute(work: Work, writer: WeightsWriter) -> None:
     """Write the fusion's weights; a fusion without parameters is written untrained."""
     settings = work.settings(FusionTraining)
     torch.manual_seed(seed_of(work.stage, settings))
-    fusion = create_fusion(settings.fusion).to(work.device)
-    header = {"kind": "fusion", "fusion": settings.fusion}
+    header = {"kind": "fusion", "fusion": settings.fusion, **plug_ins_header({"fusion-training": settings})}
+    fusion = _fresh(settings.fusion).to(work.device)
     if not list(fusion.parameters()):
         writer.write(fusion.state_dict(), header, {"steps": 0})
         return
@@ -58,6 +59,14 @@ def compute(work: Work, writer: WeightsWriter) -> None:
         [{"params": list(fusion.parameters()), "lr": settings.lr_head}],
     )
     train(task, settings, work, writer, header)
+
+
+def _fresh(name: str) -> nn.Module:
+    """A fusion, untrained. Raises UserError."""
+    try:
+        return create_fusion(name)
+    except ValueError as error:
+        raise UserError(f"fusion-training.fusion: {error}") from None
 
 
 def frames_with_flow(work: Work, video: Item, wanted: int) -> list[tuple[Item, int]]:

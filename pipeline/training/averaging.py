@@ -5,56 +5,32 @@ Polyak averaging with a fixed decay, as in Tarvainen and Valpola, Mean teachers,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-
-import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-State = dict[str, Tensor]
-
-
-class Average:
-    """Running mean of all floating-point weights and buffers; counters are taken as they are."""
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.state: State = copied(model.state_dict())
-
-    def update(self, model: nn.Module, steps: int) -> None:
-        """Take in the weights after `steps` steps.
-
-        Early on the decay is smaller, (1 + steps) / (10 + steps), or the mean would long remember the random start.
-        """
-        decay = min(self.decay, (1 + steps) / (10 + steps))
-        for name, value in model.state_dict().items():
-            if value.is_floating_point():
-                self.state[name].lerp_(value, 1 - decay)
-            else:
-                self.state[name].copy_(value)
+Tensors = tuple[Tensor, ...] | list[Tensor]  # as PyTorch hands them over
 
 
-def copied(state: Mapping[str, Tensor]) -> State:
-    """A copy that later training doesn't change."""
-    return {name: value.detach().clone() for name, value in state.items()}
+def running_mean(model: nn.Module, decay: float) -> AveragedModel:
+    """Running mean of all floating-point weights and buffers of `model`, in eval mode; counters are taken as they are.
+
+    Early on the decay is smaller, (1 + steps) / (10 + steps), or the mean would long remember the random start.
+    """
+
+    def mix(means: Tensors, values: Tensors, counted: Tensor | int) -> None:
+        steps = int(counted)
+        if means[0].is_floating_point():
+            get_ema_multi_avg_fn(min(decay, (1 + steps) / (10 + steps)))(means, values, steps)
+        else:
+            for mean, value in zip(means, values, strict=True):
+                mean.copy_(value)
+
+    average = AveragedModel(model, multi_avg_fn=mix, use_buffers=True).eval()
+    return counting(average, 0)
 
 
-def put(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Set the values of a model's weights and buffers, in place."""
-    with torch.no_grad():
-        for name, value in model.state_dict().items():
-            value.copy_(state[name])
-
-
-@contextmanager
-def applied(model: nn.Module, average: Average | None) -> Iterator[None]:
-    """`model` with its average's weights, and its own ones back at the end."""
-    if average is None:
-        yield
-        return
-    own = copied(model.state_dict())
-    put(model, average.state)
-    try:
-        yield
-    finally:
-        put(model, own)
+def counting(average: AveragedModel, steps: int) -> AveragedModel:
+    """`average` itself, which now takes itself to be that of a model and its next `steps` steps."""
+    # One more, since the beginning counts too: at 0 the first step's weights would take its place.
+    average.n_averaged.fill_(steps + 1)
+    return average

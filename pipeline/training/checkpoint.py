@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from fusionseg.pipeline.basics.atomic import write_atomically
-from fusionseg.pipeline.training.averaging import Average
+from fusionseg.pipeline.training.averaging import counting
 
 _DIGEST_BYTES = 20
 
@@ -25,7 +26,7 @@ class Parts:
     model: nn.Module
     optimiser: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
-    average: Average | None
+    average: AveragedModel | None
 
 
 class Checkpoint:
@@ -41,7 +42,7 @@ class Checkpoint:
             "model": parts.model.state_dict(),
             "optimiser": parts.optimiser.state_dict(),
             "schedule": parts.schedule.state_dict(),
-            "average": parts.average.state if parts.average else None,
+            "average": parts.average.module.state_dict() if parts.average else None,
         }
         torch.save({**values, "state": dict(state), "key": self.key}, buffer)
         data = buffer.getvalue()
@@ -63,8 +64,8 @@ class Checkpoint:
         parts.optimiser.load_state_dict(saved["optimiser"])
         parts.schedule.load_state_dict(saved["schedule"])
         if parts.average:
-            for name, value in parts.average.state.items():
-                value.copy_(saved["average"][name])
+            parts.average.module.load_state_dict(saved["average"])
+            counting(parts.average, saved["state"]["step"])
         state: dict[str, Any] = saved["state"]
         return state
 

@@ -6,13 +6,14 @@ a killed training goes on from. docs/training.md tells it to users.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fusionseg.models.losses import count
 from fusionseg.pipeline.basics.atomic import write_atomically
@@ -22,7 +23,7 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.settings.sections import Training
 from fusionseg.pipeline.store.artifacts import WeightsWriter
 from fusionseg.pipeline.store.job import WEIGHTS_SUFFIX, Work
-from fusionseg.pipeline.training.averaging import Average, State, applied, copied
+from fusionseg.pipeline.training.averaging import running_mean
 from fusionseg.pipeline.training.checkpoint import Checkpoint, Parts
 from fusionseg.pipeline.training.log import TrainingLog, log_folder
 from fusionseg.pipeline.training.optimiser import learning_rate_factor, make_optimiser, make_schedule
@@ -52,7 +53,7 @@ class _Loop:
     def __init__(self, task: Task, settings: Training, work: Work) -> None:
         self.task, self.settings, self.work, self.context = task, settings, work, work.context
         optimiser = make_optimiser(task.groups, settings)
-        average = Average(task.model, settings.ema) if settings.ema else None
+        average = running_mean(task.model, settings.ema) if settings.ema else None
         self.parts = Parts(task.model, optimiser, make_schedule(optimiser, settings), average)
         self.checkpoint = Checkpoint(work.path.with_suffix(".checkpoint"), work.job.key)
         # Plain values and the best weights so far; `void`: steps in a row without a single labelled pixel.
@@ -99,7 +100,7 @@ class _Loop:
         self.parts.schedule.step()
         self.state["step"] += 1
         if self.parts.average:
-            self.parts.average.update(self.task.model, self.state["step"])
+            self.parts.average.update_parameters(self.task.model)
         self.log.step(self.state["step"], self.settings.batch, loss, rate)
         self.note(loss, int(counts[:2].sum()))
         self.whole = True
@@ -137,9 +138,8 @@ class _Loop:
         validate = self.task.validate
         if validate is None:
             return {}
-        self.task.model.eval()
-        with applied(self.task.model, self.parts.average):
-            score = self.context.processes.from_main(lambda: round(validate(self.task.model), 5))
+        newest = self.newest.eval()
+        score = self.context.processes.from_main(lambda: round(validate(newest), 5))
         self.log.validated(self.state["step"], score)
         if score > self.state["best_j"]:
             self.state |= {"best_j": score, "best_step": self.state["step"]}
@@ -147,9 +147,14 @@ class _Loop:
                 self.state["best"] = {name: value.cpu() for name, value in self.last().items()}
         return {"J": score}
 
-    def last(self) -> State:
-        """A copy of the newest state: of the running mean, where there is one."""
-        return copied(self.parts.average.state if self.parts.average else self.task.model.state_dict())
+    @property
+    def newest(self) -> nn.Module:
+        """The model as it is now: the running mean, where there is one."""
+        return self.parts.average.module if self.parts.average else self.task.model
+
+    def last(self) -> dict[str, Tensor]:
+        """A copy of the newest weights."""
+        return copy.deepcopy(self.newest.state_dict())
 
     def save(self) -> None:
         """A checkpoint; the main process's does for all."""

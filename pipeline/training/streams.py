@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fusionseg.models.backbone import WeightsUnavailable
 from fusionseg.models.cpu_training import speed_up
+from fusionseg.models.outside.plugins import backbones
 from fusionseg.models.precision import is_sensitive
 from fusionseg.models.stream import Stream, to_frame, upsample
 from fusionseg.pipeline.basics.memory import kept_memory
@@ -39,6 +40,8 @@ def build_stream(network: Network, seed: int) -> Stream:
         return Stream(architecture_of(network), network.pretrained)
     except WeightsUnavailable as error:
         raise UserError(f"network.backbone = {network.backbone}: {error}") from None
+    except ValueError as error:
+        raise UserError(f"network: {error}") from None
 
 
 def train_stream(
@@ -78,13 +81,15 @@ def stream_task(
         scores = stream_scores(stream, tensors["images"], work.device).float()  # enlarged as in inference
         return upsample(scores, stream.score_stride, (labels.shape[-2], labels.shape[-1])), labels
 
-    if work.device.type == "cpu":
+    if work.device.type == "cpu" and network.backbone in backbones.shipped:
         speed_up(stream.backbone)
     return Task(
         stream,
         batch,
         logits,
-        (lambda _: validation_j(stream, validation, network.bf16, work.device)) if validation else None,
+        (lambda model: validation_j(cast(Stream, model), validation, network.bf16, work.device))
+        if validation
+        else None,
         parameter_groups(stream, settings),
     )
 

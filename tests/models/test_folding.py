@@ -5,6 +5,7 @@ import torch
 from networks import scores, trained
 from timm.layers import Conv2dSame
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fusionseg.models.backbone import BACKBONES
 from fusionseg.models.folding import fix_padding, fold, fold_batch_norms
@@ -54,3 +55,15 @@ def test_a_batch_norm_that_follows_no_convolution_stays() -> None:
         fold_batch_norms(network, 9)
         torch.testing.assert_close(network(picture), expected, rtol=1e-5, atol=1e-6)
     assert [isinstance(m, nn.BatchNorm2d) for m in network] == [False, False, True, False, False]
+
+
+def test_folding_is_pytorch_s_own_to_rounding() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 40, 3), nn.BatchNorm2d(40)).eval()
+    for tensor in (network[1].running_mean, network[1].weight, network[1].bias):
+        nn.init.normal_(tensor)
+    nn.init.uniform_(network[1].running_var, 0.5, 1.5)
+    expected = fuse_conv_bn_eval(network[0], network[1])
+    fold_batch_norms(network, 9)
+    for found, value in zip(network.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(found, value, rtol=1e-6, atol=1e-6)
