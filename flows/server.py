@@ -34,7 +34,7 @@ class Server:
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
         self.url = f"http://127.0.0.1:{port}/api"
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (kept as long as the server)
         self._process = subprocess.Popen(
             [sys.executable, *_COMMAND, "--port", str(port), "--log-level", "error"],
             env=os.environ | _SETTINGS, stdout=self._log, stderr=subprocess.STDOUT,
@@ -45,7 +45,9 @@ class Server:
         end = time.monotonic() + seconds
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > end:
-                raise UserError(f"Prefect's own server doesn't start ({self._last_words()}); add --plain to run without")
+                raise UserError(
+                    f"Prefect's own server doesn't start ({self._last_words()}); add --plain to run without"
+                )
             time.sleep(0.05)
 
     def _answers(self) -> bool:
@@ -92,4 +94,4 @@ def is_named() -> bool:
     profiles = Path(os.environ.get("PREFECT_PROFILES_PATH", home / "profiles.toml"))
     files = (profiles, Path("prefect.toml"), Path(".env"), Path("pyproject.toml"))
     texts = [path.read_text(encoding="utf-8", errors="replace") for path in files if path.is_file()]
-    return _URL in os.environ or any(_URL in text or "[tool.prefect" in text or "[api]" in text for text in texts)
+    return _URL in os.environ or any(word in text for word in (_URL, "[tool.prefect", "[api]") for text in texts)

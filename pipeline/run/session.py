@@ -6,25 +6,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 from fusionseg.pipeline.basics.memory import peak_memory, start_measuring
 from fusionseg.pipeline.basics.processes import ALONE, Processes
 from fusionseg.pipeline.datasets.digests import LEDGER, Ledger
-from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.graph import FINAL, MASKS, Stage, known_stage, required, stages_for
-from fusionseg.pipeline.names import PROTOCOL_INPUT
+from fusionseg.pipeline.graph import MASKS, Stage, known_stage, required, stages_for
 from fusionseg.pipeline.run.inputs import Wanted, find_inputs
+from fusionseg.pipeline.run.jobs import Jobs
 from fusionseg.pipeline.run.record import Journal, notes
-from fusionseg.pipeline.run.request import Request, check_shard, in_shard
+from fusionseg.pipeline.run.request import Request, check_shard
 from fusionseg.pipeline.settings.profile import Profile
-from fusionseg.pipeline.settings.sections import OUTSIDE
 from fusionseg.pipeline.stages.compute import Compute, compute_of
 from fusionseg.pipeline.store.artifact import Record, Unit
 from fusionseg.pipeline.store.artifacts import find, open_writer, record_of
-from fusionseg.pipeline.store.job import SUFFIXES, Context, Job, Work
+from fusionseg.pipeline.store.job import Context, Work
 from fusionseg.pipeline.store.runs import StageRun, State
 
 # Runs the function that gives a record, under a title: as it is, or as a task of an engine's.
@@ -95,6 +92,7 @@ class Session:
         self.ledger = Ledger(request.root / LEDGER)
         self.inputs = find_inputs(request, self._wanted(), self.ledger, self.context)
         self.items = self.inputs.items
+        self.jobs = Jobs(request, self.by_name, self.inputs, self.ledger)
         self.journal = Journal(request, self.inputs, self.context)
         self.records: dict[str, dict[Unit, Record]] = {}
         self.forget()
@@ -144,7 +142,7 @@ class Session:
 
     def _inspect(self, stage: Stage) -> None:
         for role, kinds in stage.data.items():
-            for item in self.items[role] if stage.unit == "model" else self._own_part(role):
+            for item in self.items[role] if stage.unit == "model" else self.jobs.own_part(role):
                 for kind in kinds:
                     if item.files(kind):
                         self.ledger.digest(item, kind)
@@ -153,95 +151,16 @@ class Session:
         if self.context.processes.main:
             self.ledger.save()
 
-    def _own_part(self, role: str) -> list[Item]:
-        return [item for item in self.items[role] if item.stills or in_shard(item, self.request.shard)]
-
     # Planning
 
     def works(self, stage: Stage, whole: bool = False) -> list[Work]:
         """What `stage` has to do, in order; its inputs must have records. `whole`: also what belongs to other parts of
         the videos. Raises BadFile."""
         try:
-            jobs = [self._model_job(stage)] if stage.unit == "model" else self._video_jobs(stage, whole)
+            jobs = self.jobs.of(stage, self.records, whole)
         finally:
             self._save_ledger()
         return [Work(job, self.context) for job in jobs]
-
-    def _video_jobs(self, stage: Stage, whole: bool) -> list[Job]:
-        kinds: dict[Unit, set[str]] = {}
-        found: dict[Unit, Item] = {}
-        for role, allowed in stage.data.items():
-            for item in self.items[role] if whole else self._own_part(role):
-                found.setdefault((item.dataset, item.name), item)
-                kinds.setdefault((item.dataset, item.name), set()).update(allowed)
-        return [self._video_job(stage, item, sorted(kinds[unit])) for unit, item in found.items()]
-
-    def _video_job(self, stage: Stage, item: Item, kinds: Sequence[str]) -> Job:
-        unit = (item.dataset, item.name)
-        inputs = []
-        for need in stage.needs:
-            records = self.records[need]
-            inputs.append(records[unit] if self.by_name[need].unit == "video" else next(iter(records.values())))
-        return self._job(stage, unit, {"video": (item.only(kinds),)}, {"video": kinds}, inputs)
-
-    def _model_job(self, stage: Stage) -> Job:
-        items = {str(role): tuple(i.only(kinds) for i in self.items[role]) for role, kinds in stage.data.items()}
-        units = dict.fromkeys((i.dataset, i.name) for role in items.values() for i in role)
-        inputs = [self.records[need][unit] for need in stage.needs for unit in units if unit in self.records[need]]
-        dataset = self.items[next(iter(stage.data))][0].dataset
-        return self._job(stage, (dataset, "model"), items, {str(r): kinds for r, kinds in stage.data.items()}, inputs)
-
-    def _job(
-        self,
-        stage: Stage,
-        unit: Unit,
-        items: Mapping[str, tuple[Item, ...]],
-        kinds: Mapping[str, Sequence[str]],
-        inputs: Sequence[Record],
-    ) -> Job:
-        sections = {name: self.profile.section(name) for name in stage.settings}
-        sources = (*self._data_sources(items, kinds), *self._protocols(stage, items), *self._files(sections))
-        return Job(stage.name, stage.version, *unit, SUFFIXES[stage.unit], sections, items, sources, tuple(inputs))
-
-    def _data_sources(
-        self, items: Mapping[str, tuple[Item, ...]], kinds: Mapping[str, Sequence[str]]
-    ) -> list[tuple[str, str, str, str]]:
-        """Digests of outside data. Masks are compared with their frames in size, whatever a stage may see."""
-        whole = self.inputs.by_unit
-        return [
-            (role, f"{i.dataset}/{i.name}", kind, self.ledger.digest(whole[i.dataset, i.name], kind))
-            for role, group in items.items()
-            for i in group
-            for kind in kinds[role]
-            if i.files(kind)
-        ]
-
-    def _protocols(self, stage: Stage, items: Mapping[str, tuple[Item, ...]]) -> list[tuple[str, str, str, str]]:
-        """How data is scored stands in its manifest, not in a file."""
-        if stage.name != FINAL:
-            return []
-        return [
-            (role, f"{i.dataset}/{i.name}", PROTOCOL_INPUT, i.protocol or "")
-            for role, group in items.items()
-            for i in group
-        ]
-
-    def _files(self, sections: Mapping[str, object]) -> list[tuple[str, str, str, str]]:
-        """Digests of files that settings name. Given weights have a record instead, and what is in a folder of flow,
-        its items know."""
-        named = [
-            (name, path)
-            for section in sections.values()
-            for name in sorted(OUTSIDE - {"weights", "folder"})
-            if (path := getattr(section, name, None)) is not None
-        ]
-        return [("settings", name, "file", self._file_digest(name, path.expanduser())) for name, path in named]
-
-    def _file_digest(self, setting: str, path: Path) -> str:
-        try:
-            return self.ledger.file_digest(path)
-        except OSError as error:
-            raise UserError(f"{setting} = {path}: can't be read ({error.strerror})") from None
 
     def find(self, works: Sequence[Work]) -> list[Record | None]:
         """The artifacts of `works`, or None for those to compute. Of several processes, one looks: all agree."""
