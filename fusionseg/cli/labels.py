@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from fusionseg.cli.options import EXTENT, OUT, DataSets, Device, Out, OutPlace, Overrides, Profile, RunName, at_least
+from fusionseg.pipeline.names import StudyPart
 
 
 def audit(
@@ -29,7 +30,7 @@ def study(
     data: DataSets = None,
     out: OutPlace = OUT,
     part: Annotated[
-        Literal["purity", "training", "second-round"] | None,
+        StudyPart | None,
         typer.Option("--part", help="labels against masks, or trainings", show_default="all", rich_help_panel=EXTENT),
     ] = None,
     seeds: Annotated[

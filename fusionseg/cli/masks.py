@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
 
 from fusionseg.cli.options import PLACES
 from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.names import ProtocolName
 
-_PROTOCOLS = ("davis2016", "davis2017-unsupervised", "youtube-objects", "segtrack-v2", "fbms")
+_PROTOCOLS = get_args(ProtocolName)
 _WHICH = "What is scored"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +25,7 @@ from fusionseg.cli.options import (
     run_argument,
 )
 from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.names import FlowFormat
 
 if TYPE_CHECKING:
     from fusionseg.pipeline.run.request import Request
@@ -149,7 +150,7 @@ def export(
         Path | None,
         typer.Option("--flow", metavar="DIR", help="optical flow, DIR/VIDEO/00000.flo or DIR/VIDEO.npz"),
     ] = None,
-    format: Annotated[Literal["flo", "kitti", "npz", "hdf5"], typer.Option("--format", help="of --flow")] = "flo",
+    format: Annotated[FlowFormat, typer.Option("--format", help="of --flow")] = "flo",
     method: Annotated[
         str,
         typer.Option(

@@ -22,6 +22,7 @@ from fusionseg.pipeline.basics.resizing import fit, resize
 from fusionseg.pipeline.datasets.pairs import Pair
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.names import flow_methods
+from fusionseg.pipeline.settings.sections import OpticalFlow
 
 UInt8 = npt.NDArray[np.uint8]
 Flow = npt.NDArray[np.float32]
@@ -75,6 +76,7 @@ METHODS = {
     "sparse-to-dense": _contrib("createOptFlow_SparseToDense", grey=False, matches=True, smallest=_SMALLEST_MATCHED),
 }
 RAFT = ("raft-small", "raft-large")
+DEFAULT = OpticalFlow()
 register_flow_method = flow_methods.register
 # An estimator keeps buffers and may not be shared by threads; making one anew each pair wastes them.
 _LOCAL = threading.local()
@@ -83,9 +85,9 @@ _LOCAL = threading.local()
 def estimate(
     first: UInt8,
     second: UInt8,
-    method: str = "dis-medium",
+    method: str = DEFAULT.method,
     *,
-    long_side: int = 0,
+    long_side: int = DEFAULT.long_side,
     weights: Path | None = None,
     device: str = "cpu",
 ) -> Flow:

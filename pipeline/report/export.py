@@ -12,6 +12,7 @@ from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.formats.flow import VIDEO_SUFFIXES, Metadata, write_flow, write_flow_video
 from fusionseg.pipeline.formats.masks import write_mask
+from fusionseg.pipeline.names import FlowFormat
 from fusionseg.pipeline.store.artifact import Artifact
 from fusionseg.pipeline.store.runs import read_run
 from fusionseg.pipeline.store.sources import open_recorded, scored_items
@@ -63,10 +64,10 @@ def export_sequence(artifact: Artifact, method: str, item: Item | None, folder: 
     return count
 
 
-FORMATS = {"flo": ".flo", "kitti": ".png", "npz": ".npz", "hdf5": ".h5"}
+FORMATS: dict[FlowFormat, str] = {"flo": ".flo", "kitti": ".png", "npz": ".npz", "hdf5": ".h5"}
 
 
-def export_flow(root: Path, run_name: str, form: str, folder: Path) -> int:
+def export_flow(root: Path, run_name: str, form: FlowFormat, folder: Path) -> int:
     """Write the optical flow of a run: folder/VIDEO/00000.flo (or .png, as KITTI does), or folder/VIDEO.npz (.h5) with
     the frames that it goes to; how many flows. A file appears whole or not at all, and none is overwritten.
 

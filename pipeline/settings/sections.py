@@ -24,7 +24,7 @@ class DataRef(Settings):
     """One split of one data set."""
 
     manifest: str = Field(description="name of a manifest that comes with the package, or path of a YAML file")
-    split: str
+    split: str = Field(description="one of the manifest's")
     stride: int = Field(1, ge=1, description="every n-th frame of each video; flow stays that of neighbouring frames")
     frames: int = Field(
         0, ge=0, description="at most so many frames of each video, evenly spread over those that have boxes; 0: all"
@@ -144,8 +144,12 @@ class FlowImages(Settings):
 class Network(Settings):
     """Both streams have one structure."""
 
-    backbone: Annotated[str, AfterValidator(backbones.check)] = "efficientnet-lite0"
-    decoder: Annotated[str, AfterValidator(decoders.check)] = "skip"
+    backbone: Annotated[str, AfterValidator(backbones.check)] = Field(
+        "efficientnet-lite0", description="its ImageNet weights come as a package; or timm:NAME, or a plug-in's name"
+    )
+    decoder: Annotated[str, AfterValidator(decoders.check)] = Field(
+        "skip", description="skip: finer maps join in; parallel-dilated: the paper's head; or a plug-in's name"
+    )
     combine: Literal["sum", "max"] = Field(
         "sum", description="of the parallel-dilated head's branches: their sum (release) or maximum (paper's text)"
     )
@@ -176,29 +180,33 @@ class Training(Settings):
     """What the three trainings share. A step is one update by the optimiser."""
 
     weights: Path | None = Field(None, description="given weights: the training is skipped")
-    steps: int = Field(700, ge=1)
+    steps: int = Field(700, ge=1, description="updates; at 8 images some 10 minutes of a small stream on 2 cores")
     batch: int = Field(8, ge=1, description="images a step, over all processes")
     accumulate: int = Field(1, ge=1, description="parts that a step's batch is worked off in: less memory, same step")
     bf16: bool = Field(False, description="bfloat16 training (autocast); pays for ResNets, not for depthwise networks")
     crop: tuple[int, int] = Field((240, 424), description="px, height and width of training crops")
     scales: tuple[float, float] = Field((0.75, 1.5), description="range of random scales")
     mirror: bool = Field(True, description="mirror half of the samples; flow is mirrored as vectors")
-    optimiser: Literal["adamw", "sgd"] = "adamw"
-    lr_head: float = Field(1e-3, gt=0)
+    optimiser: Literal["adamw", "sgd"] = Field("adamw", description="sgd: the ancestor's, DeepLab")
+    lr_head: float = Field(1e-3, gt=0, description="largest learning rate of what starts from random weights")
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD only")
-    weight_decay: float = Field(1e-2, ge=0)
-    schedule: Literal["one-cycle", "poly"] = "one-cycle"
+    weight_decay: float = Field(1e-2, ge=0, description="of weights, not of biases; AdamW's own default")
+    schedule: Literal["one-cycle", "poly"] = Field(
+        "one-cycle", description="of learning rates: up over a tenth and down as a cosine, or DeepLab's fall"
+    )
     poly_power: float = Field(0.9, gt=0, description="poly only")
     clip_norm: float = Field(10.0, ge=0, description="gradients' largest norm, far above a healthy step's; 0: any")
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the running mean of weights that is kept; 0: none")
-    loss: Literal["cross-entropy", "dice", "cross-entropy+dice"] = "cross-entropy+dice"
+    loss: Literal["cross-entropy", "dice", "cross-entropy+dice"] = Field(
+        "cross-entropy+dice", description="dice keeps small objects from being given up; the release: cross-entropy"
+    )
     balance: bool = Field(False, description="cross-entropy weighs object and background alike, whatever their areas")
     validate_every: int = Field(100, ge=1, description="steps")
     keep: Literal["best", "last"] = Field(
         "best", description="the weights that go on: those with the best J on the validation videos, or the last ones"
     )
     validate_frames: int = Field(8, ge=1, description="frames of each validation video, evenly spread")
-    seed: int = 0
+    seed: int = Field(0, description="of initial weights and of samples")
 
     @model_validator(mode="after")
     def _samples_can_be_cut(self) -> Training:
@@ -212,7 +220,7 @@ class Training(Settings):
 class StreamTraining(Training):
     """Of a stream: the backbone, which knows ImageNet, learns slower than the fresh decoder."""
 
-    lr_backbone: float = Field(2e-4, gt=0)
+    lr_backbone: float = Field(2e-4, gt=0, description="a fifth of the head's: it knows pictures already")
     lr_bias_factor: float = Field(1.0, gt=0, description="times the head's rate, for the head's biases (DeepLab: 2)")
     batch_norm: Literal["frozen", "affine", "trained"] = Field(
         "affine",
@@ -242,11 +250,13 @@ class MotionTraining(StreamTraining):
 
 
 class FusionTraining(Training):
-    fusion: Annotated[str, AfterValidator(fusions.check)] = "paper"
-    steps: int = Field(300, ge=1)
+    fusion: Annotated[str, AfterValidator(fusions.check)] = Field(
+        "paper", description="maximum of three branches (paper), the released head, gated, average; or a plug-in's name"
+    )
+    steps: int = Field(300, ge=1, description="updates of a small head on stored scores: a minute")
     lr_head: float = Field(1e-2, gt=0, description="a head of some dozens of parameters")
-    weight_decay: float = Field(0.0, ge=0)
-    scales: tuple[float, float] = (1.0, 1.0)
+    weight_decay: float = Field(0.0, ge=0, description="so few parameters need none")
+    scales: tuple[float, float] = Field((1.0, 1.0), description="scores keep their size: a head sees a few pixels")
     frames_a_video: int = Field(0, ge=0, description="evenly spread frames of each video that train; 0 is all")
 
 

@@ -92,9 +92,9 @@ def open_writer(work: Work) -> Iterator[ArtifactWriter | WeightsWriter]:
         yield writer
 
 
-def list_artifacts(root: Path, stage: str | None = None, verify: bool = False) -> pd.DataFrame:
+def list_artifacts(root: str | Path, stage: str | None = None, verify: bool = False) -> pd.DataFrame:
     """All artifacts under `root` as a table: stage, data set, video, frames, size, key, made, from, state, path."""
-    rows = []
+    rows, root = [], Path(root)
     for path in sorted((root / "artifacts").glob("*/*/*")):
         if path.name.startswith(".") or path.suffix not in (".h5", WEIGHTS_SUFFIX):
             continue

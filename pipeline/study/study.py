@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
@@ -21,6 +21,7 @@ from fusionseg.pipeline.basics.atomic import write_json
 from fusionseg.pipeline.datasets.manifest import read_manifest
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import BOXES, FRAMES, MASKS, Stage
+from fusionseg.pipeline.names import StudyPart
 from fusionseg.pipeline.report.tables import funnel, load_scores, write_tables
 from fusionseg.pipeline.run.request import Request
 from fusionseg.pipeline.run.runner import open_session, run_chain, run_plain
@@ -47,7 +48,7 @@ from fusionseg.pipeline.study.worth import (
     words,
 )
 
-PARTS = ("purity", "training", "second-round")
+PARTS: tuple[StudyPart, ...] = get_args(StudyPart)
 CHOSEN_ON, REPORTED_ON, TRAINED_ON, SCORED = "thresholds", "proof", "train24", "test"
 FOLDER = "study"  # of the tables, below the store's root
 PAPER, CHOSEN = "paper", "chosen"

@@ -10,7 +10,7 @@ from fusionseg.models.caffe import RELEASE
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.networks.trained import architecture_of
 from fusionseg.pipeline.settings.profile import Profile, read_profile
-from fusionseg.pipeline.settings.sections import AppearanceTraining, Training
+from fusionseg.pipeline.settings.sections import AppearanceTraining, Settings, Training
 
 OWN = """
 [data]
@@ -214,3 +214,13 @@ def test_a_second_round_needs_weak_labels(tmp_path: Path) -> None:
     assert own(tmp_path, "", "weak-labels.rounds=2").weak_labels.source == "fused"
     with pytest.raises(UserError, match="has no second round of weak labels"):
         own(tmp_path, "", "weak-labels.rounds=2", "motion-training.labels=masks")
+
+
+def sections(kind: type[Settings]) -> list[type[Settings]]:
+    return [kind, *(found for below in kind.__subclasses__() for found in sections(below))]
+
+
+@pytest.mark.parametrize("kind", sections(Settings), ids=lambda kind: kind.__name__)
+def test_every_setting_says_why(kind: type[Settings]) -> None:
+    silent = [name for name, field in kind.model_fields.items() if not field.description and kind is not Profile]
+    assert silent == []
