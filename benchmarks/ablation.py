@@ -12,17 +12,15 @@ to OUT/ablation/scores.csv.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from fusionseg.pipeline.report.tables import load_scores
-from fusionseg.pipeline.run.runner import run_job
-from fusionseg.pipeline.run.session import Request, Session
-from fusionseg.pipeline.store.artifacts import read_run
+from fusionseg.pipeline.run.request import Request
+from fusionseg.pipeline.run.session import Session
+from fusionseg.pipeline.store.runs import RunRecord, read_run
 
 FUSIONS = ("paper", "release", "gated")
 # Variants by name: settings other than the profile's.
@@ -52,17 +50,17 @@ def run(data: Path, out: Path, variant: str, seed: int, more: list[str]) -> pd.D
     name = f"ablation {variant.replace(',', '')} {seed}"
     session = Session(Request("davis", (str(data),), str(out), name, overrides), print)
     print(f"== {name}", flush=True)
-    for stage in session.stages:
-        session.run_stage(stage.name, run_job)
+    for stage in session.names:
+        session.run_stage(stage)
     record = read_run(session.context.root, name)
     overall = load_scores(session.context.root, record).overall
     found = overall.loc[overall["method"].isin(METHODS), ["method", "J", "F"]]
     return pd.concat([found, validation(record)]).assign(variant=variant, seed=seed)
 
 
-def validation(run: Mapping[str, Any]) -> pd.DataFrame:
+def validation(run: RunRecord) -> pd.DataFrame:
     """J on the validation sequences of what each training kept; a fusion without parameters has none."""
-    counts = {stage: run["stages"][stage]["records"][0]["counts"] for stage in TRAININGS}
+    counts = {stage: run.records(stage)[0].counts for stage in TRAININGS}
     rows = [(f"{s} (validation)", c["best_validation_j"]) for s, c in counts.items() if "best_validation_j" in c]
     return pd.DataFrame(rows, columns=["method", "J"])
 

@@ -1,5 +1,5 @@
 """How surely the frames tell which pair a flow belongs to: the measurements behind the content test of imported flow
-(`fusionseg.pipeline.flow_source`).
+(`fusionseg.pipeline.datasets.imported_flow`).
 
     python benchmarks/flow_direction.py DATA
 

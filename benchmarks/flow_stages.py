@@ -34,10 +34,11 @@ import cv2
 
 from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.datasets.pairs import with_partners
-from fusionseg.pipeline.run.runner import run_job
-from fusionseg.pipeline.run.session import Request, Session
+from fusionseg.pipeline.run.request import Request
+from fusionseg.pipeline.run.session import Session, run_job
+from fusionseg.pipeline.stages import flow_images, optical_flow
 from fusionseg.pipeline.store.artifact import Record
-from fusionseg.pipeline.store.job import Job
+from fusionseg.pipeline.store.job import Work
 
 LENGTHS = (50, 1000)
 
@@ -50,28 +51,29 @@ def make_session(data: str, out: str, workers: int) -> Session:
     return Session(Request("davis", (data,), out, overrides=(f"run.workers={workers}",)), quiet)
 
 
-def two_stages(session: Session, job: Job) -> int:
+def two_stages(session: Session, work: Work) -> int:
     """u,v, then flow images of them; bytes written."""
-    record = run_job(session.by_name["optical-flow"], job, session.context)
-    made = run_job(session.by_name["flow-images"], pictures(session, job, (record,)), session.context)
-    return sum((session.context.root / r.path).stat().st_size for r in (record, made))
+    images = pictures(session, work, (run_job(work, optical_flow.compute),))
+    run_job(images, flow_images.compute)
+    return work.path.stat().st_size + images.path.stat().st_size
 
 
-def flow_only(session: Session, job: Job) -> int:
+def flow_only(work: Work) -> int:
     """u,v; bytes written."""
-    record = run_job(session.by_name["optical-flow"], job, session.context, refresh=True)
-    return (session.context.root / record.path).stat().st_size
+    run_job(work, optical_flow.compute, refresh=True)
+    return work.path.stat().st_size
 
 
-def one_pass(session: Session, job: Job) -> int:
+def one_pass(session: Session, work: Work) -> int:
     """Flow images straight from frames; bytes written."""
-    made = run_job(session.by_name["flow-images"], pictures(session, job, ()), session.context)
-    return (session.context.root / made.path).stat().st_size
+    images = pictures(session, work, ())
+    run_job(images, flow_images.compute)
+    return images.path.stat().st_size
 
 
-def pictures(session: Session, job: Job, inputs: tuple[Record, ...]) -> Job:
-    settings = {**job.settings, "flow-images": session.profile.section("flow-images")}
-    return replace(job, stage="flow-images", settings=settings, inputs=inputs)
+def pictures(session: Session, work: Work, inputs: tuple[Record, ...]) -> Work:
+    sections = {**work.job.sections, "flow-images": session.profile.flow_images}
+    return replace(work, job=replace(work.job, stage="flow-images", sections=sections, inputs=inputs))
 
 
 def bare(frames: Sequence[Path], partners: Sequence[Path]) -> None:
@@ -102,23 +104,23 @@ def compare(data: str, videos: int, rounds: int) -> None:
     for turn in range(rounds + 1):  # the first warms up
         with tempfile.TemporaryDirectory() as out:
             session = make_session(data, out, workers)
-            jobs = session.plan(session.by_name["optical-flow"])[:videos]
-            for job in jobs:
-                work: dict[str, Callable[[], int | None]] = {
-                    "bare: one loop, OpenCV's threads": partial(bare_parts, job.item, 1),
-                    "bare: a loop a core": partial(bare_parts, job.item, workers),
-                    "two stages, u,v and images kept": partial(two_stages, session, job),
-                    "u,v kept": partial(flow_only, session, job),
-                    "one pass, images kept": partial(one_pass, session, job),
+            works = session.works(session.by_name["optical-flow"])[:videos]
+            for work in works:
+                ways: dict[str, Callable[[], int | None]] = {
+                    "bare: one loop, OpenCV's threads": partial(bare_parts, work.item, 1),
+                    "bare: a loop a core": partial(bare_parts, work.item, workers),
+                    "two stages, u,v and images kept": partial(two_stages, session, work),
+                    "u,v kept": partial(flow_only, work),
+                    "one pass, images kept": partial(one_pass, session, work),
                 }
-                for name, do in work.items():
+                for name, do in ways.items():
                     begun = time.perf_counter()
                     size = do()
                     if turn:
                         times.setdefault(name, []).append(time.perf_counter() - begun)
                         sizes[name] = sizes.get(name, 0) + (size or 0)
-    count = rounds * sum(len(job.item.frames) for job in jobs)
-    print(f"{count // rounds} frames of {len(jobs)} videos, {workers} cores, {rounds} rounds")
+    count = rounds * sum(len(work.item.frames) for work in works)
+    print(f"{count // rounds} frames of {len(works)} videos, {workers} cores, {rounds} rounds")
     total = {name: 1000 * sum(found) / count for name, found in times.items()}
     base = min(value for name, value in total.items() if name.startswith("bare"))
     for name, value in total.items():
@@ -130,10 +132,10 @@ def measure_memory(data: str, length: int) -> None:
     """Run both stages on a video of `length` frames (real ones, over and over) and print the peak in MB."""
     with tempfile.TemporaryDirectory() as out:
         session = make_session(data, out, 2)
-        job = session.plan(session.by_name["optical-flow"])[0]
-        frames = tuple(job.item.frames[n % len(job.item.frames)] for n in range(length))
-        item = with_partners(replace(job.item, frames=frames, all_frames=frames), session.profile.optical_flow)
-        two_stages(session, replace(job, items={"video": (item,)}))
+        work = session.works(session.by_name["optical-flow"])[0]
+        frames = tuple(work.item.frames[n % len(work.item.frames)] for n in range(length))
+        item = with_partners(replace(work.item, frames=frames, all_frames=frames), session.profile.optical_flow)
+        two_stages(session, replace(work, job=replace(work.job, items={"video": (item,)})))
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
 
 

@@ -22,8 +22,8 @@ import yaml
 from measuring import peak_memory
 
 from fusionseg.pipeline.datasets.manifest import read_manifest
-from fusionseg.pipeline.run.runner import run_job
-from fusionseg.pipeline.run.session import Request, Session
+from fusionseg.pipeline.run.request import Request
+from fusionseg.pipeline.run.session import Session
 
 LAST = "flow-filter"
 
@@ -56,10 +56,8 @@ def make_labels(data: Path, count: int, frames: int, weights: Path | None) -> fl
         overrides = (f"data.boxed={boxed}", stream, "data.validation=none")
         session = Session(Request("davis", (str(data), f"many={root}"), str(root / "out"), "many", overrides), print)
         session.items = {role: items if role in ("stills", "boxed") else [] for role, items in session.items.items()}
-        for stage in session.stages:
-            session.run_stage(stage.name, run_job)
-            if stage.name == LAST:
-                break
+        for stage in session.names[: session.names.index(LAST) + 1]:
+            session.run_stage(stage)
     return peak_memory(torch.device("cpu"))
 
 

@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fusionseg.pipeline.datasets.reading import decode_mask
 from fusionseg.pipeline.flow.camera import Flow, camera_motion, residual
 from fusionseg.pipeline.flow.colours import colour
 from fusionseg.pipeline.flow.estimation import estimate
 from fusionseg.pipeline.formats.boxes import tight_box
+from fusionseg.pipeline.formats.masks import decode_mask
 from fusionseg.pipeline.formats.pictures import decode_frame
 from fusionseg.pipeline.weak_labels.motion import colour_contrast
 from fusionseg.pipeline.weak_labels.regions import inside

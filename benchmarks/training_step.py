@@ -28,11 +28,11 @@ import numpy as np
 from fusionseg.models.losses import count
 from fusionseg.pipeline.basics.memory import kept_memory
 from fusionseg.pipeline.basics.threads import in_order
-from fusionseg.pipeline.run.runner import run_job
-from fusionseg.pipeline.run.session import Request, Session
-from fusionseg.pipeline.settings.sections import AppearanceTraining, MotionTraining, StreamTraining
-from fusionseg.pipeline.stages import appearance_training, motion_training
-from fusionseg.pipeline.store.job import Context, Job
+from fusionseg.pipeline.run.request import Request
+from fusionseg.pipeline.run.session import Session, run_job
+from fusionseg.pipeline.settings.sections import AppearanceTraining, StreamTraining
+from fusionseg.pipeline.stages import appearance_training, motion_training, optical_flow
+from fusionseg.pipeline.store.job import Job, Work
 from fusionseg.pipeline.training import streams as stream_training
 from fusionseg.pipeline.training.optimiser import make_optimiser
 from fusionseg.pipeline.training.step import Task, Tensors, backpropagate
@@ -44,45 +44,48 @@ Seconds = tuple[float, float]  # by the clock, and of cores at work: what else r
 
 @dataclass(frozen=True)
 class Training:
-    """A stream's training: its job, its settings, how many samples there are, and what makes them cold and warm."""
+    """A stream's training: its work, its settings, how many samples there are, and what makes them cold and warm."""
 
-    job: Job
+    work: Work
     settings: StreamTraining
     samples: int
     cold: MakeSample
     warm: MakeSample
 
 
-def with_cache(context: Context, megabytes: int) -> Context:
-    return replace(context, run=context.run.model_copy(update={"cache_mb": megabytes}))
+def with_cache(work: Work, megabytes: int) -> Work:
+    run = work.run.model_copy(update={"cache_mb": megabytes})
+    return replace(work, context=replace(work.context, run=run))
 
 
 def appearance(session: Session) -> Training:
-    (job,) = session.jobs(session.by_name["appearance-training"])
-    settings = AppearanceTraining.model_validate(job.settings["appearance-training"])
-    cold, warm = (appearance_training.sampler(job, with_cache(session.context, mb), settings) for mb in (0, ALL))
-    return Training(job, settings, len(job.items["stills"][0].annotated), cold, warm)
+    (work,) = session.works(session.by_name["appearance-training"])
+    settings = work.settings(AppearanceTraining)
+    cold, warm = (appearance_training.sampler(with_cache(work, mb), settings) for mb in (0, ALL))
+    return Training(work, settings, len(work.items["stills"][0].annotated), cold, warm)
 
 
 def motion(session: Session) -> Training:
     """With true masks in the place of weak labels, which cost no more to read."""
     boxed = tuple(session.items["boxed"])
-    stage, names = session.by_name["optical-flow"], {item.name for item in boxed}
-    flows = tuple(run_job(stage, job, session.context) for job in session.jobs(stage) if job.video in names)
+    names = {item.name for item in boxed}
+    works = [work for work in session.works(session.by_name["optical-flow"]) if work.job.video in names]
+    flows = tuple(run_job(work, optical_flow.compute) for work in works)
     sections = {name: session.profile.section(name) for name in ("network", "flow-images", "motion-training")}
-    settings = MotionTraining.model_validate(sections["motion-training"] | {"labels": "masks"})
+    settings = session.profile.motion_training.model_copy(update={"labels": "masks"})
     job = Job("motion-training", 0, "benchmark", "model", "", sections, {"boxed": boxed}, (), flows)
-    frames = [(video, i) for video in boxed for i in motion_training.annotated_flow(job, session.context, video)]
-    cold, warm = (motion_training.sampler(job, with_cache(session.context, mb), settings, frames) for mb in (0, ALL))
-    return Training(job, settings, len(frames), cold, warm)
+    work = Work(job, session.context)
+    frames = [(video, i) for video in boxed for i in motion_training.annotated_flow(work, video)]
+    cold, warm = (motion_training.sampler(with_cache(work, mb), settings, frames) for mb in (0, ALL))
+    return Training(work, settings, len(frames), cold, warm)
 
 
 class Stepper:
     """A network and its optimiser."""
 
-    def __init__(self, task: Task, settings: StreamTraining, context: Context) -> None:
-        self.task, self.settings, self.context = task, settings, context
-        self.optimiser = make_optimiser(task.groups, settings)
+    def __init__(self, task: Task, training: Training) -> None:
+        self.task, self.settings, self.context = task, training.settings, training.work.context
+        self.optimiser = make_optimiser(task.groups, training.settings)
 
     def seconds(self, batches: Iterable[Tensors]) -> Seconds:
         """Of a step, the mean over all `batches`: by the clock, and of cores at work."""
@@ -97,26 +100,24 @@ def held(task: Task, settings: StreamTraining, steps: int) -> list[Tensors]:
     return [task.batch(number, range(settings.batch)) for number in range(steps)]
 
 
-def through_the_loader(
-    task: Task, settings: StreamTraining, context: Context, steps: int, turn: int
-) -> Iterator[Tensors]:
-    work = lambda step: task.batch(step, range(settings.batch))  # noqa: E731
-    return in_order(work, (turn + 1) * steps, context.run.workers, turn * steps)
+def through_the_loader(task: Task, training: Training, steps: int, turn: int) -> Iterator[Tensors]:
+    batch = lambda step: task.batch(step, range(training.settings.batch))  # noqa: E731
+    return in_order(batch, (turn + 1) * steps, training.work.run.workers, turn * steps)
 
 
-def against_memory(training: Training, context: Context, steps: int, rounds: int) -> None:
-    settings, arguments = training.settings, (training.job, context, training.settings, training.samples)
+def against_memory(training: Training, steps: int, rounds: int) -> None:
+    arguments = (training.work, training.settings, training.samples)
     cold, warm = (stream_task(*arguments, make, []) for make in (training.cold, training.warm))
     for index in range(training.samples):
         training.warm(index, np.random.default_rng(index))
-    step, memory = Stepper(warm, settings, context), held(warm, settings, steps)
+    step, memory = Stepper(warm, training), held(warm, training.settings, steps)
     seconds: dict[str, list[Seconds]] = {"memory": [], "cold": [], "warm": []}
     with kept_memory():
         step.seconds(memory)
         for turn in range(rounds):
             seconds["memory"].append(step.seconds(memory))
             for kind, task in (("cold", cold), ("warm", warm)):
-                seconds[kind].append(step.seconds(through_the_loader(task, settings, context, steps, turn)))
+                seconds[kind].append(step.seconds(through_the_loader(task, training, steps, turn)))
     report(training, {kind: middle(values) for kind, values in seconds.items()})
 
 
@@ -128,7 +129,7 @@ def middle(values: list[Seconds]) -> Seconds:
 def report(training: Training, seconds: dict[str, Seconds]) -> None:
     settings = training.settings
     first = min(1.0, training.samples / (settings.steps * settings.batch))
-    print(f"{training.job.stage}: batches of {settings.batch}, {settings.crop[1]}x{settings.crop[0]}")
+    print(f"{training.work.stage}: batches of {settings.batch}, {settings.crop[1]}x{settings.crop[0]}")
     print(f"  {1 / first:.1f} epochs of {training.samples} samples; s a step, and of the step in memory:")
     for number, what in enumerate(("by the clock", "of cores at work")):
         memory, cold, warm = (seconds[kind][number] for kind in ("memory", "cold", "warm"))
@@ -137,11 +138,11 @@ def report(training: Training, seconds: dict[str, Seconds]) -> None:
         print(f"  {what:16} {memory:.3f}: " + ", ".join(f"{k} {v:.3f} ({v / memory:.3f})" for k, v in parts.items()))
 
 
-def against_plain(training: Training, context: Context, steps: int, rounds: int) -> None:
-    arguments = (training.job, context, training.settings, training.samples, training.warm, [])
-    ours = Stepper(stream_task(*arguments), training.settings, context)
+def against_plain(training: Training, steps: int, rounds: int) -> None:
+    arguments = (training.work, training.settings, training.samples, training.warm, [])
+    ours = Stepper(stream_task(*arguments), training)
     with mock.patch.object(stream_training, "speed_up"):
-        plain = Stepper(stream_task(*arguments), training.settings, context)
+        plain = Stepper(stream_task(*arguments), training)
     memory = held(ours.task, training.settings, steps)
     seconds: dict[str, list[Seconds]] = {"plain": [], "ours": []}
     for _ in range(rounds):
@@ -166,7 +167,7 @@ def main() -> None:
     session = Session(Request("davis", (given.data,), given.out), lambda text: None)
     training = (appearance if given.stream == "appearance" else motion)(session)
     measure = against_plain if given.plain else against_memory
-    measure(training, session.context, given.steps, given.rounds)
+    measure(training, given.steps, given.rounds)
 
 
 if __name__ == "__main__":
