@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import statistics
 import sys
@@ -63,7 +64,7 @@ class Installation:
             seconds = time.perf_counter() - begun
             said.seek(0)
             text = said.read()
-        if status or " computed " in text:
+        if status or re.search(r"^\[.* computed ", text, re.MULTILINE):
             sys.exit(f"{' '.join(line)}: {'failed' if status else 'found not everything cached'}\n{text[-2000:]}")
         return seconds, usage.ru_maxrss / 1000, text
 
