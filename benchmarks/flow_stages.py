@@ -134,7 +134,8 @@ def measure_memory(data: str, length: int) -> None:
         session = make_session(data, out, 2)
         work = session.works(session.by_name["optical-flow"])[0]
         frames = tuple(work.item.frames[n % len(work.item.frames)] for n in range(length))
-        item = with_partners(replace(work.item, frames=frames, all_frames=frames), session.profile.optical_flow)
+        item = replace(work.item, frames=frames, all_frames=frames, numbers=())
+        item = with_partners(item, session.profile.optical_flow)
         two_stages(session, replace(work, job=replace(work.job, items={"video": (item,)})))
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
 
