@@ -15,6 +15,7 @@ import argparse
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -55,9 +56,10 @@ def make_labels(data: Path, count: int, frames: int, weights: Path | None) -> fl
         stream = f"appearance-training.weights={weights}" if weights else "appearance-training.steps=1"
         overrides = (f"data.boxed={boxed}", stream, "data.validation=none")
         session = Session(Request("davis", (str(data), f"many={root}"), str(root / "out"), "many", overrides), print)
-        session.items = {role: items if role in ("stills", "boxed") else [] for role, items in session.items.items()}
+        items = {role: items if role in ("stills", "boxed") else [] for role, items in session.items.items()}
+        session.jobs = replace(session.jobs, inputs=replace(session.inputs, items=items))
         for stage in session.names[: session.names.index(LAST) + 1]:
-            session.run_stage(stage)
+            assert len(session.run_stage(stage)) in (1, count)  # a model, or these videos and no others
     return peak_memory(torch.device("cpu"))
 
 
