@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from fusionseg.models.outside.plugins import PluginError
 from fusionseg.pipeline.basics.resizing import fit, resize
+from fusionseg.pipeline.basics.threads import opencv_threads
 from fusionseg.pipeline.datasets.pairs import Pair
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.names import flow_methods
@@ -167,9 +168,13 @@ def _calculate(first: UInt8, second: UInt8, method: str) -> npt.NDArray[Any]:
 
 
 def _calculate_from_matches(first: UInt8, second: UInt8, method: str) -> npt.NDArray[Any]:
-    """Where there is nothing to match, nothing is seen to move."""
+    """Where there is nothing to match, nothing is seen to move.
+
+    Without OpenCV's own threads: shared by them, sparse-to-dense crashes the process once in a few thousand frames.
+    """
     try:
-        return np.nan_to_num(_calculate(first, second, method), nan=0.0, posinf=0.0, neginf=0.0)
+        with opencv_threads(1):
+            return np.nan_to_num(_calculate(first, second, method), nan=0.0, posinf=0.0, neginf=0.0)
     except cv2.error:
         return np.zeros((*first.shape[:2], 2), np.float32)
 
