@@ -42,6 +42,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import fusionseg  # noqa: F401  sets how threads wait, as in the chain: must come before torch
+
+# isort: split
 import numpy as np
 import torch
 from measuring import in_turns, peak_memory, ratio
