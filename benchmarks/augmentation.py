@@ -16,6 +16,9 @@ import statistics
 import time
 from collections.abc import Callable
 
+import fusionseg  # noqa: F401  sets how threads wait, as in the chain: must come before torch
+
+# isort: split
 import cv2
 import numpy as np
 import torch

@@ -17,6 +17,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import fusionseg  # noqa: F401  sets how threads wait, as in the chain: must come before torch
+
+# isort: split
 import cv2
 import h5py
 import numpy as np

@@ -23,6 +23,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+import fusionseg  # noqa: F401  sets how threads wait, as in the chain: must come before torch
+
+# isort: split
 import numpy as np
 import torch
 from measuring import multiply_adds, peaks

@@ -18,6 +18,9 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import fusionseg  # noqa: F401  sets how threads wait, as in the chain: must come before torch
+
+# isort: split
 import torch
 import yaml
 from measuring import peak_memory

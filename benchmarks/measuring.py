@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import fusionseg  # noqa: F401  sets how threads wait, as in the chain: must come before torch
+
+# isort: split
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

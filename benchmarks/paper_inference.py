@@ -22,6 +22,9 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
+import fusionseg  # noqa: F401  sets how threads wait, as in the chain: must come before torch
+
+# isort: split
 import torch
 from measuring import CONVOLUTIONS, in_turns, multiply_adds, peak_memory, peaks, ratio
 from torch import Tensor, nn
