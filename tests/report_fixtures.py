@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import h5py
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+from PIL import Image
 
 from fusionseg.models.weights import pack_weights, read_header
 from fusionseg.pipeline.formats.masks import write_mask
@@ -237,3 +239,17 @@ def make_run(folder: Path, name: str = "tiny") -> TinyRun:
     run = TinyRun(root, data, record)
     run.save()
     return run
+
+
+def damage(path: Path, dataset: str, index: int) -> None:
+    """Change a byte of one frame's chunk."""
+    with h5py.File(path) as file:
+        chunk = file[dataset].id.get_chunk_info(index)
+    raw = bytearray(path.read_bytes())
+    raw[chunk.byte_offset + chunk.size // 2] ^= 0xFF
+    path.write_bytes(raw)
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 from builders import make_context, write_input
 from PIL import Image
-from report_fixtures import TinyRun, joint_mask, make_run, true_mask
+from report_fixtures import TinyRun, damage, joint_mask, make_run, pixels, true_mask
 
 from fusionseg.pipeline.datasets.imported_flow import find_flow
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
@@ -19,20 +18,6 @@ from fusionseg.pipeline.store.runs import RunRecord, StageRun, write_run
 @pytest.fixture
 def tiny(tmp_path: Path) -> TinyRun:
     return make_run(tmp_path)
-
-
-def damage(path: Path, dataset: str, index: int) -> None:
-    """Change a byte of one frame's chunk."""
-    with h5py.File(path) as file:
-        chunk = file[dataset].id.get_chunk_info(index)
-    raw = bytearray(path.read_bytes())
-    raw[chunk.byte_offset + chunk.size // 2] ^= 0xFF
-    path.write_bytes(raw)
-
-
-def pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image)
 
 
 def test_exports_indexed_masks_named_like_the_frames(tiny: TinyRun, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from report_fixtures import SIZE, TinyRun, joint_mask, make_run, write_artifact, write_frames
+from report_fixtures import SIZE, TinyRun, damage, joint_mask, make_run, pixels, write_artifact, write_frames
 
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
 from fusionseg.pipeline.flow.colours import colour
@@ -17,20 +17,6 @@ from fusionseg.pipeline.report.listing import describe, human_size, print_artifa
 @pytest.fixture
 def tiny(tmp_path: Path) -> TinyRun:
     return make_run(tmp_path)
-
-
-def damage(path: Path, dataset: str, index: int) -> None:
-    """Change a byte of one frame's chunk."""
-    with h5py.File(path) as file:
-        chunk = file[dataset].id.get_chunk_info(index)
-    raw = bytearray(path.read_bytes())
-    raw[chunk.byte_offset + chunk.size // 2] ^= 0xFF
-    path.write_bytes(raw)
-
-
-def pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image)
 
 
 def test_table_of_artifacts(tiny: TinyRun, capsys: pytest.CaptureFixture[str]) -> None:
