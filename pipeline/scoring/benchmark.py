@@ -5,17 +5,19 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from fusionseg.pipeline.basics.lists import Known, Line, read_lines
 from fusionseg.pipeline.basics.progress import shown
+from fusionseg.pipeline.basics.text import named_path
 from fusionseg.pipeline.datasets.patterns import PICTURE_SUFFIXES
 from fusionseg.pipeline.errors import UNREADABLE, WRONG_SIZE, UserError
 from fusionseg.pipeline.formats.masks import Raw, decode_map, decode_mask, decode_objects
@@ -27,7 +29,6 @@ from fusionseg.pipeline.scoring.trees import (
     UNSUITABLE,
     Problem,
     Tree,
-    chosen,
     compare,
     find_masks,
     find_truth,
@@ -43,7 +44,8 @@ _LARGEST_16_BIT = 2**16 - 1
 @dataclass(frozen=True)
 class ScoreRequest:
     """What to score. `masks`: method -> tree; `zero`: missing masks count as empty; `threshold`: of probability maps,
-    a share of the largest value of their type; `sequences`: only these, all where empty; `workers`: processes."""
+    a share of the largest value of their type; `sequences`: only these, or those that the file `listing` lists, all where
+    neither is given; `workers`: processes."""
 
     protocol: str
     truth: Path
@@ -52,34 +54,50 @@ class ScoreRequest:
     threshold: float | None = None
     sequences: tuple[str, ...] = ()
     workers: int = 1
+    listing: Path | None = None
 
 
 def named_folders(texts: Sequence[str]) -> dict[str, Path]:
     """NAME=DIR of each text. Raises UserError."""
     found: dict[str, Path] = {}
     for text in texts:
-        name, sign, folder = text.partition("=")
-        if not (name and sign and folder):
+        named = named_path(text)
+        if named is None:
             raise UserError(f"--masks {text}: expected NAME=DIR, a method's name and the folder of its masks")
+        name, folder = named
         if name in found:
             raise UserError(f"--masks {text}: there are two of the name {name!r}; give each its own")
-        found[name] = Path(folder)
+        found[name] = folder
     return found
 
 
-def listed(path: Path) -> list[str]:
-    """The sequences that a file lists in the first column of its lines, by name or, as DAVIS 2016 does, by the paths of
-    their frames. Raises UserError."""
+def listed(request: ScoreRequest, names: Collection[str]) -> list[str]:
+    """Which of the truth's sequences, `names`, are asked for: by name, or by the paths of their frames; none where all
+    are. Raises UserError."""
+    if not request.sequences and request.listing is None:
+        return []
+    known = Known(names, PICTURE_SUFFIXES)
+    if request.listing is None:
+        asked = [Line(number, name.strip()) for number, name in enumerate(request.sequences, 1)]
+        return _known(known, [line for line in asked if line.text], "--sequences, name")
+    where = f"--list {request.listing}"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--list {path}: can't be read ({error})") from None
-    places = [PurePosixPath(line.split()[0]) for line in lines if line.strip()]
-    frames = [place.suffix.lower() in PICTURE_SUFFIXES for place in places]
-    names = [place.parent.name if frame else str(place) for place, frame in zip(places, frames, strict=True)]
-    if not names:
-        raise UserError(f"--list {path}: is empty; expected a sequence a line")
-    return list(dict.fromkeys(names))
+        lines = read_lines(request.listing, lambda name: name in known.names)
+    except OSError as error:
+        raise UserError(f"{where}: can't be read ({error.strerror or error})") from None
+    except ValueError as error:
+        raise UserError(f"--list {error}") from None
+    return _known(known, lines, f"{where}, line")
+
+
+def _known(known: Known, lines: Sequence[Line], where: str) -> list[str]:
+    """The sequences that lines name. Raises UserError; `where` and a line's number tell which."""
+    if not lines:
+        raise UserError(f"{where.partition(',')[0]}: is empty; expected names of sequences")
+    try:
+        return known.all_of(lines, where)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def run_score(request: ScoreRequest, out: Path, say: Callable[[str], None]) -> None:
@@ -113,7 +131,8 @@ def score(request: ScoreRequest) -> Scored:
 def _find(request: ScoreRequest, protocol: Protocol) -> tuple[Tree, dict[str, Tree], list[Problem]]:
     """The truth that is scored, the trees of masks, and what is wrong with their names. Raises UserError."""
     truth, problems = find_truth(request.truth, protocol)
-    truth = chosen(truth, request.sequences, request.truth) if request.sequences else truth
+    wanted = listed(request, truth)
+    truth = {name: truth[name] for name in truth if name in set(wanted)} if wanted else truth
     problems += _short(protocol, truth)
     trees = {}
     for method, root in request.masks.items():
@@ -123,7 +142,7 @@ def _find(request: ScoreRequest, protocol: Protocol) -> tuple[Tree, dict[str, Tr
             raise UserError(f"{root}: no sequence of {request.truth} in it, such as {example}; is it the right folder?")
         problems += double
         if not any(problem.kind == UNSUITABLE for problem in problems):
-            problems += compare(method, truth, trees[method], protocol, request.zero, not request.sequences)
+            problems += compare(method, truth, trees[method], protocol, request.zero, not wanted)
     return truth, trees, problems
 
 

@@ -6,7 +6,7 @@ Whatever doesn't fit is a `Problem`; all are told together, see `problem_text`.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,14 +93,6 @@ def _merged_folders(tree: Tree) -> Tree:
         for frame, paths in frames.items():
             sequence[frame] = (*sequence.get(frame, ()), *paths)
     return merged
-
-
-def chosen(tree: Tree, names: Collection[str], root: Path) -> Tree:
-    """Only these sequences. Raises UserError where one isn't there."""
-    if unknown := [name for name in names if name not in tree]:
-        more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
-        raise UserError(f"{root}: no sequence {unknown[0]!r}{more} in it; it has {', '.join(list(tree)[:_SHOWN])}")
-    return {name: tree[name] for name in tree if name in set(names)}
 
 
 def scored(protocol: Protocol, frames: Mapping[str, tuple[Path, ...]]) -> list[str]:
