@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import Annotated, get_args
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from fusionseg.pipeline.basics.lists import candidates, read_lines
 from fusionseg.pipeline.basics.text import nfc
@@ -20,10 +20,28 @@ from fusionseg.pipeline.formats.coco import is_instances, read_instances
 _LINE = ("video", "frame")
 
 
-class SplitFile(BaseModel):
-    """A split as a text file below the data root, one name a line (first column counts)."""
+def is_null(value: object) -> bool:
+    """Whether YAML writes nothing by it; read as text, since a video may be called null."""
+    return value is None or value in ("", "~", "null", "Null", "NULL")
+
+
+class Written(BaseModel):
+    """A mapping of a manifest: unknown keys refused; a key with nothing behind it is left out where it may be."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _left_out(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        optional = {name for name, info in cls.model_fields.items() if type(None) in get_args(info.annotation)}
+        return {key: one for key, one in value.items() if not (key in optional and is_null(one))}
+
+
+class SplitFile(Written):
+    """A split as a text file below the data root, one name a line (first column counts)."""
+
     file: str
     line: str = Field("{video}", description="what the first column holds; lists of frames give each video once")
 
@@ -42,13 +60,12 @@ class SplitFile(BaseModel):
         return value
 
 
-class SplitFolders(BaseModel):
+class SplitFolders(Written):
     """A split as all folders that match a path below the data root, `*` standing for any one folder.
 
     Their names begin below the folder `below`; without it, where `{video}` begins in the pattern of the frames.
     """
 
-    model_config = ConfigDict(extra="forbid")
     folders: str
     below: str | None = Field(None, min_length=1)
     having: str | None = Field(None, description="only folders with a file of such a name, `*` standing for any text")
@@ -60,10 +77,9 @@ class SplitFolders(BaseModel):
         return value
 
 
-class SplitUnion(BaseModel):
+class SplitUnion(Written):
     """A split as the union of lists, each name once, in order, without the names of other lists."""
 
-    model_config = ConfigDict(extra="forbid")
     union: list[str] = Field(min_length=1)
     without: list[str] = []
 

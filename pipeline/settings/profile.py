@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, ValidationError, model_validator
 
 import fusionseg.profiles
+from fusionseg.pipeline.basics.text import nfc, read_text, user_path
 from fusionseg.pipeline.basics.validation import explain
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import Variant
@@ -31,6 +33,9 @@ from fusionseg.pipeline.settings.sections import (
     Settings,
     WeakLabels,
 )
+
+# Of a value that should have been text, as pydantic tells it.
+_TEXT_WANTED = ("string_type", "path_type")
 
 
 def _hyphens(name: str) -> str:
@@ -105,28 +110,53 @@ def read_profile(name: str, overrides: Iterable[str] = ()) -> Profile:
     Raises UserError.
     """
     shipped = Path(fusionseg.profiles.__file__ or "").parent
-    path = Path(name) if name.endswith(".toml") else shipped / f"{name}.toml"
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        known = ", ".join(sorted(p.stem for p in shipped.glob("*.toml")))
-        raise UserError(f"no profile {name!r} ({path}); known: {known}, or give the path of a .toml file") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path}: not valid TOML: {error}") from None
+    path = user_path(name) if name.lower().endswith(".toml") else shipped / f"{name}.toml"
+    values = _read(path, name, shipped)
     values.setdefault("name", path.stem)
-    for override in overrides:
-        _apply(values, override)
+    typed = dict(_apply(values, nfc(override)) for override in overrides)
     try:
-        return Profile.model_validate(values)
+        return _validated(values, typed)
     except ValidationError as error:
         raise UserError(f"{path}: {explain(error, Profile)}") from None
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def _read(path: Path, name: str, shipped: Path) -> dict[str, Any]:
+    """What a profile's file says. Raises UserError."""
+    try:
+        return tomllib.loads(nfc(read_text(path)))
+    except OSError as error:
+        if path.exists():
+            raise UserError(f"{path}: can't be read ({error.strerror or error})") from None
+        known = ", ".join(sorted(p.stem for p in shipped.glob("*.toml")))
+        raise UserError(f"no profile {name!r} ({path}); known: {known}, or give the path of a .toml file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: not valid TOML: {error}; mend it there") from None
+    except RecursionError:
+        raise UserError(f"{path}: not valid TOML: brackets nest too deeply") from None
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+Key = tuple[str, ...]
+
+
+def _validated(values: dict[str, Any], typed: Mapping[Key, str]) -> Profile:
+    """The profile; where a text is expected, what TOML would read as a number (2017) or a date is what was typed."""
+    try:
+        return Profile.model_validate(values)
+    except ValidationError as error:
+        wrong = [key for found in error.errors() if (key := found["loc"]) in typed and found["type"] in _TEXT_WANTED]
+        if not wrong:
+            raise
+    for *sections, last in wrong:
+        reduce(lambda table, section: table[section], sections, values)[last] = typed[(*sections, last)]
+    return Profile.model_validate(values)
+
+
+def _apply(values: dict[str, Any], override: str) -> tuple[Key, str]:
+    """Put an override into the values; its key, and the value as it was typed. Raises UserError."""
     key, equals, text = override.partition("=")
-    *sections, last = key.strip().split(".")
+    *sections, last = (part.strip() for part in key.split("."))
     if not equals or not sections:
         raise UserError(f"--set {override}: expected section.key=value, e.g. motion-training.steps=500")
     target = values
@@ -135,11 +165,12 @@ def _apply(values: dict[str, Any], override: str) -> None:
         if not isinstance(target, dict):
             raise UserError(f"--set {override}: {section!r} is a value, not a section")
     target[last] = _value(text.strip())
+    return (*sections, last), text.strip()
 
 
 def _value(text: str) -> Any:
     """TOML's reading of a value; a bare word is a string."""
     try:
         return tomllib.loads(f"x = {text}")["x"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
