@@ -80,7 +80,7 @@ def _kept(error: Exception) -> str:
     text = f"fusionseg {' '.join(sys.argv[1:])}\n{system}\n\n{''.join(traceback.format_exception(error))}"
     try:
         descriptor, path = tempfile.mkstemp(".txt", "fusionseg-fault-")
-        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
     except OSError:
         return f"set {TRACEBACK}=1 to see the details"

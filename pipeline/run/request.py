@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionseg.pipeline.basics.digests import json_digest
+from fusionseg.pipeline.basics.text import user_path
 from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import BY_NAME, EVERY
@@ -51,8 +52,11 @@ class Request:
 
     @cached_property
     def root(self) -> Path:
-        """The store's root."""
-        return Path(self.out).expanduser().resolve()
+        """The store's root. Raises UserError."""
+        try:
+            return user_path(self.out).resolve()
+        except ValueError as error:
+            raise UserError(f"--out: {error}") from None
 
     @property
     def run_name(self) -> str:

@@ -44,8 +44,8 @@ _LARGEST_16_BIT = 2**16 - 1
 @dataclass(frozen=True)
 class ScoreRequest:
     """What to score. `masks`: method -> tree; `zero`: missing masks count as empty; `threshold`: of probability maps,
-    a share of the largest value of their type; `sequences`: only these, or those that the file `listing` lists, all where
-    neither is given; `workers`: processes."""
+    a share of the largest value of their type; `sequences`: only these, or those that the file `listing` lists, all
+    where neither is given; `workers`: processes."""
 
     protocol: str
     truth: Path

@@ -133,7 +133,8 @@ def test_a_closed_descriptor_is_no_file_that_is_opened_next(tmp_path: Path) -> N
 @pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}, {"LC_ALL": "POSIX"}, {}])
 def test_any_text_can_be_written(environment: dict[str, str]) -> None:
     path = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
-    body = "print('caf\\u00e9 \\udce9'); from fusionseg.pipeline.errors import UserError; raise UserError('f\\u00fcr \\udce9')"
+    body = "print('caf\\u00e9 \\udce9'); from fusionseg.pipeline.errors import UserError; "
+    body += "raise UserError('f\\u00fcr \\udce9')"
     done = run_in_shell("fusionseg", body, path | environment)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert done.stdout.endswith("\\udce9\n") and done.stderr.endswith("\\udce9\n")
@@ -143,7 +144,9 @@ def test_arguments_that_are_no_text_are_one_line() -> None:
     command = [sys.executable, "-m", "fusionseg.cli", "artifacts", "--out", b"caf\xe9"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr == "fusionseg: error: caf\\xe9: not UTF-8, as names of files and all arguments must be; rename it\n"
+    assert (
+        done.stderr == "fusionseg: error: caf\\xe9: not UTF-8, as names of files and all arguments must be; rename it\n"
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

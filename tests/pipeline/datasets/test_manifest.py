@@ -134,7 +134,9 @@ def test_names_are_what_was_typed(tmp_path: Path, encoding: str) -> None:
 def test_aliases_and_merged_mappings_stay(tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
     text = "name: own\ntitle: x\nkind: videos\nlicence: x\nframes: J/{video}/{frame}.jpg\n"
-    path.write_text(text + "splits: {a: &a [x], b: *a}\nexpected: {a: &e {videos: 1, frames: 2}, b: {<<: *e, frames: 3}}\n")
+    path.write_text(
+        text + "splits: {a: &a [x], b: *a}\nexpected: {a: &e {videos: 1, frames: 2}, b: {<<: *e, frames: 3}}\n"
+    )
     found = read_manifest(str(path))
     assert found.splits["b"] == ["x"] and (found.expected["b"].videos, found.expected["b"].frames) == (1, 3)
 

@@ -148,7 +148,18 @@ def test_sequences_are_chosen_by_name(request_: ScoreRequest, tmp_path: Path) ->
         score(replace(request_, sequences=(" ", "")))
 
 
-NAMES = ["surf", "bear", "red ball", "red", "my car", "caf\u00e9", "cat/data/0001/shots/001", "shots/001", "#1", "ducks 2"]
+NAMES = [
+    "surf",
+    "bear",
+    "red ball",
+    "red",
+    "my car",
+    "caf\u00e9",
+    "cat/data/0001/shots/001",
+    "shots/001",
+    "#1",
+    "ducks 2",
+]
 
 
 @pytest.mark.parametrize(
@@ -169,14 +180,18 @@ NAMES = ["surf", "bear", "red ball", "red", "my car", "caf\u00e9", "cat/data/000
         (b"D:\\data\\red ball\\00000.jpg\nJPEGImages\\480p\\my car\\\n", ["red ball", "my car"]),
         (b"my car/00000.jpg my car/00000.png\n./bear/\nDAVIS/surf\n", ["my car", "bear", "surf"]),
         (b"cat/data/0001/shots/001/000012 1\n", ["cat/data/0001/shots/001"]),
-        (b"\"JPEGImages/my car/00000.jpg\"\n", ["my car"]),
+        (b'"JPEGImages/my car/00000.jpg"\n', ["my car"]),
     ],
 )
-def test_lists_say_what_a_person_means(request_: ScoreRequest, tmp_path: Path, content: bytes, expected: list[str]) -> None:
+def test_lists_say_what_a_person_means(
+    request_: ScoreRequest, tmp_path: Path, content: bytes, expected: list[str]
+) -> None:
     listing = write_bytes(tmp_path / "list.txt", content)
     assert listed(replace(request_, listing=listing), NAMES) == expected
     turned = [name.replace("\u00e9", "e\u0301") for name in NAMES]
-    assert listed(replace(request_, listing=listing), turned) == [name.replace("\u00e9", "e\u0301") for name in expected]
+    assert listed(replace(request_, listing=listing), turned) == [
+        name.replace("\u00e9", "e\u0301") for name in expected
+    ]
 
 
 @pytest.mark.parametrize(

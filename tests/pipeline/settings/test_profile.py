@@ -105,7 +105,9 @@ def test_overrides_are_read_as_toml_or_as_words(tmp_path: Path, override: str, v
     assert getattr(profile.appearance_training, override.split(".")[1].split("=")[0].strip()) == value
 
 
-@pytest.mark.parametrize("typed", ["2017", "007", "on", "true", "1e3", "2020-01-01", "12:30:00", "red ball", "a,b", "~"])
+@pytest.mark.parametrize(
+    "typed", ["2017", "007", "on", "true", "1e3", "2020-01-01", "12:30:00", "red ball", "a,b", "~"]
+)
 def test_where_text_is_wanted_an_override_is_what_was_typed(tmp_path: Path, typed: str) -> None:
     profile = own(tmp_path, "", f"data.stills.split={typed}", f"data.stills.manifest={typed}", "run.workers=07")
     assert (profile.data.stills.split, profile.data.stills.manifest, profile.run.workers) == (typed, typed, 7)
