@@ -17,6 +17,9 @@ EXIT_BAD_INPUT = 2
 EXIT_FAULT = 70  # of ours; EX_SOFTWARE of BSD's sysexits
 EXIT_INTERRUPTED = 130
 
+# How OpenCV and PyTorch (on a GPU, on a CPU) say that there is no memory left.
+_NO_MEMORY = ("Insufficient memory", "out of memory", "can't allocate memory")
+
 # Set it to see a fault of ours as Python tells it.
 TRACEBACK = "FUSIONSEG_TRACEBACK"
 
@@ -46,7 +49,7 @@ def _words(error: Exception) -> str | None:
     if isinstance(error, OSError):
         what = f"{_shown(error.filename)}: " if error.filename else ""
         return f"{what}{error.strerror or error}; check path, permissions, free space"
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
         return "out of memory; give it more, or less to do at a time: smaller batches, crops or frames, fewer workers"
     typer = sys.modules.get("typer")
     return _typed_wrong(error) if typer and isinstance(error, typer.TyperException) else None

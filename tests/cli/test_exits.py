@@ -30,6 +30,7 @@ def test_what_a_command_gives_is_its_exit_code(given: int | None, code: int) -> 
         (OSError(28, "No space left on device", "a.h5"), 2, "error: a.h5: No space left on device; check path, "),
         (OSError("odd"), 2, "error: odd; check path, permissions, free space"),
         (MemoryError(), 2, "error: out of memory; "),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), 2, "error: out of memory; "),
         (KeyboardInterrupt(), 130, "stopped; the same command goes on from here"),
     ],
 )
