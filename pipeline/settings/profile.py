@@ -146,11 +146,13 @@ def _validated(values: dict[str, Any], typed: Mapping[Key, str]) -> Profile:
     try:
         return Profile.model_validate(values)
     except ValidationError as error:
-        wrong = [key for found in error.errors() if (key := found["loc"]) in typed and found["type"] in _TEXT_WANTED]
+        texts = {found["loc"] for found in error.errors() if found["type"] in _TEXT_WANTED}
+        wrong = [key for key in typed if key in texts]
         if not wrong:
             raise
-    for *sections, last in wrong:
-        reduce(lambda table, section: table[section], sections, values)[last] = typed[(*sections, last)]
+    for key in wrong:
+        table = reduce(lambda table, section: table[section], key[:-1], values)
+        table[key[-1]] = typed[key]
     return Profile.model_validate(values)
 
 
