@@ -9,12 +9,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from fusionseg.pipeline.basics.spread import spread
 from fusionseg.pipeline.datasets.items import Item, MaskFiles
 from fusionseg.pipeline.errors import UNREADABLE, BadFile
 from fusionseg.pipeline.formats.boxes import FrameBoxes, frame_boxes, parse_vid_xml, parse_youtube_objects, tight_box
 from fusionseg.pipeline.formats.coco import instances_mask, instances_size
 from fusionseg.pipeline.formats.masks import Raw, decode_mask, decode_objects, mask_label, region_label
-from fusionseg.pipeline.formats.pictures import decode_frame, file_header
+from fusionseg.pipeline.formats.pictures import decode_frame, depth_note, file_header
+from fusionseg.pipeline.formats.readings import LOOKED_AT
 
 UInt8 = npt.NDArray[np.uint8]
 
@@ -36,7 +38,7 @@ def read_frame(item: Item, index: int) -> UInt8:
     """Frame `index` of `item`, (H, W, 3) uint8 BGR. Raises BadFile."""
     path = item.frames[index]
     try:
-        return decode_frame(path.read_bytes())
+        return decode_frame(path.read_bytes(), lambda: item.all_frames)
     except (OSError, ValueError) as error:
         raise bad_file(item, index, path, str(error)) from None
 
@@ -52,7 +54,7 @@ def read_mask(item: Item, index: int, files: MaskFiles | None = None) -> UInt8:
         try:
             one = _read_label(item, path, files)
         except (OSError, ValueError, SyntaxError) as error:
-            raise bad_file(item, index, path, f"mask can't be decoded ({error})") from None
+            raise bad_file(item, index, path, f"mask can't be read ({error})") from None
         if label is not None and one.shape != label.shape:
             raise bad_file(item, index, path, f"mask is {_of(one)}, that of another object of its frame {_of(label)}")
         label = one if label is None else _merged(label, one)
@@ -66,7 +68,35 @@ def _read_label(item: Item, path: Path, files: MaskFiles) -> UInt8:
         return instances_mask(path, files.entry)
     if files.regions:
         return region_label(path, files.regions)
-    return mask_label(decode_mask(path), item.void)
+    values, _ = decode_mask(path, item.masks_are, lambda: item.beside(path))
+    return mask_label(values, item.void)
+
+
+def how_read(item: Item, kind: str) -> list[str]:
+    """What is to be said of how files of `kind` ("frames", "masks", "boxes", "others") are read, by a few of them; []
+    where they are read the obvious way. It belongs to what is read from them."""
+    notes: set[str] = set()
+    for path in spread(_of_kind(item, kind), LOOKED_AT):
+        try:
+            notes.update(_notes(item, kind, path))
+        except (OSError, ValueError, SyntaxError):  # told when it is its turn
+            continue
+    return sorted(notes)
+
+
+def _notes(item: Item, kind: str, path: Path) -> tuple[str, ...]:
+    if kind == "frames":
+        note = depth_note(item.all_frames) if path == item.frames[0] else ""
+        return (note,) if note else ()
+    return decode_mask(path, item.masks_are, lambda: item.beside(path))[1]
+
+
+def _of_kind(item: Item, kind: str) -> list[Path]:
+    """Files of pictures; COCO's and regions of FBMS have rules of their own."""
+    if kind in ("frames", "others"):
+        return list(item.files(kind))
+    masks = item.masks if kind == "masks" else item.boxes.masks if kind == "boxes" and item.boxes else ()
+    return [path for mask in masks if not (mask.entry or mask.regions) for path in mask.paths]
 
 
 def _merged(first: UInt8, second: UInt8) -> UInt8:
@@ -94,7 +124,7 @@ def read_objects_sized(item: Item, index: int, size: tuple[int, int], files: Mas
     try:
         return _sized(item, index, size, files, decode_objects(path))
     except (OSError, ValueError, SyntaxError) as error:
-        raise bad_file(item, index, path, f"mask can't be decoded ({error})") from None
+        raise bad_file(item, index, path, f"mask can't be read ({error})") from None
 
 
 def _sized(item: Item, index: int, size: tuple[int, int], files: MaskFiles, mask: Raw) -> Raw:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from fusionseg.models.outside.plugins import PluginError
 from fusionseg.pipeline.basics.resizing import fit, resize
+from fusionseg.pipeline.basics.stamps import Stamp, stamp
 from fusionseg.pipeline.basics.threads import opencv_threads
 from fusionseg.pipeline.datasets.pairs import Pair
 from fusionseg.pipeline.errors import UserError
@@ -198,7 +199,7 @@ def _raft(pairs: Sequence[Pair], method: str, weights: Path | None, device: str)
 
     if not pairs:
         return []
-    changed = weights.stat().st_mtime_ns if weights and weights.is_file() else 0
+    changed = stamp(weights.stat()) if weights and weights.is_file() else None
     stack = lambda n: np.stack([pair[n][..., ::-1].transpose(2, 0, 1) for pair in pairs])  # noqa: E731
     first, second = (torch.from_numpy(np.ascontiguousarray(stack(n))).to(device) for n in (0, 1))
     flow = estimate_flow(_raft_model(method, weights, changed, device), first, second)
@@ -206,8 +207,8 @@ def _raft(pairs: Sequence[Pair], method: str, weights: Path | None, device: str)
 
 
 @functools.lru_cache(maxsize=1)
-def _raft_model(method: str, weights: Path | None, changed: int, device: str) -> Any:
-    """`changed`: the time stamp of the weights, so that a file that takes another's place is read."""
+def _raft_model(method: str, weights: Path | None, changed: Stamp | None, device: str) -> Any:
+    """`changed`: the stamp of the weights, so that a file that takes another's place is read."""
     from fusionseg.models.backbone import WeightsUnavailable
     from fusionseg.models.raft import create_raft
     from fusionseg.models.weights import WeightsError
