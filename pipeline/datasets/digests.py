@@ -72,6 +72,14 @@ class Ledger:
             self._changed = True
         return found
 
+    def how_read(self) -> list[str]:
+        """How files were read, where that isn't the obvious way, in words."""
+        lines = []
+        for (dataset, kind, note), names in self.readings.items():
+            several = f" and {len(set(names)) - 1} more" if len(set(names)) > 1 else ""
+            lines.append(f"{kind} of {dataset} ({names[0]}{several}): {note}")
+        return lines
+
     def save(self) -> None:
         """Write what was learnt."""
         if self._changed:

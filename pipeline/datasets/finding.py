@@ -199,7 +199,7 @@ class _Finder:
             stills,
             frames,
             void=manifest.void,
-            masks_are=manifest.masks_are or ("labels" if manifest.void is not None else None),
+            masks_are=manifest.masks_are,
             allow_mask_resize=manifest.allow_mask_resize,
             protocol=None if stills else manifest.protocol,
             all_frames=all_frames,

@@ -65,6 +65,8 @@ class Item:
     def __post_init__(self) -> None:
         if not self.all_frames:
             object.__setattr__(self, "all_frames", self.frames)
+        if self.masks_are is None and self.void is not None:  # only labels have a void
+            object.__setattr__(self, "masks_are", "labels")
         if not self.numbers:
             object.__setattr__(self, "numbers", tuple(range(len(self.frames))))
 

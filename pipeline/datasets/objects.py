@@ -61,7 +61,7 @@ def _numbers(item: Item, index: int, path: Path, files: MaskFiles, folders: Mapp
         if not folders and not files.entry and (raw := decode_numbers(path)) is not None:
             return np.where(raw == (item.void or 0), 0, raw).astype(np.int64)
     except (OSError, ValueError, SyntaxError) as error:
-        raise bad_file(item, index, path, f"mask can't be read ({error})") from None
+        raise bad_file(item, index, path, f"mask can't be decoded ({error})") from None
     one = read_mask(item, index, MaskFiles((path,), files.entry, files.regions)) == 1
     return one.astype(np.int64) * folders.get(path.parent, 1)
 

@@ -14,8 +14,9 @@ from fusionseg.pipeline.datasets.items import Item, MaskFiles
 from fusionseg.pipeline.errors import UNREADABLE, BadFile
 from fusionseg.pipeline.formats.boxes import FrameBoxes, frame_boxes, parse_vid_xml, parse_youtube_objects, tight_box
 from fusionseg.pipeline.formats.coco import instances_mask, instances_size
-from fusionseg.pipeline.formats.masks import Raw, decode_mask, decode_objects, mask_label, region_label
-from fusionseg.pipeline.formats.pictures import decode_frame, depth_note, file_header
+from fusionseg.pipeline.formats.masks import decode_mask, decode_objects, mask_label, region_label
+from fusionseg.pipeline.formats.pictures import decode_frame, file_header, frame_notes
+from fusionseg.pipeline.formats.planes import Raw
 from fusionseg.pipeline.formats.readings import LOOKED_AT
 
 UInt8 = npt.NDArray[np.uint8]
@@ -54,7 +55,7 @@ def read_mask(item: Item, index: int, files: MaskFiles | None = None) -> UInt8:
         try:
             one = _read_label(item, path, files)
         except (OSError, ValueError, SyntaxError) as error:
-            raise bad_file(item, index, path, f"mask can't be read ({error})") from None
+            raise bad_file(item, index, path, f"mask can't be decoded ({error})") from None
         if label is not None and one.shape != label.shape:
             raise bad_file(item, index, path, f"mask is {_of(one)}, that of another object of its frame {_of(label)}")
         label = one if label is None else _merged(label, one)
@@ -86,8 +87,7 @@ def how_read(item: Item, kind: str) -> list[str]:
 
 def _notes(item: Item, kind: str, path: Path) -> tuple[str, ...]:
     if kind == "frames":
-        note = depth_note(item.all_frames) if path == item.frames[0] else ""
-        return (note,) if note else ()
+        return frame_notes(item.all_frames) if path == item.frames[0] else ()
     return decode_mask(path, item.masks_are, lambda: item.beside(path))[1]
 
 
@@ -124,7 +124,7 @@ def read_objects_sized(item: Item, index: int, size: tuple[int, int], files: Mas
     try:
         return _sized(item, index, size, files, decode_objects(path))
     except (OSError, ValueError, SyntaxError) as error:
-        raise bad_file(item, index, path, f"mask can't be read ({error})") from None
+        raise bad_file(item, index, path, f"mask can't be decoded ({error})") from None
 
 
 def _sized(item: Item, index: int, size: tuple[int, int], files: MaskFiles, mask: Raw) -> Raw:

@@ -32,6 +32,7 @@ _LOOKED_AT = 7  # frames of a video, for the depth of its 16-bit pictures
 _ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 # Formats that may hold several pictures, which the beginning of a file doesn't tell.
 _SEVERAL = ("AVIF", "GIF", "TIFF", "WEBP")
+_BY_OPENCV = ("AVIF", "JPEG2000", "PNG", "PPM", "TIFF")  # formats of more than 8 bits, which Pillow cuts to 8
 
 
 _END_WINDOW = 64  # bytes searched: some writers pad after the end mark
@@ -86,10 +87,11 @@ def decode_frame(data: bytes, siblings: Callable[[], Sequence[Path]] = tuple) ->
     """Encoded picture -> (H, W, 3) uint8 BGR. Of more than 8 bits a channel, white is the largest value of as many bits
     as the video uses, of which `siblings` gives the frames: cameras of 12 bits fill files of 16.
 
-    Raises ValueError; also for an animation, floating-point numbers, and what isn't opaque.
+    What is transparent keeps the colour that it is stored with: nothing shines through. Raises ValueError; also for an
+    animation and floating-point numbers.
     """
     if _is_usual(data):
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), _AS_STORED)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), _AS_STORED) if data else None
         if image is None:
             raise ValueError(f"can't be decoded ({len(data)} bytes)")
         return np.asarray(image, np.uint8)
@@ -98,16 +100,21 @@ def decode_frame(data: bytes, siblings: Callable[[], Sequence[Path]] = tuple) ->
         return pixels
     looked = tuple(spread(siblings(), _LOOKED_AT))
     white = depth(max(int(pixels.max()), _largest(looked)), _WHITE_16)
-    return np.asarray(cv2.convertScaleAbs(pixels, alpha=255 / white), np.uint8)
+    return (pixels >> (white.bit_length() - 8)).astype(np.uint8)
 
 
-def depth_note(paths: Sequence[Path]) -> str:
-    """How the frames of a video of more than 8 bits a channel are read; "" for all others. Raises OSError,
-    ValueError."""
-    looked = tuple(spread(paths, _LOOKED_AT))
-    if not looked or _is_usual(data := looked[0].read_bytes()) or _pixels(data).dtype == np.uint8:
-        return ""
-    return f"frames of 16 bits a channel: {depth(_largest(looked), _WHITE_16)} is white"
+def frame_notes(paths: Sequence[Path]) -> tuple[str, ...]:
+    """What is to be said of how the frames of a video are read, by its first and, of more than 8 bits a channel, a few
+    more; () where it is the obvious way. Raises OSError, ValueError."""
+    data = paths[0].read_bytes()
+    if _is_usual(data):
+        return ()
+    pixels, looked = _decoded(data), tuple(spread(paths, _LOOKED_AT))
+    clear = pixels.ndim == 3 and pixels.shape[2] == 4 and not (pixels[..., 3] == np.iinfo(pixels.dtype).max).all()
+    notes = ("transparent parts keep the colours that they are stored with",) if clear else ()
+    if pixels.dtype == np.uint8:
+        return notes
+    return (*notes, f"16 bits a channel, of which {depth(_largest(looked), _WHITE_16).bit_length()} are used")
 
 
 def _is_usual(data: bytes) -> bool:
@@ -123,30 +130,31 @@ def _is_usual(data: bytes) -> bool:
 
 def _pixels(data: bytes) -> Raw:
     """(H, W, 3) uint8 or uint16 BGR. Raises ValueError."""
+    pixels = _decoded(data)
+    return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., :3])
+
+
+def _decoded(data: bytes) -> Raw:
+    """Grey levels (H, W), colours, or colours with an alpha channel, of 8 or 16 bits. Raises ValueError."""
     with opened(data) as image:
         check_single(image)
-        kind = image.format
-        if kind == "PNG" or (kind in ("PPM", "TIFF", "JPEG2000", "AVIF") and image.mode != "1"):
+        found = None
+        if image.format in _BY_OPENCV and image.mode != "1":
             found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-            if found is not None:
-                return _opaque(np.asarray(found))
-        if image.mode in ("F", "I"):
-            raise ValueError("pixels that aren't of 8 or 16 bits; save it as a PNG")
-        try:
-            return _opaque(np.asarray(image.convert("RGBA"))[..., [2, 1, 0, 3]])
-        except (OSError, SyntaxError) as error:
-            raise ValueError(f"can't be decoded ({error})") from None
+        if found is None:
+            found = _by_pillow(image)
+    if found.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"pixels of type {found.dtype}, expected 8 or 16 bits; save it as a PNG")
+    return np.asarray(found)
 
 
-def _opaque(pixels: Raw) -> Raw:
-    """(H, W, 3) of grey levels, colours, or colours with an alpha channel. Raises ValueError."""
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"pixels of type {pixels.dtype}, expected 8 or 16 bits; save it as a PNG")
-    if pixels.ndim == 2:
-        return np.repeat(pixels[..., None], 3, axis=2)
-    if pixels.shape[2] == 4 and not (pixels[..., 3] == np.iinfo(pixels.dtype).max).all():
-        raise ValueError("not opaque: what stands behind the transparent parts? Save it on a background")
-    return np.ascontiguousarray(pixels[..., :3])
+def _by_pillow(image: Image.Image) -> Raw:
+    if image.mode in ("F", "I"):
+        raise ValueError("pixels that aren't of 8 or 16 bits; save it as a PNG")
+    try:
+        return np.asarray(image.convert("RGBA"))[..., [2, 1, 0, 3]]
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"can't be decoded ({error})") from None
 
 
 @lru_cache(256)

@@ -128,7 +128,7 @@ def _of_image(image: Image.Image) -> _Held:
 
 def _deep_grey(values: Raw) -> _Held:
     if values.min() < 0 or values.max() > _WHITE_16:
-        raise ValueError(f"values from {values.min()} to {values.max()}, expected 0 to {_WHITE_16}")
+        raise ValueError(f"values from {values.min()} to {values.max()}; expected 0 to {_WHITE_16}")
     return _Held(values, _WHITE_16)
 
 

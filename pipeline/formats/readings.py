@@ -25,7 +25,7 @@ from fusionseg.pipeline.names import MasksAre
 SOFT_NOTE = "many grey levels: a soft mask, cut at half"
 _MOST_LABELS = 64  # of one picture; see planes
 _SMALL = 64  # labels are counted from 1; values that stay below this are no shades
-_FILLED = 0.25  # share of the pixels of in-between values that lie amid their equals, from which on they are labels
+_FILLED = 0.1  # share of the pixels of in-between values that lie amid their equals, from which on they are labels
 _NESTED, _TOUCHING = 4, 0.25  # levels in between, and the share of the brightest one's border that is with black
 LOOKED_AT = 7  # masks of a sequence
 _DEPTHS = (8, 10, 12, 14, 16)  # bits that 16-bit files are filled with
@@ -115,7 +115,7 @@ def evidence_of(plane: Plane) -> Evidence:
     if plane.lossy or len(values) > _MOST_LABELS:
         return Evidence(soft=1, largest=largest)
     if values[0] != 0:  # no background: then small numbers are labels
-        return Evidence(soft=int(largest >= _SMALL), largest=largest)
+        return Evidence(soft=int(largest >= _SMALL and len(values) > 1), largest=largest)
     if len(values) < 3:
         return Evidence(largest=largest)
     if largest < _SMALL and plane.white >= 2 * _SMALL:

@@ -131,12 +131,15 @@ class Session:
     def inspect(self) -> None:
         """Look at all outside data of the stages to run, so that what can't be used stops the run before it starts.
 
-        Costs nothing more: digests are remembered. Raises BadFile.
+        Says how files are read, where that isn't the obvious way. Costs nothing more: digests are remembered. Raises
+        BadFile.
         """
         try:
             for stage in (self.by_name[name] for name in [*self.names, *(stage.name for stage, _ in self.own)]):
                 if stage.name not in self.given:
                     self._inspect(stage)
+            for line in self.ledger.how_read():
+                self.context.say(line)
         finally:
             self._save_ledger()
 

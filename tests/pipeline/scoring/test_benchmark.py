@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -17,6 +18,7 @@ from PIL import Image
 
 from fusionseg.cli import main
 from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.formats.readings import SOFT_NOTE
 from fusionseg.pipeline.scoring.benchmark import ScoreRequest, listed, named_folders, score
 from fusionseg.pipeline.scoring.measures import contour_accuracy, region_similarity
 from fusionseg.pipeline.scoring.outputs import Scored, outputs, write_outputs
@@ -114,11 +116,14 @@ def test_indexed_masks_are_no_probabilities(request_: ScoreRequest, tmp_path: Pa
     assert any("no probabilities; score it without" in line for line in problems(replace(request, threshold=0.5)))
 
 
-def test_probabilities_without_a_threshold_are_told(request_: ScoreRequest, tmp_path: Path) -> None:
-    ramp = np.tile(np.arange(40, dtype=np.uint8), (24, 1)) + np.arange(0, 72, 3, dtype=np.uint8)[:, None]
-    masks = {"soft": write_tree(tmp_path / "soft", ["bear", "surf"], [ramp] * FRAMES)}
-    found = problems(replace(request_, masks=masks))
-    assert any("different values; if they are probabilities, give --threshold" in line for line in found)
+def test_probabilities_without_a_threshold_are_cut_at_half(request_: ScoreRequest, tmp_path: Path) -> None:
+    maps = [cv2.GaussianBlur(np.where(mask, 255, 0).astype(np.uint8), (5, 5), 0) for mask in squares()]
+    exact = [soft > 127 for soft in maps]
+    soft = write_tree(tmp_path / "soft", ["bear", "surf"], maps)
+    for truth, masks in ((write_tree(tmp_path / "t", ["bear", "surf"], exact), soft), (soft, tmp_path / "t")):
+        found = score(replace(request_, truth=truth, masks={"one": masks}))
+        assert found.overall.loc[0, "J"] == 1
+        assert found.notes() == [f"{'one' if masks is soft else 'truth'}: {2 * (FRAMES - 2)} masks: {SOFT_NOTE}"]
 
 
 def test_numbers_that_are_no_labels_are_told(request_: ScoreRequest, tmp_path: Path) -> None:
