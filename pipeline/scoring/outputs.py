@@ -31,8 +31,8 @@ _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"
 @dataclass(frozen=True)
 class Scored:
     """The scores of all methods, one row a method and frame (and object), and the tables that follow from them.
-    `missing`: how many masks of a method were missing and counted as empty, of those methods that miss any; `read`: how masks
-    were read, in words, where that isn't the obvious way."""
+    `missing`: how many masks of a method were missing and counted as empty, of those methods that miss any; `read`: how
+    masks were read, in words, where that isn't the obvious way."""
 
     protocol: Protocol
     per_frame: pd.DataFrame
