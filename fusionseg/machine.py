@@ -164,12 +164,15 @@ def libraries_fault(names: "Iterable[str]", load: "Callable[[str], object] | Non
 
 def lacking(names: "Iterable[str]", load: "Callable[[str], object] | None" = None) -> "list[str]":
     """Those of these shared libraries that can't be loaded."""
-    if load is None:
-        try:
-            from ctypes import CDLL as load  # absent from some Pythons, which is told as a module's
-        except ImportError:
-            return []
-    return [name for name in names if not _succeeds(load, name)]
+    return [name for name in names if not _succeeds(load or _load, name)]
+
+
+def _load(library: str) -> object:
+    try:
+        from ctypes import CDLL
+    except ImportError:  # told as a missing module; of libraries nothing is known then
+        return None
+    return CDLL(library)
 
 
 def _lacks(names: "Sequence[str]", which: "Callable[[str], str | None]" = shutil.which) -> str:
@@ -268,11 +271,13 @@ def wheels_fault(constraints: str) -> str:
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     if done.returncode == 0:
         return ""
-    said = done.stderr.decode("utf-8", "replace").splitlines()
-    reasons = [line[len("ERROR: ") :] for line in said if line.startswith("ERROR: ")]
-    reason = reasons[-1] if reasons else f"pip ended with {done.returncode}"
-    advice = "name an index that has it in PIP_EXTRA_INDEX_URL (PyTorch keeps one of CPU builds), or leave out CPU=1"
-    return f"no CPU build of PyTorch: {reason}; {advice}"
+    pins = re.findall(r"^[\w-]+==[^\s;]+", Path(constraints).read_text(encoding="utf-8"), re.MULTILINE)
+    said = done.stderr.decode("utf-8", "replace")
+    # That there is none is said in several ways, at length; what else went wrong is worth telling.
+    none = "No matching|Could not find|Cannot install|ResolutionImpossible"
+    others = re.findall(f"^ERROR: (?!{none})(.*)", said, re.MULTILINE)
+    found = "".join([f"pip finds no {' with '.join(pins)}", *(f" ({other})" for other in others[-1:])])
+    return f"{found}; name an index of CPU builds in PIP_EXTRA_INDEX_URL (PyTorch keeps one), or leave out CPU=1"
 
 
 if __name__ == "__main__":
