@@ -56,4 +56,10 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'fusionseg' has no attribute {name!r}")
     module, attribute = _HOMES[name]
-    return getattr(importlib.import_module(f"fusionseg.pipeline.{module}"), attribute)
+    try:
+        return getattr(importlib.import_module(f"fusionseg.pipeline.{module}"), attribute)
+    except ImportError as error:
+        from fusionseg.machine import explained
+
+        reason = explained(error)
+        raise (ImportError(reason) if reason else error) from error.__cause__

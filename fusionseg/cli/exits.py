@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import typer
 
+from fusionseg.machine import explained
 from fusionseg.pipeline.errors import UserError
 
 EXIT_PROBLEMS = 1
@@ -21,6 +22,11 @@ def ended(command: Callable[[], int | None]) -> int:
         return command() or 0
     except UserError as error:
         tell(f"error: {error.args[0]}")
+        return EXIT_BAD_INPUT
+    except ImportError as error:  # of a library that the system lacks; all others are bugs
+        if not (reason := explained(error)):
+            raise
+        tell(f"error: {reason}")
         return EXIT_BAD_INPUT
     except BrokenPipeError:  # `fusionseg artifacts | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
