@@ -58,7 +58,6 @@ ifneq ($(TORCH),$(HELD))
 	$(MAKER) -m venv --clear $(VENV)
 endif
 	@$(if $(filter cpu,$(TORCH)),touch $(VENV)/torch-cpu)
-	@test -z "$$(ls -d $(VENV)/lib/python*/site-packages/opencv_contrib_python-* 2> /dev/null)" || $(BIN)/python -m pip uninstall -qq --yes opencv-contrib-python opencv-contrib-python-headless
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) --config-settings editable_mode=strict -e .
 	$(BIN)/python -m fusionseg.flows.derived
 	touch $@

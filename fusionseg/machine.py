@@ -34,12 +34,14 @@ SPACE = {"default": (7.4, 2.9), "cpu": (2.6, 0.6)}
 # and pip fail without them.
 MODULES = ("bz2", "ctypes", "lzma", "sqlite3", "ssl", "zlib")
 
-# What the pinned wheels link, don't bring along, and isn't part of glibc. Builds of OpenCV that can open windows link
-# more: a program that comes into the same environment may bring one of these.
-LIBRARIES = ("libstdc++.so.6", "libgcc_s.so.1", "libz.so.1")
-OF_WINDOWS = ("libGL.so.1", "libgthread-2.0.so.0", "libglib-2.0.so.0", "libxcb.so.1")
+# What the pinned wheels link, don't bring along, and isn't part of glibc: PyTorch's three, then OpenCV's, for windows
+# that nobody opens here.
+LIBRARIES = (
+    "libstdc++.so.6", "libgcc_s.so.1", "libz.so.1",
+    "libGL.so.1", "libgthread-2.0.so.0", "libglib-2.0.so.0", "libxcb.so.1",
+)  # fmt: skip
 
-# The packages of these, in the order of LIBRARIES + OF_WINDOWS.
+# The packages of these, in the same order.
 _DEBIAN = ("libstdc++6", "libgcc-s1", "zlib1g", "libgl1", "libglib2.0-0", "libglib2.0-0", "libxcb1")
 _FEDORA = ("libstdc++", "libgcc", "zlib", "libglvnd-glx", "glib2", "glib2", "libxcb")
 _SUSE = ("libstdc++6", "libgcc_s1", "libz1", "libglvnd", "libgthread-2_0-0", "libglib-2_0-0", "libxcb1")
@@ -184,8 +186,7 @@ def _lacks(names: "Sequence[str]", which: "Callable[[str], str | None]" = shutil
 
 def packages(manager: str, names: "Iterable[str]") -> "list[str]":
     """The packages that have these shared libraries, each once."""
-    known = LIBRARIES + OF_WINDOWS
-    return list(dict.fromkeys(MANAGERS[manager][1][known.index(name)] for name in names))
+    return list(dict.fromkeys(MANAGERS[manager][1][LIBRARIES.index(name)] for name in names))
 
 
 def _command(manager: str, wanted: "Sequence[str]") -> str:
@@ -200,10 +201,8 @@ def explained(error: BaseException, load: "Callable[[str], object] | None" = Non
     if found is None:
         return ""
     name = found.group(1)
-    if name in OF_WINDOWS:  # the loader names one; who lacks it mostly lacks the others too
-        return _lacks([name, *(other for other in lacking(OF_WINDOWS, load) if other != name)])
-    if name in LIBRARIES:
-        return _lacks([name])
+    if name in LIBRARIES:  # the loader names one; who lacks it mostly lacks others too
+        return _lacks([name, *(other for other in lacking(LIBRARIES, load) if other != name)])
     return f"{name} can't be loaded; install the system's package that has it, or, if it is of a wheel, FusionSeg anew"
 
 

@@ -60,7 +60,7 @@ def _contrib(name: str, **more: Any) -> Method:
         if not hasattr(cv2, "optflow"):
             raise UserError(
                 "this build of OpenCV lacks the contrib modules, and the optical flow method needs them; install "
-                "opencv-contrib-python-headless (and uninstall other builds), or choose a dis method"
+                "opencv-contrib-python (and uninstall other builds), or choose a dis method"
             )
         return cast(_DenseFlow, getattr(cv2.optflow, name)())
 

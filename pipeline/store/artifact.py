@@ -42,7 +42,7 @@ _LIBVER = ("v110", "v110")
 # What h5py raises where it meets damage.
 _HDF5_ERRORS = (OSError, KeyError, ValueError, RuntimeError, TypeError)
 _DEFLATE_ERROR = cast(type[Exception], deflate.error)
-_LIBRARIES = ("fusionseg", "torch", "opencv-contrib-python-headless", "opencv-contrib-python", "numpy", "h5py")
+_LIBRARIES = ("fusionseg", "torch", "opencv-contrib-python", "opencv-contrib-python-headless", "numpy", "h5py")
 
 
 Unit = tuple[str, str]  # data set, video
