@@ -156,7 +156,10 @@ NO = "cannot open shared object file: No such file or directory"
             "this system lacks libgthread-2.0.so.0, libGL.so.1, libglib-2.0.so.0; install: ",
         ),
         ("/lib/x/libGL.so.1: file too short", "this system lacks libGL.so.1, libglib-2.0.so.0; install: "),
-        (f"Error importing numpy: libstdc++.so.6: {NO}", "this system lacks libstdc++.so.6; install: "),
+        (
+            f"from numpy: libstdc++.so.6: {NO}",
+            "this system lacks libstdc++.so.6, libGL.so.1, libglib-2.0.so.0; install: ",
+        ),
         (f"libcudart.so.13: {NO}", "libcudart.so.13 can't be loaded; install "),
         (f"libXau-154567c4.so.6.0.0: {NO}", "libXau-154567c4.so.6.0.0 can't be loaded; install "),
         ("No module named 'cv2'", ""),
