@@ -110,7 +110,8 @@ def evidence_of(plane: Plane) -> Evidence:
     """What one plane tells."""
     if plane.values.dtype == np.bool_ or plane.labels:
         return Evidence(labels=int(plane.labels))
-    values, ranks = np.unique(plane.values, return_inverse=True)
+    counts = np.bincount(plane.values.ravel())
+    values = np.flatnonzero(counts)
     largest = int(values[-1])
     if plane.lossy or len(values) > _MOST_LABELS:
         return Evidence(soft=1, largest=largest)
@@ -120,7 +121,8 @@ def evidence_of(plane: Plane) -> Evidence:
         return Evidence(largest=largest)
     if largest < _SMALL and plane.white >= 2 * _SMALL:
         return Evidence(labels=1 if len(values) * 2 > largest else 0, largest=largest)
-    soft = _is_shaded(ranks.reshape(plane.values.shape))
+    ranks = np.cumsum(counts > 0, dtype=np.uint8) - np.uint8(1)
+    soft = _is_shaded(ranks[plane.values])
     return Evidence(int(soft), int(not soft), largest)
 
 
@@ -129,7 +131,7 @@ def _is_shaded(ranks: Raw) -> bool:
     top = int(ranks.max())
     middle = ranks[1:-1, 1:-1]
     between = (middle > 0) & (middle < top)
-    around = [np.roll(ranks, shift, axis)[1:-1, 1:-1] for axis in (0, 1) for shift in (-1, 1)]
+    around = [ranks[:-2, 1:-1], ranks[2:, 1:-1], ranks[1:-1, :-2], ranks[1:-1, 2:]]
     filled = between & np.logical_and.reduce([other == middle for other in around])
     if filled.sum() < _FILLED * between.sum() or not between.any():
         return True
