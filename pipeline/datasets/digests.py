@@ -66,7 +66,7 @@ class Ledger:
         name = f"file/{_digest([f'{path}:{stamp(stat)}'.encode()])}"
         if name in self._known:
             return str(self._known[name]["digest"])
-        found = _file_digest(path)
+        found = file_digest(path)
         if time.time() - changed_at(stat) >= _RACY_SECONDS:
             self._known[name] = {"digest": found}
             self._changed = True
@@ -150,7 +150,7 @@ def _read(item: Item, kind: str, owners: dict[Path, int]) -> dict[str, Any]:
     for path, index in owners.items():
         try:
             if kind == "flow":  # one file may hold a whole video
-                digest.update(f"{path.name}:{_file_digest(path)};".encode())
+                digest.update(f"{path.name}:{file_digest(path)};".encode())
                 continue
             data = path.read_bytes()
         except OSError as error:
@@ -165,7 +165,8 @@ def _read(item: Item, kind: str, owners: dict[Path, int]) -> dict[str, Any]:
     return {"digest": digest.hexdigest(), "sizes": sizes, "read": how_read(item, kind)}
 
 
-def _file_digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """Digest of the bytes of a file of any size. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
 

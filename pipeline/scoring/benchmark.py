@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -18,7 +19,9 @@ import pandas as pd
 
 from fusionseg.pipeline.basics.progress import shown
 from fusionseg.pipeline.basics.spread import spread
-from fusionseg.pipeline.datasets.patterns import PICTURE_SUFFIXES
+from fusionseg.pipeline.datasets.digests import file_digest
+from fusionseg.pipeline.datasets.kinds import PICTURE_SUFFIXES
+from fusionseg.pipeline.datasets.videos import extract_frames
 from fusionseg.pipeline.errors import UNREADABLE, WRONG_SIZE, UserError
 from fusionseg.pipeline.formats.masks import decode_map, decode_mask, decode_objects
 from fusionseg.pipeline.formats.planes import Raw
@@ -31,12 +34,15 @@ from fusionseg.pipeline.scoring.trees import (
     UNSUITABLE,
     Problem,
     Tree,
+    beyond,
     chosen,
     compare,
     find_masks,
     find_truth,
+    fit,
     problem_text,
     scored,
+    unfold,
 )
 
 _CHUNK = 16  # frames that a process scores at a time
@@ -98,8 +104,12 @@ def run_score(request: ScoreRequest, out: Path, say: Callable[[str], None]) -> N
 
 def score(request: ScoreRequest) -> Scored:
     """The scores of all methods. Raises UserError, with all that is wrong in one message."""
-    protocol = _protocol(request)
-    truth, trees, problems = _find(request, protocol)
+    with tempfile.TemporaryDirectory(prefix="fusionseg-") as store:  # for frames of videos of masks
+        return _score(request, _protocol(request), Path(store))
+
+
+def _score(request: ScoreRequest, protocol: Protocol, store: Path) -> Scored:
+    truth, trees, problems, left_out = _find(request, protocol, store)
     unclear = any(problem.kind == UNSUITABLE for problem in problems)  # nobody can tell which frames are scored
     frames = [] if unclear else list(_frames(protocol, truth, trees))
     # With wrong names there will be no result, but whatever else is wrong is to be told at the same time.
@@ -111,7 +121,7 @@ def score(request: ScoreRequest) -> Scored:
         raise UserError(problem_text(problems))
     empty = {method: sum(frame.masks[method] is None for frame in frames) for method in trees}
     counted = {method: count for method, count in empty.items() if count}
-    return Scored(protocol, joined(tables), counted, _read_lines(results))
+    return Scored(protocol, joined(tables), counted, _read_lines(results), left_out)
 
 
 def _read_lines(results: Sequence[_Result]) -> list[str]:
@@ -120,21 +130,30 @@ def _read_lines(results: Sequence[_Result]) -> list[str]:
     return [f"{method or 'truth'}: {count} masks: {note}" for (method, note), count in sorted(counts.items())]
 
 
-def _find(request: ScoreRequest, protocol: Protocol) -> tuple[Tree, dict[str, Tree], list[Problem]]:
-    """The truth that is scored, the trees of masks, and what is wrong with their names. Raises UserError."""
-    truth, problems = find_truth(request.truth, protocol)
-    truth = chosen(truth, request.sequences, request.truth) if request.sequences else truth
-    problems += _short(protocol, truth)
-    trees = {}
-    for method, root in request.masks.items():
-        trees[method], double = find_masks(root)
-        if not any(name in trees[method] for name in truth):
-            example = next(iter(truth))
-            raise UserError(f"{root}: no sequence of {request.truth} in it, such as {example}; is it the right folder?")
-        problems += double
+_Found = tuple[Tree, dict[str, Tree], list[Problem], list[str]]
+
+
+def _find(request: ScoreRequest, protocol: Protocol, store: Path) -> _Found:
+    """The truth that is scored, the trees of masks, what is wrong with their names, and what is left out, in words.
+    Raises UserError."""
+    truth = find_truth(request.truth, protocol)
+    methods = {method: find_masks(root) for method, root in request.masks.items()}
+    fit(truth, methods, protocol)
+    unfold(truth, methods, lambda path: extract_frames(path, store, file_digest, lossless=True))
+    wanted = chosen(truth.tree, request.sequences, request.truth) if request.sequences else truth.tree
+    problems = [*truth.problems, *_short(protocol, wanted)]
+    left_out = list(beyond("truth", truth.tree, truth, protocol, every=False))
+    for method, masks in methods.items():
+        if not any(name in masks.tree for name in wanted):
+            example = next(iter(wanted))
+            raise UserError(
+                f"{masks.root}: no sequence of {request.truth} in it, such as {example}; is it the right folder?"
+            )
+        problems += masks.problems
         if not any(problem.kind == UNSUITABLE for problem in problems):
-            problems += compare(method, truth, trees[method], protocol, request.zero, not request.sequences)
-    return truth, trees, problems
+            problems += compare(method, wanted, masks.tree, protocol, request.zero)
+        left_out += beyond(method, wanted, masks, protocol, every=not request.sequences)
+    return wanted, {method: masks.tree for method, masks in methods.items()}, problems, left_out
 
 
 def _protocol(request: ScoreRequest) -> Protocol:

@@ -226,15 +226,35 @@ def test_everything_that_is_wrong_is_told_at_once(request_: ScoreRequest, tmp_pa
     write_png(good / "surf/00002.bmp", squares()[2])
     lines = problems(replace(request_, masks={"late": late, "good": good}))
     assert lines[0] == (
-        "the masks can't be scored: 1 missing, 2 extra, 1 misnamed, 1 unclear, 1 wrong size, 1 unreadable; "
+        "the masks can't be scored: 1 missing, 1 misnamed, 1 unclear, 1 wrong size, 1 unreadable; "
         "nothing was written; --missing zero counts missing masks as empty"
     )
     text = "\n".join(lines)
     for expected in (
-        "late: bear/00001", "late: cow, a sequence of 5 masks", "bear/00009.png", "bear/2.png; expected 00002",
+        "late: bear/00001", "bear/2.png; expected 00002",
         "00002.bmp and 00002.png", "bear/00003.png: 20x12, the truth 40x24", "surf/00001.png: not a picture (10 bytes)",
     ):  # fmt: skip
         assert text.count(expected) == 1, expected
+
+
+def test_what_the_truth_does_not_have_is_left_out_and_told(request_: ScoreRequest, tmp_path: Path) -> None:
+    """Published masks are those of all sequences, the truth often that of a part."""
+    expected, late = score(request_), request_.masks["late"]
+    assert expected.notes() == []
+    for number in range(7):
+        write_tree(late, [f"cow{number}"], squares())
+    write_png(late / "bear/00009.png", squares()[0])
+    write_bytes(late / "read me.txt")
+    found = score(request_)
+    pd.testing.assert_frame_equal(found.per_frame, expected.per_frame)
+    lines = [
+        "late: left out, 7 sequences that the truth hasn't: cow0, cow1, cow2, cow3, cow4 and 2 more",
+        "late: left out, 1 frames that the truth hasn't: bear/00009", "late: left out, no masks: read me.txt",
+    ]  # fmt: skip
+    assert found.notes() == lines and all(line in found.lines() for line in lines)
+    assert "cow4 and 2 more" in outputs(found)["comparison.html"].decode()
+    chosen = score(replace(request_, sequences=("surf",)))
+    assert not any("sequences" in line for line in chosen.notes())
 
 
 def test_every_missing_mask_is_listed_but_not_every_file_that_cannot_be_read(tmp_path: Path) -> None:
