@@ -75,13 +75,16 @@ def _read_label(item: Item, path: Path, files: MaskFiles) -> UInt8:
 
 def how_read(item: Item, kind: str) -> list[str]:
     """What is to be said of how files of `kind` ("frames", "masks", "boxes", "others") are read, by a few of them; []
-    where they are read the obvious way. It belongs to what is read from them."""
+    where they are read the obvious way. It belongs to what is read from them. Raises BadFile for one of these few that
+    can't be."""
     notes: set[str] = set()
+    owners = item.owners(kind)
     for path in spread(_of_kind(item, kind), LOOKED_AT):
         try:
             notes.update(_notes(item, kind, path))
-        except (OSError, ValueError, SyntaxError):  # told when it is its turn
-            continue
+        except (OSError, ValueError, SyntaxError) as error:
+            what = str(error) if kind == "frames" else f"mask can't be decoded ({error})"
+            raise bad_file(item, owners[path], path, what) from None
     return sorted(notes)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from fusionseg.pipeline.basics.digests import json_digest
 from fusionseg.pipeline.basics.progress import shown
 from fusionseg.pipeline.datasets.digests import Ledger
-from fusionseg.pipeline.datasets.finding import load_items
+from fusionseg.pipeline.datasets.finding import left_out, load_items
 from fusionseg.pipeline.datasets.imported_flow import find_flow
 from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.datasets.manifest import read_manifest
@@ -26,10 +26,12 @@ from fusionseg.pipeline.store.job import Context
 
 @dataclass(frozen=True)
 class Inputs:
-    """`items`: by role; `roots`: the folder by data set name, "" for all others; `by_unit`: all items, unrestricted."""
+    """`items`: by role; `roots`: the folder by data set name, "" for all others; `passed_over`: by
+    data set, files that are no pictures and no videos; `by_unit`: all items, unrestricted."""
 
     items: Mapping[str, Sequence[Item]]
     roots: Mapping[str, Path]
+    passed_over: Mapping[str, Sequence[str]] = field(default_factory=dict)
     by_unit: Mapping[Unit, Item] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -57,7 +59,7 @@ def find_inputs(request: Request, wanted: Wanted, ledger: Ledger, context: Conte
     check_frames(items)
     if wanted.boxes and request.shard is None:
         check_boxes(items["boxed"], request.settings.data.boxed)
-    return Inputs(items, roots)
+    return Inputs(items, roots, {name: left for name, left in finder.passed_over.items() if left})
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class _Finder:
     wanted: Wanted
     roots: Mapping[str, Path]
     ledger: Ledger
+    passed_over: dict[str, Sequence[str]] = field(default_factory=dict)
 
     def of(self, role: Role) -> list[Item]:
         """All items of a role."""
@@ -90,6 +93,7 @@ class _Finder:
         parts = [name.partition("/") for name in self.request.leave_out]
         out = [name for dataset, _, name in parts if dataset == manifest.name]
         items = load_items(manifest, ref.split, root, out, ref.stride, extract=self._extract, most=ref.frames)
+        self.passed_over[manifest.name] = left_out(manifest, root)
         if role in self.wanted.masked:
             check_masked(role, ref, items)
         return items if role == "stills" else [paired(item, self.request.settings.optical_flow) for item in items]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from fusionseg.pipeline.datasets.digests import Ledger
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import stages_for
 from fusionseg.pipeline.run.inputs import Inputs
@@ -20,8 +21,8 @@ from fusionseg.pipeline.store.sources import ANY_DATA_SET
 class Journal:
     """Keeps one run's record. Each stage reads it and writes it anew, since others may write it in between."""
 
-    def __init__(self, request: Request, inputs: Inputs, context: Context) -> None:
-        self._request, self._inputs, self._context = request, inputs, context
+    def __init__(self, request: Request, inputs: Inputs, context: Context, ledger: Ledger) -> None:
+        self._request, self._inputs, self._context, self._ledger = request, inputs, context, ledger
         self._computed_on = ""  # the device that an earlier run of this name computed on
 
     def begin(self) -> None:
@@ -46,6 +47,7 @@ class Journal:
         earlier, settings = self._earlier(), self._request.settings
         used = self._context.used_device
         device = (earlier.device if earlier else "") or self._computed_on or self._context.device_name
+        read = (*(earlier.read if earlier else ()), *self._ledger.how_read())
         return RunRecord(
             name=self._request.run_name,
             started=earlier.started if earlier else _now(),
@@ -55,6 +57,8 @@ class Journal:
             left_out=self._request.leave_out,
             software=software(),
             device=device if used is None else str(used),
+            read=tuple(dict.fromkeys(read)),
+            passed_over={name: tuple(some) for name, some in self._inputs.passed_over.items()},
             data={name or ANY_DATA_SET: str(root) for name, root in self._inputs.roots.items()},
         )
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from fusionseg.pipeline.basics.memory import peak_memory, start_measuring
 from fusionseg.pipeline.basics.processes import ALONE, Processes
 from fusionseg.pipeline.datasets.digests import LEDGER, Ledger
+from fusionseg.pipeline.datasets.finding import left_out_line
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import MASKS, Stage, known_stage, required, stages_for
 from fusionseg.pipeline.run.inputs import Wanted, find_inputs
@@ -93,7 +94,7 @@ class Session:
         self.inputs = find_inputs(request, self._wanted(), self.ledger, self.context)
         self.items = self.inputs.items
         self.jobs = Jobs(request, self.by_name, self.inputs, self.ledger)
-        self.journal = Journal(request, self.inputs, self.context)
+        self.journal = Journal(request, self.inputs, self.context, self.ledger)
         self.records: dict[str, dict[Unit, Record]] = {}
         self.forget()
 
@@ -138,7 +139,7 @@ class Session:
             for stage in (self.by_name[name] for name in [*self.names, *(stage.name for stage, _ in self.own)]):
                 if stage.name not in self.given:
                     self._inspect(stage)
-            for line in self.ledger.how_read():
+            for line in (*self.ledger.how_read(), *map(left_out_line, self.inputs.passed_over.values())):
                 self.context.say(line)
         finally:
             self._save_ledger()

@@ -31,7 +31,8 @@ class StageRun:
 @dataclass(frozen=True)
 class RunRecord:
     """A run: `videos`, "data set/name" by role; `left_out`, the same of bad ones; `data`: folders by data set,
-    "(default)" for all others; `device`: the one that computed; `stages`: those done so far, in order."""
+    "(default)" for all others; `device`: the one that computed; `stages`: those done so far, in order; `passed_over`:
+    by data set, files that are no pictures and no videos; `read`: how files were read, where that isn't obvious."""
 
     name: str
     started: str
@@ -43,6 +44,8 @@ class RunRecord:
     device: str = ""
     data: Mapping[str, str] = field(default_factory=dict)
     finished: str = ""
+    passed_over: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    read: tuple[str, ...] = ()
 
     def records(self, stage: str) -> tuple[Record, ...]:
         """The records of one stage; none where the run has none."""

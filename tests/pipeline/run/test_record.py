@@ -8,6 +8,7 @@ import pytest
 from builders import make_context, make_item
 from tiny import request
 
+from fusionseg.pipeline.datasets.digests import LEDGER, Ledger
 from fusionseg.pipeline.run.inputs import Inputs
 from fusionseg.pipeline.run.record import Journal, notes, still_valid
 from fusionseg.pipeline.settings.profile import Profile, read_profile
@@ -40,7 +41,9 @@ def test_a_changed_setting_leaves_what_it_does_not_concern(overrides: tuple[str,
 
 def journal(folder: Path, *overrides: str) -> Journal:
     items = {"scored": [make_item("clip")], "boxed": []}
-    return Journal(request(folder, *overrides), Inputs(items, {"": folder}), make_context(folder))
+    return Journal(
+        request(folder, *overrides), Inputs(items, {"": folder}), make_context(folder), Ledger(folder / LEDGER)
+    )
 
 
 def test_stages_are_added_in_order_and_a_new_run_begins_empty(tmp_path: Path) -> None:
@@ -60,7 +63,7 @@ def test_the_device_is_the_one_that_computed(tmp_path: Path) -> None:
     first = journal(tmp_path)
     _ = first._context.device
     first.add("optical-flow", StageRun("computed"))
-    again = Journal(request(tmp_path), Inputs({}, {}), make_context(tmp_path, device="auto"))
+    again = Journal(request(tmp_path), Inputs({}, {}), make_context(tmp_path, device="auto"), Ledger(tmp_path / LEDGER))
     again.begin()
     again.add("optical-flow", StageRun("cached"))
     assert read_run(tmp_path / "out", "tiny").device == "cpu", "not auto: nothing was computed now"
