@@ -6,7 +6,8 @@
 
 `run(Request("davis", data=("../data",)))` runs the whole chain without Prefect; `read_table` loads a table of an
 artifact as a DataFrame, `read_frame` a frame of an artifact as an array, `read_verdicts` what was measured of all boxes
-of a run; `list_artifacts(root)` gives a table of all artifacts; `estimate_flow` is the flow that stages use.
+of a run; `list_artifacts(root)` gives a table of all artifacts; `estimate_flow` is the flow that stages use. Each path
+may be a string or any `os.PathLike`.
 """
 
 from __future__ import annotations
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
     from fusionseg.pipeline.report.verdicts import read_verdicts
     from fusionseg.pipeline.run.request import Request
     from fusionseg.pipeline.run.runner import run_plain as run
-    from fusionseg.pipeline.store.artifact import read_table
     from fusionseg.pipeline.store.artifacts import list_artifacts
-    from fusionseg.pipeline.store.bits import read_frame
+    from fusionseg.pipeline.store.reading import read_frame, read_table
 
 # Threads that wait for each other sleep instead of spinning. On an idle machine that costs a training step a quarter
 # (183 ms against 140), with one core busy it nearly halves it (284 ms against 526; benchmarks/threads.py), and our own
@@ -42,8 +42,8 @@ _HOMES = {
     "UserError": ("errors", "UserError"),
     "estimate_flow": ("flow.estimation", "estimate"),
     "list_artifacts": ("store.artifacts", "list_artifacts"),
-    "read_frame": ("store.bits", "read_frame"),
-    "read_table": ("store.artifact", "read_table"),
+    "read_frame": ("store.reading", "read_frame"),
+    "read_table": ("store.reading", "read_table"),
     "read_verdicts": ("report.verdicts", "read_verdicts"),
     "run": ("run.runner", "run_plain"),
 }

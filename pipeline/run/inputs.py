@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -115,7 +116,7 @@ def paired(item: Item, settings: OpticalFlow) -> Item:
 def data_roots(request: Request, context: Context) -> dict[str, Path]:
     """Folder by data set name; "" is for all others. Renders built-in data where none is given."""
     roots = {}
-    for text in request.data:
+    for text in map(os.fspath, request.data):
         name, equals, root = text.partition("=")
         if not equals or "/" in name:  # a folder's own name may have a "="
             name, root = "", text

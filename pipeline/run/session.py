@@ -22,7 +22,7 @@ from fusionseg.pipeline.stages.compute import Compute, compute_of
 from fusionseg.pipeline.store.artifact import Record, Unit
 from fusionseg.pipeline.store.artifacts import find, open_writer, record_of
 from fusionseg.pipeline.store.job import Context, Work
-from fusionseg.pipeline.store.runs import StageRun, State
+from fusionseg.pipeline.store.runs import StageRun, State, whole_command
 
 # Runs the function that gives a record, under a title: as it is, or as a task of an engine's.
 Execute = Callable[[str, Callable[[], Record]], Record]
@@ -186,9 +186,10 @@ class Session:
         for work, record in zip(works, records, strict=True):
             if record is None:
                 need, job = work.stage, work.job
+                command = whole_command(self.request.as_parameters(), self.request.run_name)
                 raise UserError(
                     f"{stage.name} needs {need} of {job.dataset}/{job.video} with these settings, which is "
-                    f"not there; run `fusionseg run {self.request.profile}` without --only, or --only {need} first"
+                    f"not there; {command} makes all that is missing"
                 )
             found[record.unit] = record
         return found

@@ -13,7 +13,9 @@ import pandas as pd
 
 from fusionseg.models.weights import WeightsError, pack_weights, read_header, read_weights
 from fusionseg.pipeline.basics.atomic import write_atomically
+from fusionseg.pipeline.basics.paths import STORE, AnyPath, as_folder
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
+from fusionseg.pipeline.graph import known_stage
 from fusionseg.pipeline.store.artifact import (
     Artifact,
     ArtifactWriter,
@@ -92,9 +94,13 @@ def open_writer(work: Work) -> Iterator[ArtifactWriter | WeightsWriter]:
         yield writer
 
 
-def list_artifacts(root: str | Path, stage: str | None = None, verify: bool = False) -> pd.DataFrame:
-    """All artifacts under `root` as a table: stage, data set, video, frames, size, key, made, from, state, path."""
-    rows, root = [], Path(root)
+def list_artifacts(root: AnyPath, stage: str | None = None, verify: bool = False) -> pd.DataFrame:
+    """All artifacts under `root` (of one stage) as a table: stage, dataset, video, frames, bytes, key, made, from,
+    state, path. `verify`: read each whole and compare with its digest. Raises UserError where there is no such folder
+    or stage.
+    """
+    rows, root = [], as_folder(root, STORE)
+    stage = known_stage(stage) if stage else None
     for path in sorted((root / "artifacts").glob("*/*/*")):
         if path.name.startswith(".") or path.suffix not in (".h5", WEIGHTS_SUFFIX):
             continue

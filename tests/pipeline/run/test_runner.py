@@ -208,7 +208,7 @@ def test_single_stage_on_what_is_there(chain: Path) -> None:
 
 
 def test_single_stage_without_its_inputs_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"flow-images needs optical-flow .* --only optical-flow first"):
+    with pytest.raises(UserError, match=r"flow-images needs optical-flow .*`fusionseg run .*tiny.toml .*` makes all"):
         run(request(tmp_path), "flow-images", say=Said())
 
 
