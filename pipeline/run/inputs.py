@@ -116,7 +116,7 @@ def paired(item: Item, settings: OpticalFlow) -> Item:
 def data_roots(request: Request, context: Context) -> dict[str, Path]:
     """Folder by data set name; "" is for all others. Renders built-in data where none is given."""
     roots = {}
-    for text in map(os.fspath, request.data):
+    for text in (os.fspath(one) for one in request.data):
         name, equals, root = text.partition("=")
         if not equals or "/" in name:  # a folder's own name may have a "="
             name, root = "", text
