@@ -160,6 +160,10 @@ def export(
             autocompletion=lambda: ["appearance", "motion", "average", "joint"],
         ),
     ] = "joint",
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", metavar="", help="into a folder that holds anything else than the same export"),
+    ] = False,
     out: Out = OUT,
 ) -> None:
     """Results of a run as files: one of --masks and --flow."""
@@ -169,8 +173,9 @@ def export(
     from fusionseg.pipeline.report.export import export_flow, export_masks
 
     if flow is not None:
-        count = export_flow(out, run, format, flow)
-        say(f"flow of {count} frames written to {flow}")
+        done = export_flow(out, run, format, flow, overwrite)
+        told = f"flow of {done.count} frames written to {flow}"
     elif masks is not None:
-        count = export_masks(out, run, method, masks)
-        say(f"{count} masks written to {masks}")
+        done = export_masks(out, run, method, masks, overwrite)
+        told = f"{done.count} masks written to {masks}"
+    say("; ".join(filter(None, (told, done.words))))

@@ -10,6 +10,7 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import stages_for
 from fusionseg.pipeline.run.inputs import Inputs
 from fusionseg.pipeline.run.request import Request
+from fusionseg.pipeline.settings.differences import ABSENT, changed_settings, changes, listed
 from fusionseg.pipeline.settings.profile import Profile
 from fusionseg.pipeline.store.artifact import Record, software
 from fusionseg.pipeline.store.job import Context
@@ -25,8 +26,12 @@ class Journal:
         self._computed_on = ""  # the device that an earlier run of this name computed on
 
     def begin(self) -> None:
-        """Forget an earlier run of this name (not its artifacts)."""
+        """Say what becomes of an earlier run of this name, and, before a whole run, forget it (not its artifacts)."""
         earlier = self._earlier()
+        if earlier is not None and (told := replaced(earlier, self._request, self._inputs)):
+            self._context.say(told)
+        if not self._request.whole:
+            return
         self._computed_on = earlier.device if earlier else ""
         run_path(self._request.root, self._request.run_name).unlink(missing_ok=True)
 
@@ -56,8 +61,32 @@ class Journal:
             request=self._request.as_parameters(),
             software=software(),
             device=device if used is None else str(used),
-            data={name or ANY_DATA_SET: str(root) for name, root in self._inputs.roots.items()},
+            data=_data(self._inputs),
         )
+
+
+def replaced(earlier: RunRecord, request: Request, inputs: Inputs) -> str:
+    """What a user must know where a request takes the name of a run of other settings or data; "" elsewhere."""
+    roots = {"--data": _folders(earlier.data)}, {"--data": _folders(_data(inputs))}
+    found = [*changed_settings(earlier.profile, request.settings), *changes(*roots)]
+    if not found:
+        return ""
+    kept = still_valid(earlier.stages, earlier.profile, request.settings)
+    lost = [name for name in earlier.stages if name not in kept]
+    if not request.whole and not lost:
+        return ""
+    gone = "its record and report are replaced" if request.whole else f"it loses {', '.join(lost)}"
+    return f"  run {earlier.name!r} was another: {listed(found)}; {gone} (no artifact is); --name NAME keeps both"
+
+
+def _data(inputs: Inputs) -> dict[str, str]:
+    return {name or ANY_DATA_SET: str(root) for name, root in inputs.roots.items()}
+
+
+def _folders(data: Mapping[str, str]) -> str:
+    return (
+        ", ".join(root if name == ANY_DATA_SET else f"{name}={root}" for name, root in sorted(data.items())) or ABSENT
+    )
 
 
 def still_valid(stages: Mapping[str, StageRun], old: Profile, new: Profile) -> dict[str, StageRun]:

@@ -64,7 +64,7 @@ def run_chain(
     the chain starts over, and finds cached what isn't concerned.
     """
     say, processes = session.context.say, session.context.processes
-    if session.request.whole and processes.main:
+    if session.request.shard is None and processes.main:  # a part of the videos leaves no record
         session.journal.begin()
     waiting, mended = set(session.request.refresh), set[Path]()
     while True:

@@ -187,10 +187,8 @@ class _Override:
         key, equals, value = text.partition("=")
         keys = tuple(part.strip() for part in key.split("."))
         if not equals or len(keys) < 2 or not all(keys):
-            hint = _sections_with(keys[-1])
-            raise UserError(
-                f"--set {' '.join(text.split())}: expected section.key=value, e.g. {hint or 'motion-training.steps=500'}"
-            )
+            hint = _sections_with(keys[-1]) or "motion-training.steps=500"
+            raise UserError(f"--set {' '.join(text.split())}: expected section.key=value, e.g. {hint}")
         return cls(" ".join(text.split()), keys, _value(value.strip()))
 
     def apply(self, values: dict[str, Any]) -> None:

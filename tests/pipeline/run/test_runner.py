@@ -257,7 +257,7 @@ def test_a_video_file_of_ones_own_is_predicted_and_not_scored(chain: Path) -> No
     assert any(line.startswith("no scores: no video has masks") for line in said)
     page = (chain / "out" / "reports" / "tiny.html").read_text()
     assert "Without masks, so predicted and not scored: my clip." in page and "my clip, frame 1: no true mask" in page
-    assert export_masks(chain / "out", "tiny", "joint", chain / "masks") == 3
+    assert export_masks(chain / "out", "tiny", "joint", chain / "masks").count == 3
     assert sorted(path.name for path in (chain / "masks" / "my clip").iterdir()) == [f"{n:05}.png" for n in range(3)]
 
 
