@@ -12,8 +12,9 @@ may be a string or any `os.PathLike`.
 
 from __future__ import annotations
 
-import importlib
+import importlib.metadata
 import os
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,16 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _HOMES:
         raise AttributeError(f"module 'fusionseg' has no attribute {name!r}")
     module, attribute = _HOMES[name]
     return getattr(importlib.import_module(f"fusionseg.pipeline.{module}"), attribute)
+
+
+def _version() -> str:
+    """The installed package's, or that of the checkout that this is."""
+    if (project := _CHECKOUT / "pyproject.toml").exists():
+        return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
+    return importlib.metadata.version("fusionseg")
