@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from fusionseg.pipeline.basics.atomic import atomic_folder
 from fusionseg.pipeline.basics.digests import json_digest
-from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.errors import NotMadeYet, UserError
 from fusionseg.pipeline.formats.containers import cut_off
 
 if TYPE_CHECKING:
@@ -48,23 +48,26 @@ _LOST_SECONDS = 0.5  # a video that ends this much before its announced end has 
 _MEND = "copy it again from where it came, or give its frames as a folder of pictures"
 
 
-def extractor(ledger: Ledger, progress: Progress | None = None) -> Extract:
+def extractor(ledger: Ledger, progress: Progress | None = None, make: bool = True) -> Extract:
     """`extract_frames` into the store that `ledger` belongs to."""
-    return lambda path: extract_frames(path, ledger.path.parent / _FOLDER, ledger.file_digest, progress)
+    return lambda path: extract_frames(path, ledger.path.parent / _FOLDER, ledger.file_digest, progress, make)
 
 
 def extract_frames(
-    path: Path, store: Path, digest: Callable[[Path], str], progress: Progress | None = None
+    path: Path, store: Path, digest: Callable[[Path], str], progress: Progress | None = None, make: bool = True
 ) -> tuple[Path, ...]:
     """The frames of a video file as JPEG files, in order of presentation, turned as players show them.
 
     They lie in `store`/KEY/00000.jpg and so on; KEY is a digest of the file's bytes (taken by `digest`) and of how
     frames are extracted, and a second call finds them there. `progress` is told only while frames are extracted. Raises
-    UserError for a file that can't be read, is no video, is cut off or damaged, or has frames of several sizes.
+    UserError for a file that can't be read, is no video, is cut off or damaged, or has frames of several sizes; without
+    `make` NotMadeYet for one whose frames aren't there.
     """
     _check_readable(path)
     folder = store / json_digest([_EXTRACTION, digest(path)])
     if (found := _extracted(folder)) is None:
+        if not make:
+            raise NotMadeYet(f"the frames of {path.name} are extracted")
         shutil.rmtree(folder, ignore_errors=True)
         with atomic_folder(folder) as temporary:
             count = _write_frames(path, temporary, progress or (lambda done, total: None))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import stages_for
-from fusionseg.pipeline.run.inputs import Inputs
+from fusionseg.pipeline.run.inputs import RENDERED, Inputs
 from fusionseg.pipeline.run.request import Request
 from fusionseg.pipeline.settings.differences import ABSENT, changed_settings, changes, listed
 from fusionseg.pipeline.settings.profile import Profile
@@ -27,11 +28,10 @@ class Journal:
 
     def begin(self) -> None:
         """Say what becomes of an earlier run of this name, and, before a whole run, forget it (not its artifacts)."""
-        earlier = self._earlier()
-        if earlier is not None and (told := replaced(earlier, self._request, self._inputs)):
-            self._context.say(told)
+        self.announce()
         if not self._request.whole:
             return
+        earlier = self.earlier()
         self._computed_on = earlier.device if earlier else ""
         run_path(self._request.root, self._request.run_name).unlink(missing_ok=True)
 
@@ -40,7 +40,14 @@ class Journal:
         run = self._run()
         write_run(self._request.root, replace(run, stages={**run.stages, name: stage}, finished=_now()))
 
-    def _earlier(self) -> RunRecord | None:
+    def announce(self) -> None:
+        """Say what becomes of an earlier run of this name."""
+        earlier = self.earlier()
+        if earlier is not None and (told := replaced(earlier, self._request, self._inputs)):
+            self._context.say(told)
+
+    def earlier(self) -> RunRecord | None:
+        """The record of an earlier run of this name."""
         try:
             return read_run(self._request.root, self._request.run_name)
         except UserError:
@@ -48,7 +55,7 @@ class Journal:
 
     def _run(self) -> RunRecord:
         """The record so far, as this request goes on with it."""
-        earlier, settings = self._earlier(), self._request.settings
+        earlier, settings = self.earlier(), self._request.settings
         used = self._context.used_device
         device = (earlier.device if earlier else "") or self._computed_on or self._context.device_name
         return RunRecord(
@@ -84,9 +91,9 @@ def _data(inputs: Inputs) -> dict[str, str]:
 
 
 def _folders(data: Mapping[str, str]) -> str:
-    return (
-        ", ".join(root if name == ANY_DATA_SET else f"{name}={root}" for name, root in sorted(data.items())) or ABSENT
-    )
+    """The folders of a run's data in words; where built-in data was rendered, its settings tell."""
+    own = {name: root for name, root in sorted(data.items()) if Path(root).parent.name != RENDERED}
+    return ", ".join(root if name == ANY_DATA_SET else f"{name}={root}" for name, root in own.items()) or ABSENT
 
 
 def still_valid(stages: Mapping[str, StageRun], old: Profile, new: Profile) -> dict[str, StageRun]:

@@ -24,7 +24,7 @@ from fusionseg.pipeline.store.artifact import (
     read_artifact_header,
     software,
 )
-from fusionseg.pipeline.store.job import WEIGHTS_SUFFIX, Work
+from fusionseg.pipeline.store.job import WEIGHTS_SUFFIX, Job, Work
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,15 +52,20 @@ def _record(path: Path, header: Mapping[str, Any]) -> Record:
 
 def find(work: Work) -> Record | None:
     """The intact artifact of `work`, or None. A damaged one is named and deleted, so that it is made again."""
-    if not work.path.exists():
-        return None
     try:
-        header = read_any_header(work.path)
+        return peek(work.context.root, work.job)
     except DamagedArtifact as error:
         work.context.say(f"  {error.args[0]}")
         work.path.unlink()
         return None
-    return _record(work.job.path, header) if header["key"] == work.job.key else None
+
+
+def peek(root: Path, job: Job) -> Record | None:
+    """The artifact of `job` in the store `root`, or None; nothing is touched. Raises DamagedArtifact."""
+    if not (root / job.path).exists():
+        return None
+    header = read_any_header(root / job.path)
+    return _record(job.path, header) if header["key"] == job.key else None
 
 
 class WeightsWriter:
@@ -142,6 +147,14 @@ def verify_artifact(path: Path) -> None:
 def _origins(path: Path, header: Mapping[str, Any]) -> list[str]:
     """Stages and kinds of outside data that an artifact was made from, each once."""
     return list(dict.fromkeys(origin.get("stage") or origin["kind"] for origin in read_inputs(path, header)))
+
+
+def read_settings(path: Path, header: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that an artifact was made with, by section. Raises DamagedArtifact."""
+    if path.suffix == WEIGHTS_SUFFIX:
+        return dict(header.get("settings", {}))
+    with Artifact(path) as artifact:
+        return dict(json.loads(artifact.attributes["settings"]))
 
 
 def read_inputs(path: Path, header: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -137,7 +137,7 @@ def test_defaults() -> None:
     assert not found.pop("data") and not found.pop("refresh") and not found.pop("overrides")
     assert found == {
         "profile": "davis", "out": Path("out"), "name": None, "only": None, "shard": None, "device": "auto",
-        "plain": False,
+        "plain": False, "dry_run": False,
     }  # fmt: skip
     found = understood(["score", "--protocol", "fbms", "--truth", "t", "--masks", "a=b", "--out", "o"])
     assert (found["missing"], found["threshold"], found["workers"]) == ("fail", None, None)

@@ -25,16 +25,6 @@ from fusionseg.pipeline.store.runs import read_run
 NAMES = [stage.name for stage in STAGES]
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the tiny run, computed once."""
-    folder = tmp_path_factory.mktemp("chain")
-    said = Said()
-    run(request(folder), say=said)
-    assert said.states() == dict.fromkeys(NAMES, "computed")
-    return folder
-
-
 @pytest.fixture
 def chain(finished: Path, tmp_path: Path) -> Path:
     """A copy of the finished run, to be changed at will."""
