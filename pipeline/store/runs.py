@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fusionseg.pipeline.basics.atomic import write_json
 from fusionseg.pipeline.basics.paths import STORE, as_folder
+from fusionseg.pipeline.basics.validation import meant
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import Stage, required, rounds_of, stages_for
 from fusionseg.pipeline.settings.profile import Profile
@@ -137,8 +138,9 @@ def read_run(root: Path, name: str) -> RunRecord:
     try:
         return _ADAPTER.validate_json(path.read_bytes())
     except FileNotFoundError:
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none yet"
-        raise UserError(f"no run {name!r} under {root} ({path}); known: {known}") from None
+        known = sorted(p.stem for p in path.parent.glob("*.json"))
+        named = f"{', '.join(known) or 'none yet'}{meant(name, known)}"
+        raise UserError(f"no run {name!r} under {root} ({path}); known: {named}") from None
     except ValidationError:
         raise UserError(f"{path}: not a run's record; run the same command again to write it anew") from None
 
