@@ -6,13 +6,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from fusionseg.cli import artifacts, data, labels, masks, networks, runs
+from fusionseg.cli import artifacts, data, labels, masks, networks, runs, settings
 from fusionseg.cli.exits import ended, refused
 
 # Errors are ours to tell, in one line; OpenCV would add its own.
@@ -29,7 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return get_command(make_app()).main(arguments, prog_name="fusionseg", standalone_mode=False) or 0
     except typer.TyperException as error:
-        return refused(error)
+        return refused(error) if error.format_message() else 0  # the help was shown instead of a command
+
+
+def _shown(wanted: bool) -> None:
+    if wanted:
+        import fusionseg
+
+        print(f"fusionseg {fusionseg.__version__}")
+        raise typer.Exit
 
 
 class _Commands(TyperGroup):
@@ -41,11 +49,12 @@ class _Commands(TyperGroup):
 
 def make_app() -> typer.Typer:
     """All commands."""
-    app = _group("The object that moves in a video, as a mask.", cls=_Commands, add_completion=True)
+    app = _group("The object that moves in a video, as a mask.", cls=_Commands, add_completion=True, callback=_always)
     _add(app, "demo", runs.demo, "fusionseg demo --out out", _RUNS)
     _add(app, "run", runs.run, "fusionseg run davis --data ../data --set motion-training.steps=500", _RUNS)
     _add(app, "compare", runs.compare, "fusionseg compare davis longer", _RUNS)
     _add(app, "export", runs.export, "fusionseg export davis --masks masks", _RUNS)
+    _add(app, "settings", settings.settings, "fusionseg settings davis --section motion-training", _RUNS)
     _add(app, "artifacts", artifacts.artifacts, "fusionseg artifacts --stage flow-filter", _KEPT)
     _add(app, "show", artifacts.show, "fusionseg show FILE.h5 --png pictures", _KEPT)
     example = "fusionseg import-caffe motion_stream.caffemodel --as motion -o motion.safetensors"
@@ -58,6 +67,14 @@ def make_app() -> typer.Typer:
     return app
 
 
+def _always(
+    version: Annotated[
+        bool, typer.Option("--version", help="show the version", is_eager=True, callback=_shown)
+    ] = False,
+) -> None:
+    pass
+
+
 def _label_commands() -> typer.Typer:
     example = "fusionseg weak-labels audit davis"
     group = _group("Look at a run's weak labels, or measure what they are worth.", example)
@@ -67,7 +84,10 @@ def _label_commands() -> typer.Typer:
 
 
 def _data_commands() -> typer.Typer:
-    group = _group("Check a data set, or convert it.", "fusionseg data check davis2016 --data ../davis")
+    group = _group(
+        "List the data sets that are known, check one, or convert it.", "fusionseg data check davis2016 --data ../davis"
+    )
+    _add(group, "list", data.list_manifests, "fusionseg data list")
     _add(group, "check", data.check, "fusionseg data check davis2016-small --data ../data --deep")
     example = "fusionseg data convert davis2016-small --data ../data --split motion --out davis-boxes"
     _add(group, "convert", data.convert, example)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from fusionseg.pipeline.basics.atomic import atomic_folder
 from fusionseg.pipeline.basics.digests import json_digest
-from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.errors import NotMadeYet, UserError
 from fusionseg.pipeline.formats.containers import cut_off
 
 if TYPE_CHECKING:
@@ -49,12 +49,12 @@ _LOST_SECONDS = 0.5  # a video that ends this much before its announced end has 
 _MEND = "copy it again from where it came, or give its frames as a folder of pictures"
 
 
-def extractor(ledger: Ledger, progress: Progress | None = None) -> Extract:
+def extractor(ledger: Ledger, progress: Progress | None = None, make: bool = True) -> Extract:
     """`extract_frames` into the store that `ledger` belongs to."""
     store = ledger.path.parent / _FOLDER
 
     def extract(path: Path, lossless: bool = False) -> tuple[Path, ...]:
-        return extract_frames(path, store, ledger.file_digest, progress, lossless)
+        return extract_frames(path, store, ledger.file_digest, progress, lossless, make)
 
     return extract
 
@@ -65,19 +65,23 @@ def extract_frames(
     digest: Callable[[Path], str],
     progress: Progress | None = None,
     lossless: bool = False,
+    make: bool = True,
 ) -> tuple[Path, ...]:
     """The frames of a video file as JPEG files, `lossless` (masks) as PNG, in order of presentation, turned as players
     show them.
 
     They lie in `store`/KEY/00000.jpg and so on; KEY is a digest of the file's bytes (taken by `digest`) and of how
     frames are extracted, and a second call finds them there. `progress` is told only while frames are extracted. Raises
-    UserError for a file that can't be read, is no video, is cut off or damaged, or has frames of several sizes.
+    UserError for a file that can't be read, is no video, is cut off or damaged, or has frames of several sizes; without
+    `make` NotMadeYet for one whose frames aren't there.
     """
     _check_readable(path)
     how = _LOSSLESS if lossless else _EXTRACTION
     folder = store / json_digest([how, digest(path)])
     suffix = ".png" if lossless else ".jpg"
     if (found := _extracted(folder, suffix)) is None:
+        if not make:
+            raise NotMadeYet(f"the frames of {path.name} are extracted")
         shutil.rmtree(folder, ignore_errors=True)
         with atomic_folder(folder) as temporary:
             count = _write_frames(path, temporary, suffix, progress or (lambda done, total: None))

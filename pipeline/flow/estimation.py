@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fusionseg.models.outside.plugins import PluginError
+from fusionseg.pipeline.basics.paths import AnyPath, as_path
 from fusionseg.pipeline.basics.resizing import fit, resize
 from fusionseg.pipeline.basics.stamps import Stamp, stamp
 from fusionseg.pipeline.basics.threads import opencv_threads
@@ -90,7 +91,7 @@ def estimate(
     method: str = DEFAULT.method,
     *,
     long_side: int = DEFAULT.long_side,
-    weights: Path | None = None,
+    weights: AnyPath | None = None,
     device: str = "cpu",
 ) -> Flow:
     """Optical flow from `first` to `second`, both (H, W, 3) uint8 BGR: (H, W, 2) float32 u, v in pixels.
@@ -104,7 +105,8 @@ def estimate(
     for frame in (first, second):
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
             raise ValueError(f"a frame of shape {frame.shape} and type {frame.dtype}, expected (H, W, 3) uint8")
-    return estimate_pairs([(first, second)], method, long_side, weights, device)[0]
+    given = None if weights is None else as_path(weights)
+    return estimate_pairs([(first, second)], method, long_side, given, device)[0]
 
 
 def estimate_pairs(

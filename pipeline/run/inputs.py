@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,12 +17,14 @@ from fusionseg.pipeline.datasets.manifest import read_manifest
 from fusionseg.pipeline.datasets.pairs import with_partners
 from fusionseg.pipeline.datasets.reading import read_boxes
 from fusionseg.pipeline.datasets.videos import extractor
-from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.errors import NotMadeYet, UserError
 from fusionseg.pipeline.graph import ROLES, Role
 from fusionseg.pipeline.run.request import Request
 from fusionseg.pipeline.settings.sections import DataRef, OpticalFlow, Render
 from fusionseg.pipeline.store.artifact import Unit
 from fusionseg.pipeline.store.job import Context
+
+RENDERED = "rendered"  # where built-in data lies below the store's root
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,11 @@ class Wanted:
     boxes: bool
 
 
-def find_inputs(request: Request, wanted: Wanted, ledger: Ledger, context: Context) -> Inputs:
-    """The data of a run. Raises UserError, BadFile."""
-    roots = data_roots(request, context)
-    finder = _Finder(request, wanted, roots, ledger)
+def find_inputs(request: Request, wanted: Wanted, ledger: Ledger, context: Context, make: bool = True) -> Inputs:
+    """The data of a run; what can be rendered or extracted is made where it isn't there. Raises UserError, BadFile, and
+    without `make` NotMadeYet."""
+    roots = data_roots(request, context, make)
+    finder = _Finder(request, wanted, roots, ledger, make)
     items: dict[str, list[Item]] = {role: finder.of(role) if role in wanted.roles else [] for role in ROLES}
     check_apart(items)
     check_frames(items)
@@ -70,6 +74,7 @@ class _Finder:
     wanted: Wanted
     roots: Mapping[str, Path]
     ledger: Ledger
+    make: bool = True
     passed_over: dict[str, Sequence[str]] = field(default_factory=dict)
 
     def of(self, role: Role) -> list[Item]:
@@ -101,7 +106,7 @@ class _Finder:
     def _extract(self, path: Path, lossless: bool = False) -> tuple[Path, ...]:
         """The frames of a video file, extracted now if they aren't in the store."""
         with shown(f"frames of {path.name}", "frame") as show:
-            return extractor(self.ledger, show)(path, lossless)
+            return extractor(self.ledger, show, self.make)(path, lossless)
 
 
 def paired(item: Item, settings: OpticalFlow) -> Item:
@@ -116,10 +121,10 @@ def paired(item: Item, settings: OpticalFlow) -> Item:
     return replace(item, flow=find_flow(folder, item.name, names, settings.gap, settings.direction))
 
 
-def data_roots(request: Request, context: Context) -> dict[str, Path]:
+def data_roots(request: Request, context: Context, make: bool = True) -> dict[str, Path]:
     """Folder by data set name; "" is for all others. Renders built-in data where none is given."""
     roots = {}
-    for text in request.data:
+    for text in (os.fspath(one) for one in request.data):
         name, equals, root = text.partition("=")
         if not equals or "/" in name:  # a folder's own name may have a "="
             name, root = "", text
@@ -134,16 +139,18 @@ def data_roots(request: Request, context: Context) -> dict[str, Path]:
                 f"--data {name}=...: the profile uses no data set {name!r}; it uses: {', '.join(sorted(known))}"
             )
     if "" not in roots and known - roots.keys() and render is not None:
-        roots[""] = rendered(render, context)
+        roots[""] = rendered(render, context, make)
     return roots
 
 
-def rendered(settings: Render, context: Context) -> Path:
-    """The folder of the built-in data, rendered now if it isn't there."""
+def rendered(settings: Render, context: Context, make: bool = True) -> Path:
+    """The folder of the built-in data, rendered now if it isn't there. Without `make` raises NotMadeYet."""
     from fusionseg.pipeline.demo_data.render import RENDER_VERSION, render
 
-    root = context.root / "rendered" / json_digest([RENDER_VERSION, settings.model_dump()])[:12]
+    root = context.root / RENDERED / json_digest([RENDER_VERSION, settings.model_dump()])[:12]
     if not root.exists():
+        if not make:
+            raise NotMadeYet("the built-in data is rendered")
         context.say("rendering the built-in data (once)")
         with shown("rendering", "picture") as show:
             render(root, settings, show)
