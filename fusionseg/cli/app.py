@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import os
-import signal
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
-from typer.main import get_command
 
 from fusionseg.cli import artifacts, data, labels, masks, networks, runs, settings
-from fusionseg.cli.exits import ended, refused
+from fusionseg.cli.exits import ended
 
 # Errors are ours to tell, in one line; OpenCV would add its own.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 _RUNS, _KEPT, _NETWORKS, _MASKS, _DATA = "Runs", "What was computed", "Networks", "Masks and labels", "Data sets"
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; its exit code: 0, 1 where `data check` found problems, 2 for bad input (one line says what and how
-    to mend it), 130 for Ctrl-C."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` is as orderly as Ctrl-C
-    try:
-        return get_command(make_app()).main(arguments, prog_name="fusionseg", standalone_mode=False) or 0
-    except typer.TyperException as error:
-        return refused(error) if error.format_message() else 0  # the help was shown instead of a command
 
 
 def _shown(wanted: bool) -> None:
@@ -44,7 +32,7 @@ class _Commands(TyperGroup):
     """The commands; how one ends is ours to say, not typer's."""
 
     def invoke(self, ctx: Any) -> int:
-        return ended(lambda: super(_Commands, self).invoke(ctx))
+        return ended(lambda: super(_Commands, self).invoke(ctx), typer.Exit)
 
 
 def make_app() -> typer.Typer:
@@ -105,7 +93,28 @@ def _add(
     group: typer.Typer, name: str, command: Callable[..., int | None], example: str, panel: str | None = None
 ) -> None:
     """A command with its help and an example."""
-    group.command(name, epilog=_epilog(example), rich_help_panel=panel)(command)
+    group.command(name, epilog=_epilog(example), rich_help_panel=panel)(_with_user_paths(command))
+
+
+def _with_user_paths(command: Callable[..., int | None]) -> Callable[..., int | None]:
+    """The command, for which every path that was typed is the one that was meant."""
+
+    @functools.wraps(command)
+    def run(**values: Any) -> int | None:
+        return command(**{name: _meant(name, value) for name, value in values.items()})
+
+    return run
+
+
+def _meant(name: str, value: Any) -> Any:
+    from fusionseg.pipeline.basics.text import user_path
+
+    if isinstance(value, list | tuple):
+        return [_meant(name, one) for one in value]
+    try:
+        return user_path(value) if isinstance(value, Path) else value
+    except ValueError as error:
+        raise typer.BadParameter(f"{name}: {error}") from None
 
 
 def _epilog(example: str) -> str | None:

@@ -65,16 +65,16 @@ def score(
     if sequences is not None and listing is not None:
         raise UserError("give one of --sequences and --list (fusionseg score --help)")
     from fusionseg.pipeline.basics.progress import say
-    from fusionseg.pipeline.scoring.benchmark import ScoreRequest, listed, named_folders, run_score
+    from fusionseg.pipeline.scoring.benchmark import ScoreRequest, named_folders, run_score
 
-    chosen = listed(listing) if listing else sequences.split(",") if sequences else []
     request = ScoreRequest(
         protocol,
         truth,
         named_folders(masks),
         missing == "zero",
         threshold,
-        tuple(chosen),
+        tuple(sequences.split(",")) if sequences is not None else (),
         os.cpu_count() or 1 if workers is None else workers,
+        listing,
     )
     run_score(request, out, say)

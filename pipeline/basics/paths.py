@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from fusionseg.pipeline.basics.text import user_path
 from fusionseg.pipeline.errors import UserError
 
 AnyPath = str | os.PathLike[str]
 
 
 def as_path(given: AnyPath) -> Path:
-    """The path; `~` is the home folder. Raises TypeError for what is no path.
+    """The path that a person means, see `text.user_path`. Raises TypeError for what is no path, UserError for one that
+    says nothing.
 
     >>> as_path("out/runs")
     PosixPath('out/runs')
     """
-    return Path(given).expanduser()
+    try:
+        return user_path(os.fspath(given))
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def as_folder(given: AnyPath, what: str) -> Path:

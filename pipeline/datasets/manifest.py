@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 import fusionseg.data_manifests
+from fusionseg.pipeline.basics.text import nfc, read_text, user_path
 from fusionseg.pipeline.basics.validation import explain
 from fusionseg.pipeline.datasets.patterns import FRAME, check_pattern
-from fusionseg.pipeline.datasets.splits import SPLIT_KINDS, Split
+from fusionseg.pipeline.datasets.splits import SPLIT_KINDS, Split, Written, is_null
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.formats.coco import is_instances
 from fusionseg.pipeline.names import BASELINES, MODELS, OBJECT_PROTOCOLS, MasksAre, ProtocolName
@@ -30,10 +32,9 @@ def _checked(*known: str) -> AfterValidator:
 Pattern = Annotated[str, _checked("video", "frame", "number", "split")]
 
 
-class Expected(BaseModel):
+class Expected(Written):
     """How much a split holds, as its owners publish it; what isn't named isn't checked."""
 
-    model_config = ConfigDict(extra="forbid")
     videos: int | None = None
     stills: int | None = None
     frames: int | None = None
@@ -41,7 +42,7 @@ class Expected(BaseModel):
     boxes: int | None = None
 
 
-class DataManifest(BaseModel):
+class DataManifest(Written):
     """One data set.
 
     Patterns are paths under the data root in which `{video}` stands for the video's name and `{frame}` for a
@@ -50,7 +51,6 @@ class DataManifest(BaseModel):
     the masks of several objects are merged. A suffix `.*` stands for any picture's.
     """
 
-    model_config = ConfigDict(extra="forbid")
     name: str = Field(pattern=r"^\w[\w.-]*$")
     title: str
     kind: Literal["videos", "stills"]
@@ -91,7 +91,7 @@ class DataManifest(BaseModel):
     @field_validator("masks", mode="before")
     @classmethod
     def _several(cls, value: object) -> object:
-        return [value] if isinstance(value, str) else [] if value is None else value
+        return [] if is_null(value) else [value] if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _fits_together(self) -> DataManifest:
@@ -127,22 +127,54 @@ class DataManifest(BaseModel):
         return value
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which what is written without quotes is text: a video may be called 007, 12:30, on or null. What must be
+    a number or yes or no, the manifest's fields know. A key stands once in a mapping."""
+
+    # Of YAML 1.1's guesses at what a plain word is, only `<<`, which takes over another mapping's keys.
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own shape)
+        first: [found for found in resolvers if found[0] == "tag:yaml.org,2002:merge"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        lines: dict[str, int] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in lines:
+                what = f"the key {key.value!r} is there twice, first in line {lines[key.value]}; keep one"
+                raise yaml.MarkedYAMLError(problem=what, problem_mark=key.start_mark)
+            lines[key.value] = key.start_mark.line + 1
+        return super().construct_mapping(node, deep)
+
+
+def _read(path: Path) -> object:
+    """What a YAML file says. Raises OSError, and UserError with file and line."""
+    try:
+        return yaml.load(nfc(read_text(path)), _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{where}: not valid YAML: {error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UserError(f"{path}: not valid YAML: it nests too deeply") from None
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
 def read_manifest(name: str) -> DataManifest:
     """A manifest by the name of one that comes with the package, or by path. Raises UserError."""
     shipped = Path(fusionseg.data_manifests.__file__ or "").parent
-    path = Path(name) if name.endswith((".yaml", ".yml")) else shipped / f"{name}.yaml"
+    path = user_path(name) if name.lower().endswith((".yaml", ".yml")) else shipped / f"{name}.yaml"
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError:
+        return DataManifest.model_validate(_read(path))
+    except OSError as error:
+        if path.exists():
+            raise UserError(f"{path}: can't be read ({error.strerror or error})") from None
         known = ", ".join(sorted(p.stem for p in shipped.glob("*.yaml")))
         raise UserError(
             f"no data manifest {name!r} ({path}); known: {known}, or give the path of a .yaml file"
         ) from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    try:
-        return DataManifest.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         raise UserError(f"{path}: {explain(error, DataManifest, SPLIT_KINDS)}") from None

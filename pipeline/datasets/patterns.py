@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+from fusionseg.pipeline.basics.text import nfc
 from fusionseg.pipeline.datasets.kinds import PICTURE_SUFFIXES
 from fusionseg.pipeline.errors import UserError
 
@@ -173,7 +173,7 @@ class Folders:
 
 def _note(found: Listing, entry: os.DirEntry[str]) -> None:
     """Add an entry of a folder."""
-    name = composed(entry.name)
+    name = nfc(entry.name)
     if name in found.files or name in found.folders:
         raise UserError(f"{entry.path}: there are two of this name, in two forms of Unicode; rename one")
     try:
@@ -190,11 +190,6 @@ def _note(found: Listing, entry: os.DirEntry[str]) -> None:
             found.linked.append(name)
         elif not os.path.exists(entry.path):  # noqa: PTH110 (a link to itself is no error for it)
             found.broken.append(name)
-
-
-def composed(name: str) -> str:
-    """A name in the form that people compare: one letter with an accent may be written as two."""
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def filled(part: str, video: str, split: str) -> str:

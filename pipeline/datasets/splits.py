@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import Annotated, get_args
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
+from fusionseg.pipeline.basics.lists import candidates, read_lines
+from fusionseg.pipeline.basics.text import nfc
 from fusionseg.pipeline.datasets.patterns import Folders, check_inside, check_pattern
 from fusionseg.pipeline.formats.coco import is_instances, read_instances
 
@@ -17,10 +20,28 @@ from fusionseg.pipeline.formats.coco import is_instances, read_instances
 _LINE = ("video", "frame")
 
 
-class SplitFile(BaseModel):
-    """A split as a text file below the data root, one name a line (first column counts)."""
+def is_null(value: object) -> bool:
+    """Whether YAML writes nothing by it; read as text, since a video may be called null."""
+    return value is None or value in ("", "~", "null", "Null", "NULL")
+
+
+class Written(BaseModel):
+    """A mapping of a manifest: unknown keys refused; a key with nothing behind it is left out where it may be."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _left_out(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        optional = {name for name, info in cls.model_fields.items() if type(None) in get_args(info.annotation)}
+        return {key: one for key, one in value.items() if not (key in optional and is_null(one))}
+
+
+class SplitFile(Written):
+    """A split as a text file below the data root, one name a line (first column counts)."""
+
     file: str
     line: str = Field("{video}", description="what the first column holds; lists of frames give each video once")
 
@@ -39,13 +60,12 @@ class SplitFile(BaseModel):
         return value
 
 
-class SplitFolders(BaseModel):
+class SplitFolders(Written):
     """A split as all folders that match a path below the data root, `*` standing for any one folder.
 
     Their names begin below the folder `below`; without it, where `{video}` begins in the pattern of the frames.
     """
 
-    model_config = ConfigDict(extra="forbid")
     folders: str
     below: str | None = Field(None, min_length=1)
     having: str | None = Field(None, description="only folders with a file of such a name, `*` standing for any text")
@@ -57,10 +77,9 @@ class SplitFolders(BaseModel):
         return value
 
 
-class SplitUnion(BaseModel):
+class SplitUnion(Written):
     """A split as the union of lists, each name once, in order, without the names of other lists."""
 
-    model_config = ConfigDict(extra="forbid")
     union: list[str] = Field(min_length=1)
     without: list[str] = []
 
@@ -103,29 +122,45 @@ def names_of(split: Split, frames: str, split_name: str, folders: Folders) -> li
 
     Raises OSError for a list that can't be read, and ValueError, with the words to say, for what is wrong in one.
     """
-    if isinstance(split, SplitFile):
-        return read_list(folders.root / split.file, split.line)
-    if isinstance(split, SplitUnion):
-        union = dict.fromkeys(name for file in split.union for name in read_list(folders.root / file))
-        without = {name for file in split.without for name in read_list(folders.root / file)}
-        return [name for name in union if name not in without]
     if isinstance(split, SplitFolders):
         return _folder_names(split, frames.replace("{split}", split_name), folders)
+    known = _known(frames, split_name, folders)
+    if isinstance(split, SplitFile):
+        return read_list(folders.root / split.file, split.line, known)
+    if isinstance(split, SplitUnion):
+        union = dict.fromkeys(name for file in split.union for name in read_list(folders.root / file, known=known))
+        without = {name for file in split.without for name in read_list(folders.root / file, known=known)}
+        return [name for name in union if name not in without]
     for name in split:
         check_name(name)
-    return list(dict.fromkeys(split))
+    return list(dict.fromkeys(map(nfc, split)))
 
 
-def read_list(path: Path, line: str = "{video}") -> list[str]:
-    """The distinct names in a list, in order: what `{video}` stands for in the first column of each line of a text
-    file, or the images of a COCO file. Raises OSError, ValueError."""
+def _known(frames: str, split: str, folders: Folders) -> Callable[[str], bool]:
+    """Whether there are frames of a video, or a still, of a name."""
+
+    @cache
+    def known(name: str) -> bool:
+        folder, slash, key = ("", "", "") if "{video}" in frames else name.rpartition("/")
+        pattern = frames.replace("{frame}", f"{folder}{slash}{{frame}}")
+        try:
+            return any(matches.of(key) if key else matches.names for matches in folders.matches(pattern, name, split))
+        except OSError:  # a line so long that it can't be a file's name
+            return False
+
+    return known
+
+
+def read_list(path: Path, line: str = "{video}", known: Callable[[str], bool] = lambda name: False) -> list[str]:
+    """The distinct names in a list, in order: what `{video}` stands for in each line of a text file, whose first column
+    counts, or as much of the line as is a `known` name; or the images of a COCO file. Raises OSError, ValueError."""
     if is_instances(path.name):
         try:
             names = dict.fromkeys(read_instances(path).by_name)
         except ValueError as error:
             raise ValueError(f"{path}: not COCO's instances ({error})") from None
     else:
-        names = dict.fromkeys(_column(path, line))
+        names = dict.fromkeys(_column(path, line, known))
     for name in names:
         try:
             check_name(name)
@@ -134,19 +169,17 @@ def read_list(path: Path, line: str = "{video}") -> list[str]:
     return list(names)
 
 
-def _column(path: Path, line: str) -> Iterator[str]:
+def _column(path: Path, line: str, known: Callable[[str], bool]) -> Iterator[str]:
     wanted = re.compile(re.escape(line).replace(r"\{video\}", "(?P<video>.+)").replace(r"\{frame\}", "[^/]+"))
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text (byte {error.start})") from None
-    for number, text in enumerate(lines, 1):
-        if not text.strip():
-            continue
-        found = wanted.fullmatch(text.split()[0])
-        if found is None:
-            raise ValueError(f"{path}, line {number}: found {text.split()[0]!r}, expected {line!r}")
-        yield found["video"]
+    for number, text in read_lines(path, known):
+        *longer, first = candidates(text)
+        matches = (found["video"] for one in longer if (found := wanted.fullmatch(one)))
+        name = next(filter(known, matches), None)
+        if name is None and (found := wanted.fullmatch(first)):
+            name = found["video"]
+        if name is None:
+            raise ValueError(f"{path}, line {number}: found {first!r}, expected {line!r}")
+        yield name
 
 
 def _folder_names(split: SplitFolders, frames: str, folders: Folders) -> list[str]:

@@ -7,18 +7,20 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from itertools import groupby
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from fusionseg.pipeline.basics.lists import Known, Line, read_lines
 from fusionseg.pipeline.basics.progress import shown
 from fusionseg.pipeline.basics.spread import spread
+from fusionseg.pipeline.basics.text import named_path
 from fusionseg.pipeline.datasets.digests import file_digest
 from fusionseg.pipeline.datasets.kinds import PICTURE_SUFFIXES
 from fusionseg.pipeline.datasets.videos import extract_frames
@@ -35,7 +37,6 @@ from fusionseg.pipeline.scoring.trees import (
     Problem,
     Tree,
     beyond,
-    chosen,
     compare,
     find_masks,
     find_truth,
@@ -52,7 +53,8 @@ _TRUTH = ""  # among the names of methods
 @dataclass(frozen=True)
 class ScoreRequest:
     """What to score. `masks`: method -> tree; `zero`: missing masks count as empty; `threshold`: of probability maps,
-    a share of the largest value of their type; `sequences`: only these, all where empty; `workers`: processes."""
+    a share of the largest value of their type; `sequences`: only these, or those that the file `listing` lists, all where
+    neither is given; `workers`: processes."""
 
     protocol: str
     truth: Path
@@ -61,34 +63,50 @@ class ScoreRequest:
     threshold: float | None = None
     sequences: tuple[str, ...] = ()
     workers: int = 1
+    listing: Path | None = None
 
 
 def named_folders(texts: Sequence[str]) -> dict[str, Path]:
     """NAME=DIR of each text. Raises UserError."""
     found: dict[str, Path] = {}
     for text in texts:
-        name, sign, folder = text.partition("=")
-        if not (name and sign and folder):
+        named = named_path(text)
+        if named is None:
             raise UserError(f"--masks {text}: expected NAME=DIR, a method's name and the folder of its masks")
+        name, folder = named
         if name in found:
             raise UserError(f"--masks {text}: there are two of the name {name!r}; give each its own")
-        found[name] = Path(folder)
+        found[name] = folder
     return found
 
 
-def listed(path: Path) -> list[str]:
-    """The sequences that a file lists in the first column of its lines, by name or, as DAVIS 2016 does, by the paths of
-    their frames. Raises UserError."""
+def listed(request: ScoreRequest, names: Collection[str]) -> list[str]:
+    """Which of the truth's sequences, `names`, are asked for: by name, or by the paths of their frames; none where all
+    are. Raises UserError."""
+    if not request.sequences and request.listing is None:
+        return []
+    known = Known(names, PICTURE_SUFFIXES)
+    if request.listing is None:
+        asked = [Line(number, name.strip()) for number, name in enumerate(request.sequences, 1)]
+        return _known(known, [line for line in asked if line.text], "--sequences, name")
+    where = f"--list {request.listing}"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--list {path}: can't be read ({error})") from None
-    places = [PurePosixPath(line.split()[0]) for line in lines if line.strip()]
-    frames = [place.suffix.lower() in PICTURE_SUFFIXES for place in places]
-    names = [place.parent.name if frame else str(place) for place, frame in zip(places, frames, strict=True)]
-    if not names:
-        raise UserError(f"--list {path}: is empty; expected a sequence a line")
-    return list(dict.fromkeys(names))
+        lines = read_lines(request.listing, lambda name: name in known.names)
+    except OSError as error:
+        raise UserError(f"{where}: can't be read ({error.strerror or error})") from None
+    except ValueError as error:
+        raise UserError(f"--list {error}") from None
+    return _known(known, lines, f"{where}, line")
+
+
+def _known(known: Known, lines: Sequence[Line], where: str) -> list[str]:
+    """The sequences that lines name. Raises UserError; `where` and a line's number tell which."""
+    if not lines:
+        raise UserError(f"{where.partition(',')[0]}: is empty; expected names of sequences")
+    try:
+        return known.all_of(lines, where)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def run_score(request: ScoreRequest, out: Path, say: Callable[[str], None]) -> None:
@@ -140,7 +158,8 @@ def _find(request: ScoreRequest, protocol: Protocol, store: Path) -> _Found:
     methods = {method: find_masks(root) for method, root in request.masks.items()}
     fit(truth, methods, protocol)
     unfold(truth, methods, lambda path: extract_frames(path, store, file_digest, lossless=True))
-    wanted = chosen(truth.tree, request.sequences, request.truth) if request.sequences else truth.tree
+    asked = listed(request, truth.tree)
+    wanted = {name: truth.tree[name] for name in truth.tree if name in set(asked) or not asked}
     problems = [*truth.problems, *_short(protocol, wanted)]
     left_out = list(beyond("truth", truth.tree, truth, protocol, every=False))
     for method, masks in methods.items():
@@ -152,7 +171,7 @@ def _find(request: ScoreRequest, protocol: Protocol, store: Path) -> _Found:
         problems += masks.problems
         if not any(problem.kind == UNSUITABLE for problem in problems):
             problems += compare(method, wanted, masks.tree, protocol, request.zero)
-        left_out += beyond(method, wanted, masks, protocol, every=not request.sequences)
+        left_out += beyond(method, wanted, masks, protocol, every=not asked)
     return wanted, {method: masks.tree for method, masks in methods.items()}, problems, left_out
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fusionseg.pipeline.datasets.kinds import is_array, stem
 from fusionseg.pipeline.datasets.own_folder import MaskPlaces, frames_and_masks, masks_of, own_videos, sorted_below
-from fusionseg.pipeline.datasets.patterns import Folders, composed, natural
+from fusionseg.pipeline.datasets.patterns import Folders, natural
 from fusionseg.pipeline.errors import MISSING, UNCLEAR, UNREADABLE, WRONG_SIZE, UserError
 from fusionseg.pipeline.scoring.protocols import Protocol, scored_frames
 
@@ -196,15 +196,6 @@ def unfold(truth: Masks, methods: Mapping[str, Masks], extract: Extract) -> None
 
 def _parent(path: str) -> str:
     return path.rpartition("/")[0]
-
-
-def chosen(tree: Tree, names: Collection[str], root: Path) -> Tree:
-    """Only these sequences. Raises UserError where one isn't there."""
-    wanted = {composed(name) for name in names}
-    if unknown := [name for name in names if composed(name) not in tree]:
-        more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
-        raise UserError(f"{root}: no sequence {unknown[0]!r}{more} in it; it has {', '.join(list(tree)[:_SHOWN])}")
-    return {name: tree[name] for name in tree if name in wanted}
 
 
 def scored(protocol: Protocol, frames: Files) -> list[str]:

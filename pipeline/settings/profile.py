@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from pydantic import ConfigDict, ValidationError, model_validator
 
 import fusionseg.profiles
 from fusionseg.pipeline.basics.paths import AnyPath, as_path
+from fusionseg.pipeline.basics.text import nfc, read_text
 from fusionseg.pipeline.basics.validation import Fault, faults, meant
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import Variant
@@ -34,6 +35,9 @@ from fusionseg.pipeline.settings.sections import (
     Settings,
     WeakLabels,
 )
+
+# Of a value that should have been text, as pydantic tells it.
+_TEXT_WANTED = ("string_type", "path_type")
 
 
 def _hyphens(name: str) -> str:
@@ -119,9 +123,21 @@ def read_profile(name: AnyPath, overrides: Iterable[str] = ()) -> Profile:
     whole = copy.deepcopy(values)
     for setting in settings:
         setting.apply(whole)
+    _as_typed(whole, settings)
     if found := _faults(whole):
         raise UserError("; ".join(_told(found, settings, where, _faults(values))))
     return Profile.model_validate(whole)
+
+
+def _as_typed(values: dict[str, Any], settings: Sequence[_Override]) -> None:
+    """Where a text is expected, what TOML would read as a number (2017) or a date is what was typed."""
+    try:
+        Profile.model_validate(values)
+    except ValidationError as error:
+        wrong = {found["loc"] for found in error.errors() if found["type"] in _TEXT_WANTED}
+        for setting in settings:
+            if setting.keys in wrong:
+                replace(setting, value=setting.typed).apply(values)
 
 
 def _faults(values: Mapping[str, Any]) -> list[Fault]:
@@ -134,7 +150,7 @@ def _faults(values: Mapping[str, Any]) -> list[Fault]:
 
 def _file_of(given: str) -> tuple[str, Path]:
     """How to call the profile that somebody names, and its file."""
-    if given.endswith(".toml"):
+    if given.lower().endswith(".toml"):
         return given, as_path(given)
     shipped = shipped_profiles()
     if given not in shipped:
@@ -148,16 +164,18 @@ def _file_of(given: str) -> tuple[str, Path]:
 
 def _read(given: str, where: str, path: Path) -> dict[str, Any]:
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows begin with a mark
-    except UnicodeDecodeError as error:
-        raise UserError(f"{where}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{where}: not valid TOML: {error}") from None
+        values = tomllib.loads(nfc(read_text(path)))
     except OSError as error:
         known = ", ".join(shipped_profiles())
         raise UserError(
             f"no profile {given!r}: can't be read ({error.strerror}); known: {known}, or a .toml file"
         ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{where}: not valid TOML: {error}; mend it there") from None
+    except RecursionError:
+        raise UserError(f"{where}: not valid TOML: brackets nest too deeply") from None
+    except ValueError as error:
+        raise UserError(str(error)) from None
     values.setdefault("name", path.stem)
     return values
 
@@ -175,21 +193,22 @@ def _told(found: Iterable[Fault], settings: Sequence[_Override], where: str, own
 
 @dataclass(frozen=True)
 class _Override:
-    """`text`: as typed; `keys`: what leads to the setting."""
+    """`text`: as typed; `keys`: what leads to the setting; `typed`: the text of its value."""
 
     text: str
     keys: tuple[str, ...]
     value: Any
+    typed: str
 
     @classmethod
     def of(cls, text: str) -> _Override:
         """Raises UserError for what isn't section.key=value."""
-        key, equals, value = text.partition("=")
+        key, equals, value = nfc(text).partition("=")
         keys = tuple(part.strip() for part in key.split("."))
         if not equals or len(keys) < 2 or not all(keys):
             hint = _sections_with(keys[-1]) or "motion-training.steps=500"
             raise UserError(f"--set {' '.join(text.split())}: expected section.key=value, e.g. {hint}")
-        return cls(" ".join(text.split()), keys, _value(value.strip()))
+        return cls(" ".join(text.split()), keys, _value(value.strip()), value.strip())
 
     def apply(self, values: dict[str, Any]) -> None:
         """Put it into a profile's values. Raises UserError where a value stands in its way."""
@@ -217,6 +236,6 @@ def _value(text: str) -> Any:
     """TOML's reading of a value; a bare word is a string."""
     try:
         found = tomllib.loads(f"x = {text}")
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
     return found["x"] if len(found) == 1 else text  # several lines are no value

@@ -5,9 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from fusionseg.models.outside.plugins import backbones, decoders, fusions
+from fusionseg.pipeline.basics.text import user_path
 from fusionseg.pipeline.names import flow_methods
 
 # Settings that name outside files: what is in these belongs to a result's key, where they lie doesn't.
@@ -17,7 +26,11 @@ OUTSIDE = frozenset({"weights", "raft_weights", "folder"})
 class Settings(BaseModel):
     """Base of all sections: unknown keys refused, values never changed afterwards."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+# A path as people write it, see `user_path`.
+UserPath = Annotated[Path, BeforeValidator(lambda value: user_path(value) if isinstance(value, str) else value)]
 
 
 class DataRef(Settings):
@@ -82,17 +95,25 @@ class Data(Settings):
 
 
 class Render(Settings):
-    """Built-in data, rendered where no --data is given; none of these is a measurement, all are sizes of the demo."""
+    """Built-in data, rendered where no --data is given; none of these is a measurement, all are sizes of the demo.
+    What the largest values are for: names count to six digits, and OpenCV draws no canvas, which is twice a frame, of
+    more than 32,767 px a side."""
 
     seed: int = Field(7, ge=0, description="another seed is another data set")
-    stills: int = Field(320, ge=1, description="images with masks: a pretrained network learns one look in a minute")
-    boxed_videos: int = Field(24, ge=1, description="videos with boxes, for the weak labels")
-    fusion_videos: int = Field(8, ge=1, description="videos with masks that the fusion learns from: two of each kind")
-    validation_videos: int = Field(4, ge=1, description="videos with masks that choices are made on: one of each kind")
-    test_videos: int = Field(12, ge=1, description="videos with masks that are only ever scored")
-    frames: int = Field(16, ge=3, description="of a video: a third to a half of them is a stop that lasts")
-    width: int = Field(256, ge=48, description="px; a multiple of the networks' stride of 32")
-    height: int = Field(160, ge=48, description="px; likewise, at about DAVIS's aspect")
+    stills: int = Field(
+        320, ge=1, le=999_999, description="images with masks: a pretrained network learns one look in a minute"
+    )
+    boxed_videos: int = Field(24, ge=1, le=9999, description="videos with boxes, for the weak labels")
+    fusion_videos: int = Field(
+        8, ge=1, le=9999, description="videos with masks that the fusion learns from: two of each kind"
+    )
+    validation_videos: int = Field(
+        4, ge=1, le=9999, description="videos with masks that choices are made on: one of each kind"
+    )
+    test_videos: int = Field(12, ge=1, le=9999, description="videos with masks that are only ever scored")
+    frames: int = Field(16, ge=3, le=9999, description="of a video: a third to a half of them is a stop that lasts")
+    width: int = Field(256, ge=48, le=8192, description="px; a multiple of the networks' stride of 32")
+    height: int = Field(160, ge=48, le=8192, description="px; likewise, at about DAVIS's aspect")
 
 
 class OpticalFlow(Settings):
@@ -110,10 +131,10 @@ class OpticalFlow(Settings):
     stabilise: Literal["none", "homography"] = Field(
         "none", description="homography: the camera's motion, fitted to the flow itself, is subtracted; the paper: none"
     )
-    raft_weights: Path | None = Field(
+    raft_weights: UserPath | None = Field(
         None, description="RAFT's, in torchvision's or the original names; None: torchvision's download"
     )
-    folder: Path | None = Field(
+    folder: UserPath | None = Field(
         None,
         description="import: flow made elsewhere, FOLDER/VIDEO/FRAME.flo (or .png, .npz, .h5) or FOLDER/VIDEO.h5; "
         "below FOLDER/DATASET where that is there",
@@ -133,7 +154,7 @@ class FlowImages(Settings):
         "magnitudes (one wild vector can't move it), or a fixed number of pixels",
     )
     percentile: float = Field(99.0, gt=0, le=100, description='of the magnitudes, with scaling = "percentile"')
-    fixed: float = Field(20.0, gt=0, allow_inf_nan=False, description='px, with scaling = "fixed"')
+    fixed: float = Field(20.0, gt=0, description='px, with scaling = "fixed"')
     store: Literal["both", "flow", "images"] = Field(
         "both",
         description="what is kept: u,v and flow images; u,v only (coloured on reading); flow images only, which takes "
@@ -179,7 +200,7 @@ class Scores(Settings):
 class Training(Settings):
     """What the three trainings share. A step is one update by the optimiser."""
 
-    weights: Path | None = Field(None, description="given weights: the training is skipped")
+    weights: UserPath | None = Field(None, description="given weights: the training is skipped")
     steps: int = Field(700, ge=1, description="updates; at 8 images some 10 minutes of a small stream on 2 cores")
     batch: int = Field(8, ge=1, description="images a step, over all processes")
     accumulate: int = Field(1, ge=1, description="parts that a step's batch is worked off in: less memory, same step")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +29,7 @@ def test_what_a_command_gives_is_its_exit_code(given: int | None, code: int) -> 
         (UserError("no such thing"), 2, "error: no such thing"),
         (OSError(28, "No space left on device", "a.h5"), 2, "error: a.h5: No space left on device; check path, "),
         (OSError("odd"), 2, "error: odd; check path, permissions, free space"),
+        (MemoryError(), 2, "error: out of memory; "),
         (KeyboardInterrupt(), 130, "stopped; the same command goes on from here"),
     ],
 )
@@ -38,7 +44,18 @@ def test_what_stops_a_command_is_one_line(
     assert line.startswith(f"fusionseg: {said}")
 
 
-def test_bugs_keep_their_tracebacks() -> None:
+def test_a_fault_of_ours_is_one_line_and_keeps_its_details(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert ended(lambda: 1 // 0) == 70
+    (line,) = capsys.readouterr().err.splitlines()
+    (kept,) = tmp_path.iterdir()
+    assert "please report it: ZeroDivisionError: " in line and line.endswith(f"the details are in {kept}")
+    assert "Traceback (most recent call last):" in kept.read_text() and "test_exits.py" in kept.read_text()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    assert ended(lambda: 1 // 0) == 70 and "set FUSIONSEG_TRACEBACK=1" in capsys.readouterr().err
+    monkeypatch.setenv("FUSIONSEG_TRACEBACK", "1")
     with pytest.raises(ZeroDivisionError):
         ended(lambda: 1 // 0)
 
@@ -61,20 +78,102 @@ def test_kill_is_as_orderly_as_ctrl_c() -> None:
     assert done.stderr == "fusionseg: stopped; the same command goes on from here\n"
 
 
-def test_who_listens_no_longer_is_told_nothing() -> None:
-    code = stub("sys.stdin.read(); print('x' * 100_000, flush=True)")
-    command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdin and process.stdout and process.stderr
-        process.stdout.close()
-        process.stdin.close()
-        assert process.stderr.read() == b""
-    assert process.returncode == 0
+SAID = "print('x' * 100_000, flush=True)"
 
 
-def test_a_bug_is_no_box_of_rich() -> None:
-    done = subprocess.run([sys.executable, "-c", stub("1 / 0")], capture_output=True, text=True)
-    assert done.returncode == 1 and "Traceback (most recent call last):" in done.stderr and "╭" not in done.stderr
+def run_in_shell(
+    line: str, body: str = SAID, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A line of bash in which `$fusionseg` is our command, with `body` in place of what `artifacts` does."""
+    command = f"{sys.executable} -c '{stub(body).replace(chr(39), chr(34))}'"
+    script = f"set -o pipefail; fusionseg() {{ {command}; }}; {line}"
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment, errors="replace")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "fusionseg | head -c 5 | wc -c; exit ${PIPESTATUS[0]}",
+        "fusionseg | true",
+        "fusionseg 2>&1 | true",
+        "fusionseg 2> >(true) | true",
+        "fusionseg >&-",
+        "fusionseg <&- >&- 2>&-",
+        "fusionseg 2>&- | wc -c",
+    ],
+)
+@pytest.mark.parametrize("flushed", ["True", "False"])
+def test_who_listens_no_longer_or_never_did_is_told_nothing(line: str, flushed: str, tmp_path: Path) -> None:
+    done_at = tmp_path / "done"
+    body = f"[print('x' * 9, file=f, flush={flushed}) for f in (sys.stdout, sys.stderr) for n in range(9999)]; "
+    done = run_in_shell(line, body + f"open('{done_at}', 'w').write('whole')")
+    assert (done.returncode, done_at.read_text()) == (0, "whole"), "what is done is done"
+    assert done.stderr.strip("x\n") == ""
+
+
+@pytest.mark.parametrize("body", [SAID, "print('x')", "print('x', end='')"])
+def test_a_full_device_is_one_line(body: str) -> None:
+    done = run_in_shell("fusionseg > /dev/full", body)
+    assert done.returncode == 2
+    said = "fusionseg: error: standard output: No space left on device; check path, permissions, free space\n"
+    assert done.stderr == said
+    assert run_in_shell("fusionseg > /dev/full 2>&1", body).returncode == 2
+    assert run_in_shell("fusionseg 2> /dev/full", "print('x', file=sys.stderr)").returncode == 0
+
+
+def test_a_closed_descriptor_is_no_file_that_is_opened_next(tmp_path: Path) -> None:
+    body = f"file = open('{tmp_path / 'file'}', 'w'); print('lost'); print('lost', file=sys.stderr); file.write('kept')"
+    assert run_in_shell("fusionseg >&- 2>&- <&-", body).returncode == 0
+    assert (tmp_path / "file").read_text() == "kept"
+    child = "os.system('echo to a child; echo of it >&2')"
+    done = run_in_shell("fusionseg >&- 2>&-", child)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}, {"LC_ALL": "POSIX"}, {}])
+def test_any_text_can_be_written(environment: dict[str, str]) -> None:
+    path = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
+    body = "print('caf\\u00e9 \\udce9'); from fusionseg.pipeline.errors import UserError; raise UserError('f\\u00fcr \\udce9')"
+    done = run_in_shell("fusionseg", body, path | environment)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stdout.endswith("\\udce9\n") and done.stderr.endswith("\\udce9\n")
+
+
+def test_arguments_that_are_no_text_are_one_line() -> None:
+    command = [sys.executable, "-m", "fusionseg.cli", "artifacts", "--out", b"caf\xe9"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert (
+        done.stderr == "fusionseg: error: caf\\xe9: not UTF-8, as names of files and all arguments must be; rename it\n"
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("body", ["os.kill(os.getpid(), {0}); time.sleep(9)", "print(flush=True); time.sleep(9)"])
+def test_on_a_terminal_it_stops_in_one_line(number: int, body: str) -> None:
+    main_end, other_end = pty.openpty()
+    command = [sys.executable, "-c", stub(body.format(number))]
+    with subprocess.Popen(command, stdin=other_end, stdout=other_end, stderr=other_end, start_new_session=True) as run:
+        os.close(other_end)
+        said = os.read(main_end, 999)
+        if said.strip() == b"":
+            run.send_signal(number)
+            said = os.read(main_end, 999)
+        assert run.wait() == 130
+    assert said.decode().strip() == "fusionseg: stopped; the same command goes on from here"
+    os.close(main_end)
+
+
+def test_a_terminal_that_was_closed_stops_nothing(tmp_path: Path) -> None:
+    main_end, other_end = pty.openpty()
+    body = f"sys.stdin.read(); print(1, flush=True); open('{tmp_path / 'done'}', 'w').write('whole')"
+    ignoring = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); " + stub(body)
+    command = [sys.executable, "-c", ignoring]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=other_end, stderr=other_end) as run:
+        os.close(other_end)
+        os.close(main_end)
+        run.communicate()
+    assert run.returncode == 0 and (tmp_path / "done").read_text() == "whole"
 
 
 def test_commands_run_in_any_thread() -> None:

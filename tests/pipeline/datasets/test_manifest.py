@@ -33,7 +33,7 @@ def written(folder: Path, **changes: Any) -> str:
             r"'/data/\{video\}/\{frame\}\.png' must be a path below the data root",
         ),
         ({"masks": "../{video}/{frame}.png"}, r"'\.\./\{video\}/\{frame\}\.png' must be a path below the data root"),
-        ({"void": 0}, "void: .*found 0"),
+        ({"void": 0}, "void: .*found '?0'?"),
         ({"void": 256}, "void"),
         ({"protocol": "davis"}, "protocol: .*davis2016"),
         (
@@ -86,7 +86,7 @@ def test_missing_field_is_named(tmp_path: Path) -> None:
 def test_what_is_no_manifest_at_all(tmp_path: Path, text: str) -> None:
     path = tmp_path / "own.yaml"
     path.write_text(text)
-    with pytest.raises(UserError, match=r"own\.yaml: ") as caught:
+    with pytest.raises(UserError, match=r"own\.yaml(, line 1)?: ") as caught:
         read_manifest(str(path))
     assert "\n" not in str(caught.value)
 
@@ -96,6 +96,78 @@ def test_text_that_is_not_utf8_is_told_not_thrown(tmp_path: Path) -> None:
     path.write_bytes("name: Größe\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"own\.yaml.*UTF-8"):
         read_manifest(str(path))
+
+
+TYPED = """name: own
+title: 2017
+kind: videos
+licence: no
+frames: J/{video}/{frame}.jpg
+void: 255
+sparse_masks: yes
+boxes: null
+masks: ~
+splits:
+  train: [007, 12:30, on, no, null, ~, 1e3, 2020-01-01, 0x1F, .inf, 1_000, true, "007"]
+  2017: [0b1]
+  many: {folders: J/*, below: J, having: null}
+expected:
+  2017: {videos: 1, frames:}
+others:
+  on: R/{video}/{frame}.png
+"""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_names_are_what_was_typed(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_bytes(TYPED.replace("\n", "\r\n").encode(encoding))
+    found = read_manifest(str(path))
+    words = ["007", "12:30", "on", "no", "null", "~", "1e3", "2020-01-01", "0x1F", ".inf", "1_000", "true", "007"]
+    assert found.splits["train"] == words and found.splits["2017"] == ["0b1"]
+    assert (found.title, found.licence, found.void, found.sparse_masks) == ("2017", "no", 255, True)
+    assert (found.boxes, found.masks, found.splits["many"].having) == (None, [], None)  # type: ignore[union-attr]
+    assert (found.expected["2017"].videos, found.expected["2017"].frames) == (1, None)
+    assert found.others == {"on": "R/{video}/{frame}.png"}
+
+
+def test_aliases_and_merged_mappings_stay(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    text = "name: own\ntitle: x\nkind: videos\nlicence: x\nframes: J/{video}/{frame}.jpg\n"
+    path.write_text(
+        text + "splits: {a: &a [x], b: *a}\nexpected: {a: &e {videos: 1, frames: 2}, b: {<<: *e, frames: 3}}\n"
+    )
+    found = read_manifest(str(path))
+    assert found.splits["b"] == ["x"] and (found.expected["b"].videos, found.expected["b"].frames) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: own\ntitle: a\nname: b\n", r"line 3: .*key 'name' is there twice, first in line 1; keep one"),
+        ("name: own\nsplits: {a: [x], a: [y]}\n", r"line 2: .*key 'a' is there twice"),
+        ("name: own\nsplits:\n\ttrain: [a]\n", r"line 3: not valid YAML: found character '\\t'"),
+        ("name: own\ntitle: [a\n", r"line 3: not valid YAML: expected"),
+        ("name: *x\n", r"line 1: not valid YAML: found undefined alias 'x'"),
+        ("name: !!python/object:os.system x\n", r"line 1: not valid YAML: could not determine a constructor"),
+        ("a: " + "[" * 9000, "it nests too deeply"),
+        (TYPED.replace("255", "twelve"), r"void: Input should be a valid integer.*found 'twelve'"),
+    ],
+)
+def test_yaml_faults_name_their_line(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(UserError, match=said) as caught:
+        read_manifest(str(tmp_path / "own.yaml"))
+    assert "\n" not in str(caught.value)
+
+
+def test_manifests_lie_where_people_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.YAML").write_text(TYPED)
+    assert read_manifest("~/own.YAML").name == "own"
+    (tmp_path / "folder.yaml").mkdir()
+    with pytest.raises(UserError, match=r"folder\.yaml: can't be read \(Is a directory\)"):
+        read_manifest("~/folder.yaml")
 
 
 def test_unknown_manifest_lists_those_that_come_with_the_package() -> None:

@@ -30,9 +30,29 @@ def test_lists_give_each_name_once_in_order(tmp_path: Path, line: str, lines: li
     assert names(SplitFile(file="list.txt", line=line), tmp_path) == expected
 
 
-def test_lists_of_other_systems(tmp_path: Path) -> None:
-    write_bytes(tmp_path / "list.txt", b"\xef\xbb\xbfa\r\nb\r\n")
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_lists_of_other_systems(tmp_path: Path, encoding: str) -> None:
+    write_bytes(tmp_path / "list.txt", "# both\r\na\r\n'b'\r\n".encode(encoding))
     assert names(SplitFile(file="list.txt"), tmp_path) == ["a", "b"]
+
+
+def test_a_line_is_a_whole_name_where_there_is_one(tmp_path: Path) -> None:
+    for video in ("red ball", "red", "my car"):
+        write_bytes(tmp_path / f"JPEGImages/{video}/0.jpg")
+    write_lines(tmp_path / "list.txt", ["red ball", "red 1", "my car 2", "no such 3"])
+    assert names(SplitFile(file="list.txt"), tmp_path) == ["red ball", "red", "my car", "no"]
+    assert names(SplitUnion(union=["list.txt"]), tmp_path) == ["red ball", "red", "my car", "no"]
+    write_lines(tmp_path / "frames.txt", ["/J/my car/0.jpg /A/my car/0.png", "/J/red/0.jpg"])
+    assert names(SplitFile(file="frames.txt", line="/J/{video}/{frame}.jpg"), tmp_path) == ["my car", "red"]
+    write_bytes(tmp_path / "JPEGImages/a photo.jpg")
+    write_lines(tmp_path / "stills.txt", ["a photo", "a 1", "x" * 300 + " 1"])
+    stills = names(SplitFile(file="stills.txt"), tmp_path, frames="JPEGImages/{frame}.jpg")
+    assert stills == ["a photo", "a", "x" * 300]
+
+
+def test_names_have_one_unicode_form(tmp_path: Path) -> None:
+    write_lines(tmp_path / "list.txt", ["cafe\u0301"])
+    assert names(SplitFile(file="list.txt"), tmp_path) == ["caf\u00e9"] == names(["cafe\u0301"], tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +62,7 @@ def test_lists_of_other_systems(tmp_path: Path) -> None:
         (b"/etc\n", "{video}", r"'/etc' must be a path below"),
         (b"a\n.\n", "{video}", r"'\.' names no video"),
         (b"*a\n\nb\n", "*{video}", r"list\.txt, line 3: found 'b', expected '\*\{video\}'"),
-        ("Größe\n".encode("latin-1"), "{video}", r"list\.txt: not UTF-8 text \(byte 2\)"),
+        ("Größe\n".encode("latin-1"), "{video}", r"list\.txt, line 1: not UTF-8 text \(byte 0xf6\)"),
     ],
 )
 def test_wrong_lines_are_named(tmp_path: Path, content: bytes, line: str, words: str) -> None:

@@ -145,11 +145,83 @@ def test_davis_is_found_below_its_root(tmp_path: Path, request_: ScoreRequest) -
 def test_sequences_are_chosen_by_name(request_: ScoreRequest, tmp_path: Path) -> None:
     table = score(replace(request_, sequences=("surf",))).per_frame
     assert table["sequence"].unique().tolist() == ["surf"]
-    assert listed(write_bytes(tmp_path / "list.txt", b"surf 1\n\nbear\n")) == ["surf", "bear"]
-    davis = b"".join(b"/JPEGImages/480p/%s/00000.jpg /Annotations/480p/x.png\n" % name for name in (b"b", b"b", b"c"))
-    assert listed(write_bytes(tmp_path / "davis.txt", davis)) == ["b", "c"]
-    with pytest.raises(UserError, match=r"no sequence 'cow' in it; it has bear, surf"):
+    with pytest.raises(UserError, match=r"--sequences, name 1: no sequence 'cow'; it has: bear, surf"):
         score(replace(request_, sequences=("cow", "surf")))
+    with pytest.raises(UserError, match=r"name 2: no sequence 'Baer'; did you mean 'bear'\?"):
+        score(replace(request_, sequences=(" surf ", "Baer")))
+    with pytest.raises(UserError, match="--sequences: is empty"):
+        score(replace(request_, sequences=(" ", "")))
+
+
+NAMES = [
+    "surf",
+    "bear",
+    "red ball",
+    "red",
+    "my car",
+    "caf\u00e9",
+    "cat/data/0001/shots/001",
+    "shots/001",
+    "#1",
+    "ducks 2",
+]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"surf 1\n\nbear\n", ["surf", "bear"]),
+        (b"\xef\xbb\xbfbear\r\nsurf\r\n", ["bear", "surf"]),
+        ("bear\r\nred ball\r\n".encode("utf-16"), ["bear", "red ball"]),
+        (b"\xfe\xff" + "bear".encode("utf-16-be"), ["bear"]),
+        (b"# those that move\nbear\n#1\n  # surf\n", ["bear", "#1"]),
+        (b"red ball\nmy car 7 8\nred 1\nducks 2\n", ["red ball", "my car", "red", "ducks 2"]),
+        (b"'red ball'\n\"my car\" 3\n'bear'\n", ["red ball", "my car", "bear"]),
+        ("cafe\u0301\n".encode(), ["caf\u00e9"]),
+        (b"*bear\n*surf dog\n", ["bear", "surf"]),
+        (b"/JPEGImages/480p/bear/00000.jpg /Annotations/480p/surf/00000.png\n" * 2, ["bear"]),
+        (b"JPEGImages/480p/surf/00000.jpg\n/Annotations/480p/bear/1/00000.png\n", ["surf", "bear"]),
+        (b"cat/data/0001/shots/001/00012.png\nx/shots/001/00012.JPG\n", ["cat/data/0001/shots/001", "shots/001"]),
+        (b"D:\\data\\red ball\\00000.jpg\nJPEGImages\\480p\\my car\\\n", ["red ball", "my car"]),
+        (b"my car/00000.jpg my car/00000.png\n./bear/\nDAVIS/surf\n", ["my car", "bear", "surf"]),
+        (b"cat/data/0001/shots/001/000012 1\n", ["cat/data/0001/shots/001"]),
+        (b'"JPEGImages/my car/00000.jpg"\n', ["my car"]),
+    ],
+)
+def test_lists_say_what_a_person_means(
+    request_: ScoreRequest, tmp_path: Path, content: bytes, expected: list[str]
+) -> None:
+    listing = write_bytes(tmp_path / "list.txt", content)
+    assert listed(replace(request_, listing=listing), NAMES) == expected
+    turned = [name.replace("\u00e9", "e\u0301") for name in NAMES]
+    assert listed(replace(request_, listing=listing), turned) == [
+        name.replace("\u00e9", "e\u0301") for name in expected
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"bear\n\nbaer\n", r"list\.txt, line 3: no sequence 'baer'; did you mean 'bear'"),
+        (b"# none\n", r"list\.txt: is empty"),
+        (b"bear\nf\xfcr\n", r"list\.txt, line 2: not UTF-8 text \(byte 0xfc\); save it as UTF-8"),
+        (b"\xff\xfeb\0e", r"list\.txt, line 1: not UTF-16-LE text"),
+        (b"b\0e\0a\0r\0", r"list\.txt, line 1: holds a byte 0"),
+        (b"J/480p/cow/00000.jpg\n", r"line 1: no sequence 'J/480p/cow/00000\.jpg'; it has: "),
+        (b"x" * 500, r"no sequence 'x{80}\.\.\.'"),
+    ],
+)  # fmt: skip
+def test_lists_that_name_nothing_say_which_line(
+    request_: ScoreRequest, tmp_path: Path, content: bytes, said: str
+) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        listed(replace(request_, listing=write_bytes(tmp_path / "list.txt", content)), NAMES)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_list_that_is_not_there(request_: ScoreRequest, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--list .*nowhere: can't be read \(No such file or directory\)"):
+        score(replace(request_, listing=tmp_path / "nowhere"))
 
 
 def test_objects_are_matched(tmp_path: Path) -> None:
@@ -312,6 +384,14 @@ def test_wrong_folders(request_: ScoreRequest, tmp_path: Path) -> None:
 def test_names_of_methods(texts: list[str]) -> None:
     with pytest.raises(UserError, match="--masks"):
         named_folders(texts)
+
+
+def test_folders_of_methods_are_where_people_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert named_folders(["ours=~/m/", " theirs ='my masks'"]) == {"ours": tmp_path / "m", "theirs": Path("my masks")}
+    (tmp_path / "~").mkdir()
+    assert named_folders(["odd=~"]) == {"odd": Path("~")}, "what is there as it was typed"
 
 
 # ---- outputs

@@ -105,6 +105,52 @@ def test_overrides_are_read_as_toml_or_as_words(tmp_path: Path, override: str, v
     assert getattr(profile.appearance_training, override.split(".")[1].split("=")[0].strip()) == value
 
 
+@pytest.mark.parametrize(
+    "typed", ["2017", "007", "on", "true", "1e3", "2020-01-01", "12:30:00", "red ball", "a,b", "~"]
+)
+def test_where_text_is_wanted_an_override_is_what_was_typed(tmp_path: Path, typed: str) -> None:
+    profile = own(tmp_path, "", f"data.stills.split={typed}", f"data.stills.manifest={typed}", "run.workers=07")
+    assert (profile.data.stills.split, profile.data.stills.manifest, profile.run.workers) == (typed, typed, 7)
+
+
+def test_paths_in_settings_are_where_people_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    profile = own(tmp_path, '[motion-training]\nweights = "~/w.safetensors"\n', "optical-flow.raft_weights=~/2017/")
+    assert profile.motion_training.weights == tmp_path / "w.safetensors"
+    assert profile.optical_flow.raft_weights == tmp_path / "2017"
+    assert own(tmp_path, "", "optical-flow.raft_weights=2017").optical_flow.raft_weights == Path("2017")
+    assert read_profile("~/own.toml").name == "own"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_profiles_of_other_editors(tmp_path: Path, encoding: str) -> None:
+    own(tmp_path, "")
+    path = tmp_path / "own.toml"
+    path.write_bytes(path.read_text().replace("\n", "\r\n").encode(encoding))
+    assert read_profile(str(path)).data.stills.manifest == "a"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"[run]\nworkers = 1\nworkers = 2\n", r"own\.toml: not valid TOML: .*line 3"),
+        (b"[run]\n# f\xfcr\n", r"own\.toml, line 2: not UTF-8 text \(byte 0xfc\); save it as UTF-8"),
+        (b"x = " + b"[" * 9000, r"own\.toml: not valid TOML"),
+    ],
+)
+def test_faults_of_a_file_name_their_line(tmp_path: Path, text: bytes, said: str) -> None:
+    (tmp_path / "own.toml").write_bytes(text)
+    with pytest.raises(UserError, match=said) as caught:
+        read_profile(str(tmp_path / "own.toml"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "-inf"])
+def test_no_setting_is_infinite(tmp_path: Path, value: str) -> None:
+    with pytest.raises(UserError, match=r"motion-training\.lr_head"):
+        own(tmp_path, "", f"motion-training.lr_head={value}")
+
+
 def test_override_reaches_nested_tables(tmp_path: Path) -> None:
     profile = own(tmp_path, "", "data.stills.split=other", "data.on_bad_file=quarantine")
     assert (profile.data.stills.manifest, profile.data.stills.split) == ("a", "other")
