@@ -93,11 +93,23 @@ def own_videos(root: Path) -> Own:
 
 
 def frames_and_masks(folders: Folders) -> tuple[str, str]:
-    """The subfolders of a root that hold the frames and the masks; "" where there is none. Raises ValueError."""
+    """The folders below a root that hold the frames and the masks; "" where there is none. Raises ValueError."""
     frames, masks = _one_of(folders, FRAMES), _one_of(folders, MASKS)
     if masks and not frames:
         raise ValueError(f"has {masks} but no frames; put the videos into a folder frames/ beside {masks}/")
-    return (frames, masks) if masks or frames.lower() in _SURE else ("", "")
+    if not masks and frames.lower() not in _SURE:
+        return "", ""
+    inner = _passage(folders, frames)
+    return (_joined(frames, inner), _joined(masks, inner if inner in folders.subfolders(masks) else ""))
+
+
+def _passage(folders: Folders, frames: str) -> str:
+    """The one folder in which all frames lie, which only says how large they are, as DAVIS's 480p; "" without one."""
+    below = folders.subfolders(frames)
+    inner = below[0] if len(below) == 1 else ""
+    return (
+        inner if inner and not any((*_sorted(folders, frames)[:2], *_sorted(folders, f"{frames}/{inner}")[:2])) else ""
+    )
 
 
 def _one_of(folders: Folders, names: Sequence[str]) -> str:
@@ -169,7 +181,8 @@ def _check_alone(folder: str, others: Sequence[str]) -> None:
 
 def _beside(folders: Folders, frames: str, masks: str) -> list[str]:
     """What lies beside the folders of frames and masks."""
-    names = [name for name in folders.subfolders("") if name not in (frames, masks)]
+    known = {frames.partition("/")[0], masks.partition("/")[0]}
+    names = [name for name in folders.subfolders("") if name not in known]
     return folders.files("") + [f"{name}/" for name in names]
 
 
@@ -242,9 +255,8 @@ def _with_masks(
     found = sorted_below(folders, masks)
     if arrays := [path for here, some in found.items() for path in _paths(here, some.others) if is_array(path)]:
         raise ValueError(f"{masks}/{arrays[0]}: masks in files of this kind aren't read; save them as pictures (PNG)")
-    alone = len(videos) == 1 and "{video}" not in videos[0].frames and videos[0].file is None
     try:
-        places = masks_of([video.name for video in videos], found, alone)
+        places = masks_of([video.name for video in videos], found, is_alone(videos))
     except ValueError as error:
         raise ValueError(f"{masks}: {error}") from None
     if not places:
@@ -252,6 +264,11 @@ def _with_masks(
     left = [f"{masks}/{path}" for here, some in found.items() for path in _paths(here, some.others)]
     done = [_masked(folders, masks, video, places.get(video.name, MaskPlaces())) for video in videos]
     return done, left, _faults(folders, masks, found)
+
+
+def is_alone(videos: Sequence[OwnVideo]) -> bool:
+    """Whether there is one video, whose pictures lie in the folder of the frames itself."""
+    return len(videos) == 1 and "{video}" not in videos[0].frames and videos[0].file is None
 
 
 def _masked(folders: Folders, masks: str, video: OwnVideo, place: MaskPlaces) -> OwnVideo:

@@ -137,7 +137,7 @@ def _score(request: ScoreRequest, protocol: Protocol, store: Path) -> Scored:
         tables, problems = _tables(protocol, list(trees), frames, [result.scores for result in results])
     if problems:
         raise UserError(problem_text(problems))
-    empty = {method: sum(frame.masks[method] is None for frame in frames) for method in trees}
+    empty = {method: sum(not frame.masks[method] for frame in frames) for method in trees}
     counted = {method: count for method, count in empty.items() if count}
     return Scored(protocol, joined(tables), counted, _read_lines(results), left_out)
 
@@ -199,13 +199,13 @@ def _short(protocol: Protocol, truth: Tree) -> Iterator[Problem]:
 
 @dataclass(frozen=True)
 class _Frame:
-    """Files of one frame; no file where a mask is missing and counts as empty. `beside`: by method, and "" the truth, a
+    """Files of one frame; none where a mask is missing and counts as empty. `beside`: by method, and "" the truth, a
     few masks of the same sequence, by which those that can't tell what they are are read."""
 
     sequence: str
     number: int
     truth: tuple[Path, ...]
-    masks: Mapping[str, Path | None]
+    masks: Mapping[str, tuple[Path, ...]]
     beside: Mapping[str, tuple[Path, ...]]
 
 
@@ -216,7 +216,7 @@ def _frames(protocol: Protocol, truth: Tree, trees: Mapping[str, Tree]) -> Itera
         sources = {_TRUTH: files} | {method: tree.get(name, {}) for method, tree in trees.items()}
         beside = {whose: _some([paths[0] for paths in one.values()]) for whose, one in sources.items()}
         for frame in scored(protocol, files):
-            paths = {method: tree.get(name, {}).get(frame, (None,))[0] for method, tree in trees.items()}
+            paths = {method: tree.get(name, {}).get(frame, ()) for method, tree in trees.items()}
             yield _Frame(name, numbers[frame], files[frame], paths, beside)
 
 
@@ -272,11 +272,11 @@ class _Scorer:
         if truth is None:
             return _Result({}, reader.problems)
         masks = {}
-        for method, path in frame.masks.items():
-            mask = reader.mask(method, path) if path else np.zeros(truth.shape, np.uint8)
+        for method, paths in frame.masks.items():
+            mask = reader.mask(method, paths) if paths else np.zeros(truth.shape, np.uint8)
             if mask is not None and mask.shape != truth.shape:
                 sizes = f"{mask.shape[1]}x{mask.shape[0]}, the truth {truth.shape[1]}x{truth.shape[0]}"
-                reader.problems.append(Problem(WRONG_SIZE, f"{method}: {path}: {sizes}"))
+                reader.problems.append(Problem(WRONG_SIZE, f"{method}: {paths[0]}: {sizes}"))
             elif mask is not None:
                 masks[method] = mask
         if reader.problems or self.only_check:
@@ -296,22 +296,29 @@ class _Reader:
 
     def truth(self) -> Raw | None:
         """The true mask, its files' objects merged; None where it can't be used."""
-        found: Raw | None = None
-        for path in self.frame.truth:
-            one = self._read(_TRUTH, "truth", path)
-            if one is not None:
-                found = one if found is None else (found != 0) | (one != 0)
+        found = self._merged(_TRUTH, "truth", self.frame.truth)
         return None if self.problems else found
 
-    def mask(self, method: str, path: Path) -> Raw | None:
+    def mask(self, method: str, paths: Sequence[Path]) -> Raw | None:
         """A predicted mask; None where it can't be used."""
-        raw = self._read(method, method, path)
+        raw = self._merged(method, method, paths)
         if raw is None or self.threshold is not None:
             return raw
         if what := _unsuitable(self.protocol, raw):
-            self.problems.append(Problem(UNSUITABLE, f"{method}: {path}: {what}"))
+            self.problems.append(Problem(UNSUITABLE, f"{method}: {paths[0]}: {what}"))
             return None
         return raw
+
+    def _merged(self, whose: str, title: str, paths: Sequence[Path]) -> Raw | None:
+        """What the files of one frame show together: an object in any is an object."""
+        found: Raw | None = None
+        for path in paths:
+            one = self._read(whose, title, path)
+            if one is not None and found is not None and one.shape != found.shape:
+                self.problems.append(Problem(WRONG_SIZE, f"{title}: {path}: not of the size of {paths[0]}"))
+            elif one is not None:
+                found = one if found is None else (found != 0) | (one != 0)
+        return found
 
     def _read(self, whose: str, title: str, path: Path) -> Raw | None:
         try:

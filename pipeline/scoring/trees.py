@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fusionseg.pipeline.datasets.kinds import is_array, stem
-from fusionseg.pipeline.datasets.own_folder import MaskPlaces, frames_and_masks, masks_of, own_videos, sorted_below
+from fusionseg.pipeline.datasets.own_folder import (
+    MaskPlaces,
+    frames_and_masks,
+    is_alone,
+    masks_of,
+    own_videos,
+    sorted_below,
+)
 from fusionseg.pipeline.datasets.patterns import Folders, natural
 from fusionseg.pipeline.errors import MISSING, UNCLEAR, UNREADABLE, WRONG_SIZE, UserError
 from fusionseg.pipeline.scoring.protocols import Protocol, scored_frames
@@ -86,13 +93,16 @@ def _of_own(root: Path) -> Masks | None:
         frames, below = frames_and_masks(folders)
         if not (frames and below):
             return None
-        names = [video.name for video in own_videos(root).videos]
+        videos = own_videos(root).videos
     except ValueError as error:
         if any(name.lower() in ("frames", "masks") for name in folders.subfolders("")):
             raise UserError(f"{root}: {error}") from None
         return None
     found = find_masks(root / below)
-    places = masks_of(names, sorted_below(Folders(root / below), ""), alone=len(names) == 1)
+    alone = is_alone(videos)
+    places = masks_of([video.name for video in videos], sorted_below(Folders(root / below), ""), alone)
+    if alone:  # it has no name but the folder's
+        places = dict.fromkeys([_ALONE], *places.values())
     tree = {name: _at(found, place) for name, place in places.items() if place.folders}
     moving = {name: root / below / place.file for name, place in places.items() if place.file}
     return Masks(root, tree, moving, found.problems, found.left_out)
@@ -157,8 +167,8 @@ def _merge(masks: Masks, parents: Collection[str]) -> None:
 
 def fit(truth: Masks, methods: Mapping[str, Masks], protocol: Protocol) -> None:
     """Give what is one sequence one name: of a folder that holds its masks itself, the other's only one; objects in
-    folders of their own are merged where the other has them in one (unless the protocol tells them apart). Of a
-    sequence both as pictures and as a video, the pictures count."""
+    folders of their own are merged where the other has them in one (unless the protocol tells them apart); a folder
+    around all of a method's is passed through. Of a sequence both as pictures and as a video, the pictures count."""
     every = [truth, *methods.values()]
     for masks in every:
         for name in [name for name in masks.moving if name in masks.tree]:
@@ -167,16 +177,26 @@ def fit(truth: Masks, methods: Mapping[str, Masks], protocol: Protocol) -> None:
     for masks in every:
         if masks.names == [_ALONE]:
             _rename(masks, only.pop() if len(only) == 1 else truth.root.resolve().name)
+    for masks in methods.values():
+        _strip(masks, truth.names)
     if not protocol.objects:
         for masks in every:
             others = {name for other in every if other is not masks for name in other.names}
             _merge(masks, {_parent(name) for name in masks.tree if _parent(name) in others and name not in others})
 
 
+def _strip(masks: Masks, names: Collection[str]) -> None:
+    """Leave out the folder that all sequences lie in, as DAVIS's 480p, where they are called as the truth's then."""
+    tops = {name.partition("/")[0] for name in masks.names}
+    inner = {name.partition("/")[2] for name in masks.names}
+    if len(tops) == 1 and not set(masks.names) & set(names) and inner & set(names):
+        masks.tree = {name.partition("/")[2]: files for name, files in masks.tree.items()}
+        masks.moving = {name.partition("/")[2]: path for name, path in masks.moving.items()}
+
+
 def _rename(masks: Masks, name: str) -> None:
-    for kind in (masks.tree, masks.moving):
-        if _ALONE in kind:
-            kind[name] = kind.pop(_ALONE)  # type: ignore[attr-defined, index]
+    masks.tree = {name: masks.tree[_ALONE]} if masks.tree else {}
+    masks.moving = {name: masks.moving[_ALONE]} if masks.moving else {}
 
 
 def unfold(truth: Masks, methods: Mapping[str, Masks], extract: Extract) -> None:
