@@ -18,6 +18,9 @@ EXIT_BAD_INPUT = 2
 EXIT_FAULT = 70  # of ours; EX_SOFTWARE of BSD's sysexits
 EXIT_INTERRUPTED = 130
 
+# How OpenCV and PyTorch (on a GPU, on a CPU) say that there is no memory left.
+_NO_MEMORY = ("Insufficient memory", "out of memory", "can't allocate memory")
+
 # Set it to see a fault of ours as Python tells it.
 TRACEBACK = "FUSIONSEG_TRACEBACK"
 
@@ -50,7 +53,7 @@ def _words(error: Exception) -> str | None:
         return f"{what}{error.strerror or error}; check path, permissions, free space"
     if isinstance(error, ImportError):  # of a library that the system lacks; all others are bugs
         return explained(error) or None
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
         return "out of memory; give it more, or less to do at a time: smaller batches, crops or frames, fewer workers"
     typer = sys.modules.get("typer")
     return _typed_wrong(error) if typer and isinstance(error, typer.TyperException) else None
@@ -84,7 +87,7 @@ def _kept(error: Exception) -> str:
     text = f"fusionseg {' '.join(sys.argv[1:])}\n{system}\n\n{''.join(traceback.format_exception(error))}"
     try:
         descriptor, path = tempfile.mkstemp(".txt", "fusionseg-fault-")
-        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
     except OSError:
         return f"set {TRACEBACK}=1 to see the details"

@@ -22,7 +22,7 @@ def audit(
     from fusionseg.pipeline.basics.progress import say
     from fusionseg.pipeline.report.audit import finish_audit
 
-    finish_audit(out.expanduser().resolve(), run, each, seed, say)
+    finish_audit(out.resolve(), run, each, seed, say)
 
 
 def study(

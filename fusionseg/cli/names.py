@@ -34,8 +34,10 @@ def sections() -> list[str]:
 
 def runs(context: typer.Context) -> list[str]:
     """The runs that are recorded below `--out`."""
+    from fusionseg.pipeline.basics.text import user_path
+
     out: Path = context.params.get("out") or Path("out")
-    return sorted(path.stem for path in (out.expanduser() / "runs").glob("*.json"))
+    return sorted(path.stem for path in (user_path(out) / "runs").glob("*.json"))
 
 
 def _shipped(folder: str, suffix: str) -> list[str]:

@@ -154,7 +154,7 @@ def compare(
     from fusionseg.pipeline.basics.progress import say
     from fusionseg.pipeline.report.compare import finish_comparison
 
-    finish_comparison(out.expanduser().resolve(), run_a, run_b, say)
+    finish_comparison(out.resolve(), run_a, run_b, say)
 
 
 def export(

@@ -19,8 +19,6 @@ class _Descriptor(io.FileIO):
     def write(self, data: Any) -> int | None:
         try:
             return super().write(data)
-        except BlockingIOError:
-            raise
         except OSError as error:
             _to_nowhere(self.fileno())  # what is still buffered, and Python's last flush
             if error.errno in _GONE or self.fileno() == 2:  # nobody is left to be told

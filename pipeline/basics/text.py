@@ -73,7 +73,7 @@ def user_path(text: str | Path) -> Path:
     typed = os.fspath(text)
     if not typed.strip() or "\0" in typed:
         raise ValueError(f"{typed!r} is no path")
-    meant = os.path.expanduser(_unquoted(typed.strip()))
+    meant = os.path.expanduser(_unquoted(typed.strip()))  # noqa: PTH111 (leaves ~nobody as it is)
     forms = (typed, meant, nfc(meant), unicodedata.normalize("NFD", meant))
     return Path(next((form for form in forms if os.path.lexists(form)), meant))
 

@@ -100,9 +100,14 @@ def split_names(manifest: DataManifest, split: str, root: Path) -> list[str]:
     return _split_names(manifest, split, Folders(root), [video.name for video in _own(manifest, root).videos])
 
 
-def _split_names(manifest: DataManifest, split: str, folders: Folders, own: Sequence[str]) -> list[str]:
+def check_split(manifest: DataManifest, split: str) -> None:
+    """Raises UserError for an unknown split."""
     if split not in manifest.splits:
         raise UserError(f"data set {manifest.name} has no split {split!r}; it has: {', '.join(manifest.splits)}")
+
+
+def _split_names(manifest: DataManifest, split: str, folders: Folders, own: Sequence[str]) -> list[str]:
+    check_split(manifest, split)
     if manifest.layout == "folder":
         return list(own)
     try:

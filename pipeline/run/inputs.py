@@ -9,18 +9,20 @@ from pathlib import Path
 
 from fusionseg.pipeline.basics.digests import json_digest
 from fusionseg.pipeline.basics.progress import shown
+from fusionseg.pipeline.basics.text import named_path, user_path
 from fusionseg.pipeline.datasets.digests import Ledger
-from fusionseg.pipeline.datasets.finding import left_out, load_items
+from fusionseg.pipeline.datasets.finding import check_split, left_out, load_items
 from fusionseg.pipeline.datasets.imported_flow import find_flow
 from fusionseg.pipeline.datasets.items import Item
-from fusionseg.pipeline.datasets.manifest import read_manifest
+from fusionseg.pipeline.datasets.manifest import DataManifest, read_manifest
 from fusionseg.pipeline.datasets.pairs import with_partners
 from fusionseg.pipeline.datasets.reading import read_boxes
 from fusionseg.pipeline.datasets.videos import extractor
 from fusionseg.pipeline.errors import NotMadeYet, UserError
 from fusionseg.pipeline.graph import ROLES, Role
 from fusionseg.pipeline.run.request import Request
-from fusionseg.pipeline.settings.sections import DataRef, OpticalFlow, Render
+from fusionseg.pipeline.settings.profile import Profile, hyphens
+from fusionseg.pipeline.settings.sections import OUTSIDE, DataRef, OpticalFlow, Render
 from fusionseg.pipeline.store.artifact import Unit
 from fusionseg.pipeline.store.job import Context
 
@@ -54,9 +56,16 @@ class Wanted:
 
 
 def find_inputs(request: Request, wanted: Wanted, ledger: Ledger, context: Context, make: bool = True) -> Inputs:
-    """The data of a run; what can be rendered or extracted is made where it isn't there. Raises UserError, BadFile, and
-    without `make` NotMadeYet."""
-    roots = data_roots(request, context, make)
+    """The data of a run; what can be rendered or extracted is made where it isn't there, after what is named wrongly was
+    told. Raises UserError, BadFile, and without `make` NotMadeYet."""
+    check_paths(request.settings)
+    roots = given_roots(request)
+    asked = {role: request.settings.data.of(role) for role in ROLES if role in wanted.roles}
+    for role, refs in asked.items():
+        check_refs(role, refs)
+    roots = with_rendered(roots, request, context, make)
+    for ref in (ref for refs in asked.values() for ref in refs):
+        root_of(read_manifest(ref.manifest), roots)
     finder = _Finder(request, wanted, roots, ledger, make)
     items: dict[str, list[Item]] = {role: finder.of(role) if role in wanted.roles else [] for role in ROLES}
     check_apart(items)
@@ -83,18 +92,7 @@ class _Finder:
 
     def _load(self, role: Role, ref: DataRef) -> list[Item]:
         manifest = read_manifest(ref.manifest)
-        if (manifest.kind == "stills") != (role == "stills"):
-            kind = "stills" if role == "stills" else "videos"
-            raise UserError(f"data.{role}: {ref.manifest} holds {manifest.kind}, expected {kind}")
-        if role == "boxed" and manifest.boxes is None:
-            raise UserError(
-                f"data.boxed: {ref.manifest} has no boxes, and the weak labels need them; name `boxes` in the manifest"
-            )
-        root = self.roots.get(manifest.name) or self.roots.get("")
-        if root is None:
-            raise UserError(
-                f"no folder for the data set {manifest.name}; give it with --data ROOT or --data {manifest.name}=ROOT"
-            )
+        root = root_of(manifest, self.roots)
         parts = [name.partition("/") for name in self.request.leave_out]
         out = [name for dataset, _, name in parts if dataset == manifest.name]
         items = load_items(manifest, ref.split, root, out, ref.stride, extract=self._extract, most=ref.frames)
@@ -115,32 +113,95 @@ def paired(item: Item, settings: OpticalFlow) -> Item:
     if settings.folder is None or not item.partners:
         return item
     names = [path.stem for path in item.all_frames]
-    folder = settings.folder.expanduser()
+    folder = settings.folder
     if (folder / item.dataset).is_dir():  # as `fusionseg export --flow` writes it of several data sets
         folder /= item.dataset
     return replace(item, flow=find_flow(folder, item.name, names, settings.gap, settings.direction))
 
 
-def data_roots(request: Request, context: Context, make: bool = True) -> dict[str, Path]:
-    """Folder by data set name; "" is for all others. Renders built-in data where none is given."""
-    roots = {}
-    for text in (os.fspath(one) for one in request.data):
-        name, equals, root = text.partition("=")
-        if not equals or "/" in name:  # a folder's own name may have a "="
-            name, root = "", text
-        if not root:
-            raise UserError(f"--data {text!r}: no folder; expected ROOT or NAME=ROOT")
-        roots[name] = Path(root).expanduser().resolve()
-    data, render = request.settings.data, request.settings.render
-    known = {read_manifest(ref.manifest).name for role in ROLES for ref in data.of(role)}
-    for name in roots:
+def check_paths(settings: Profile) -> None:
+    """All that settings name outside is there and may be read. Raises UserError."""
+    for section in Profile.model_fields:
+        for name in sorted(OUTSIDE):
+            path = getattr(getattr(settings, section), name, None)
+            if path is not None:
+                check_readable(f"{hyphens(section)}.{name} = {path}", path, is_folder=name == "folder")
+
+
+def check_readable(what: str, path: Path, is_folder: bool) -> None:
+    """A path that was given is there, what it should be, and may be read. Raises UserError."""
+    kind = "folder" if is_folder else "file"
+    if not (path.is_dir() if is_folder else path.is_file()):
+        there = f"that is no {kind}" if path.exists() else f"there is no {kind} {path.absolute()}"
+        raise UserError(f"{what}: {there}; give the path of one")
+    if not os.access(path, os.R_OK | (os.X_OK if is_folder else 0)):
+        raise UserError(f"{what}: may not be read by this user; change its permissions, or give another")
+
+
+def check_refs(role: Role, refs: Sequence[DataRef]) -> None:
+    """What plays a role is of the right kind, and has such a split. Raises UserError."""
+    for ref in refs:
+        manifest = read_manifest(ref.manifest)
+        if (manifest.kind == "stills") != (role == "stills"):
+            kind = "stills" if role == "stills" else "videos"
+            raise UserError(f"data.{role}: {ref.manifest} holds {manifest.kind}, expected {kind}")
+        if role == "boxed" and manifest.boxes is None:
+            raise UserError(
+                f"data.boxed: {ref.manifest} has no boxes, and the weak labels need them; name `boxes` in the manifest"
+            )
+        check_split(manifest, ref.split)
+
+
+def given_roots(request: Request) -> dict[str, Path]:
+    """Folder by data set name, as --data gives them; "" is for all others. Raises UserError for what isn't there."""
+    data = request.settings.data
+    manifests = [read_manifest(ref.manifest) for role in ROLES for ref in data.of(role)]
+    known = {manifest.name: manifest.layout == "folder" for manifest in manifests}
+    roots: dict[str, Path] = {}
+    for text in map(os.fspath, request.data):
+        name, root = split_root(text)
         if name and name not in known:
             raise UserError(
                 f"--data {name}=...: the profile uses no data set {name!r}; it uses: {', '.join(sorted(known))}"
             )
-    if "" not in roots and known - roots.keys() and render is not None:
-        roots[""] = rendered(render, context, make)
+        if name in roots:
+            what = f"the data set {name}" if name else "all data sets"
+            raise UserError(f"--data {text}: the folder of {what} is given twice; give one")
+        # A single video file is a data set of the layout `folder`.
+        file = root.is_file() and (known[name] if name else any(known.values()))
+        check_readable(f"--data {text}", root, is_folder=not file)
+        roots[name] = root.resolve()
     return roots
+
+
+def split_root(text: str) -> tuple[str, Path]:
+    """[NAME=]ROOT as name ("" without) and path. Raises UserError."""
+    try:
+        name, root = named_path(text) or ("", user_path(text))
+    except ValueError:
+        name, root = "", Path("=")
+    if str(root).endswith("=") and not root.exists():
+        raise UserError(f"--data {text!r}: no folder; expected ROOT or NAME=ROOT")
+    return name, root
+
+
+def root_of(manifest: DataManifest, roots: Mapping[str, Path]) -> Path:
+    """The folder of a data set. Raises UserError."""
+    root = roots.get(manifest.name) or roots.get("")
+    if root is None:
+        raise UserError(
+            f"no folder for the data set {manifest.name}; give it with --data ROOT or --data {manifest.name}=ROOT"
+        )
+    return root
+
+
+def with_rendered(roots: Mapping[str, Path], request: Request, context: Context, make: bool = True) -> dict[str, Path]:
+    """Also the folder of the built-in data, rendered now, where the profile has such data and none is given for it."""
+    data, render = request.settings.data, request.settings.render
+    names = {read_manifest(ref.manifest).name for role in ROLES for ref in data.of(role)}
+    if "" not in roots and names - roots.keys() and render is not None:
+        return {**roots, "": rendered(render, context, make)}
+    return dict(roots)
 
 
 def rendered(settings: Render, context: Context, make: bool = True) -> Path:

@@ -126,7 +126,7 @@ class Jobs:
             for name in sorted(OUTSIDE - {"weights", "folder"})
             if (path := getattr(section, name, None)) is not None
         ]
-        return [("settings", name, "file", self._file_digest(name, path.expanduser())) for name, path in named]
+        return [("settings", name, "file", self._file_digest(name, path)) for name, path in named]
 
     def _file_digest(self, setting: str, path: Path) -> str:
         try:

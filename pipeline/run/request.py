@@ -62,8 +62,11 @@ class Request:
 
     @cached_property
     def root(self) -> Path:
-        """The store's root."""
-        return as_path(self.out).resolve()
+        """The store's root. Raises UserError."""
+        try:
+            return as_path(self.out).resolve()
+        except UserError as error:
+            raise UserError(f"--out: {error}") from None
 
     @property
     def run_name(self) -> str:

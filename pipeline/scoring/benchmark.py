@@ -53,8 +53,8 @@ _TRUTH = ""  # among the names of methods
 @dataclass(frozen=True)
 class ScoreRequest:
     """What to score. `masks`: method -> tree; `zero`: missing masks count as empty; `threshold`: of probability maps,
-    a share of the largest value of their type; `sequences`: only these, or those that the file `listing` lists, all where
-    neither is given; `workers`: processes."""
+    a share of the largest value of their type; `sequences`: only these, or those that the file `listing` lists, all
+    where neither is given; `workers`: processes."""
 
     protocol: str
     truth: Path

@@ -40,14 +40,15 @@ from fusionseg.pipeline.settings.sections import (
 _TEXT_WANTED = ("string_type", "path_type")
 
 
-def _hyphens(name: str) -> str:
+def hyphens(name: str) -> str:
+    """A section's name as files write it."""
     return name.replace("_", "-")
 
 
 class Profile(Settings):
     """A whole run. Sections are named after stages; `network` and `scores` serve two each."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=_hyphens, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=hyphens, populate_by_name=True)
     name: str
     description: str = ""
     data: Data

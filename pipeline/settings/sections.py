@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -22,11 +22,25 @@ from fusionseg.pipeline.names import flow_methods
 # Settings that name outside files: what is in these belongs to a result's key, where they lie doesn't.
 OUTSIDE = frozenset({"weights", "raft_weights", "folder"})
 
+# What 64-bit integers and, with room to multiply, 32-bit floating-point numbers hold.
+_LARGEST_INTEGER, _FLOATS = 2**63 - 1, (1e-30, 1e30)
+_LARGEST_SIDE = 16_384  # px; twice that is as far as OpenCV's maps of positions go
+
 
 class Settings(BaseModel):
     """Base of all sections: unknown keys refused, values never changed afterwards."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _fits_the_machine(cls, value: Any) -> Any:
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int) and abs(number) > _LARGEST_INTEGER:
+                raise ValueError(f"expected at most {_LARGEST_INTEGER}")
+            if isinstance(number, float) and number and not _FLOATS[0] <= abs(number) <= _FLOATS[1]:
+                raise ValueError(f"expected 0, or a number from {_FLOATS[0]:g} to {_FLOATS[1]:g}")
+        return value
 
 
 # A path as people write it, see `user_path`.
@@ -96,8 +110,7 @@ class Data(Settings):
 
 class Render(Settings):
     """Built-in data, rendered where no --data is given; none of these is a measurement, all are sizes of the demo.
-    What the largest values are for: names count to six digits, and OpenCV draws no canvas, which is twice a frame, of
-    more than 32,767 px a side."""
+    The largest values are what names of files count to, and what a canvas of twice a frame's sides may have."""
 
     seed: int = Field(7, ge=0, description="another seed is another data set")
     stills: int = Field(
@@ -112,8 +125,8 @@ class Render(Settings):
     )
     test_videos: int = Field(12, ge=1, le=9999, description="videos with masks that are only ever scored")
     frames: int = Field(16, ge=3, le=9999, description="of a video: a third to a half of them is a stop that lasts")
-    width: int = Field(256, ge=48, le=8192, description="px; a multiple of the networks' stride of 32")
-    height: int = Field(160, ge=48, le=8192, description="px; likewise, at about DAVIS's aspect")
+    width: int = Field(256, ge=48, le=_LARGEST_SIDE // 2, description="px; a multiple of the networks' stride of 32")
+    height: int = Field(160, ge=48, le=_LARGEST_SIDE // 2, description="px; likewise, at about DAVIS's aspect")
 
 
 class OpticalFlow(Settings):
@@ -126,7 +139,10 @@ class OpticalFlow(Settings):
     )
     gap: int = Field(1, ge=1, description="frames between the two of a pair")
     long_side: int = Field(
-        0, ge=0, description="px; flow is estimated at this size and scaled back to the frame's; 0 is the frame's own"
+        0,
+        ge=0,
+        le=_LARGEST_SIDE,
+        description="px; flow is estimated at this size and scaled back to the frame's; 0 is the frame's own",
     )
     stabilise: Literal["none", "homography"] = Field(
         "none", description="homography: the camera's motion, fitted to the flow itself, is subtracted; the paper: none"
@@ -181,6 +197,7 @@ class Network(Settings):
     long_side: int = Field(
         425,
         ge=0,
+        le=_LARGEST_SIDE,
         description="px; for training, frames are resized so that the longer side has this; 0 keeps their size",
     )
 
@@ -194,7 +211,9 @@ class Network(Settings):
 class Scores(Settings):
     """What `appearance-scores` and `motion-scores` share."""
 
-    long_side: int | None = Field(None, ge=0, description="px; as network.long_side, for stored scores; None: the same")
+    long_side: int | None = Field(
+        None, ge=0, le=_LARGEST_SIDE, description="px; as network.long_side, for stored scores; None: the same"
+    )
 
 
 class Training(Settings):
@@ -227,7 +246,7 @@ class Training(Settings):
         "best", description="the weights that go on: those with the best J on the validation videos, or the last ones"
     )
     validate_frames: int = Field(8, ge=1, description="frames of each validation video, evenly spread")
-    seed: int = Field(0, description="of initial weights and of samples")
+    seed: int = Field(0, ge=0, description="of initial weights and of samples")
 
     @model_validator(mode="after")
     def _samples_can_be_cut(self) -> Training:

@@ -30,6 +30,7 @@ def test_what_a_command_gives_is_its_exit_code(given: int | None, code: int) -> 
         (OSError(28, "No space left on device", "a.h5"), 2, "error: a.h5: No space left on device; check path, "),
         (OSError("odd"), 2, "error: odd; check path, permissions, free space"),
         (MemoryError(), 2, "error: out of memory; "),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), 2, "error: out of memory; "),
         (KeyboardInterrupt(), 130, "stopped; the same command goes on from here"),
     ],
 )
@@ -133,7 +134,8 @@ def test_a_closed_descriptor_is_no_file_that_is_opened_next(tmp_path: Path) -> N
 @pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}, {"LC_ALL": "POSIX"}, {}])
 def test_any_text_can_be_written(environment: dict[str, str]) -> None:
     path = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
-    body = "print('caf\\u00e9 \\udce9'); from fusionseg.pipeline.errors import UserError; raise UserError('f\\u00fcr \\udce9')"
+    body = "print('caf\\u00e9 \\udce9'); from fusionseg.pipeline.errors import UserError; "
+    body += "raise UserError('f\\u00fcr \\udce9')"
     done = run_in_shell("fusionseg", body, path | environment)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert done.stdout.endswith("\\udce9\n") and done.stderr.endswith("\\udce9\n")

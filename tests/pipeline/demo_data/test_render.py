@@ -247,3 +247,54 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
 def test_settings_that_cannot_be_rendered_are_refused(change: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):
         Render(**change)
+
+
+def limit(field: str, kind: str) -> int:
+    """The smallest ("ge") or largest ("le") value that the settings allow."""
+    found = [getattr(rule, kind) for rule in Render.model_fields[field].metadata if hasattr(rule, kind)]
+    assert found, f"render.{field} has no limit {kind}"
+    return int(found[0])
+
+
+SMALLEST = {field: limit(field, "ge") for field in Render.model_fields}
+LARGEST = {field: limit(field, "le") for field in Render.model_fields if field != "seed"}
+
+
+def test_the_smallest_settings_are_rendered(tmp_path: Path) -> None:
+    render(tmp_path / "data", Render.model_validate(SMALLEST))
+    assert len(list((tmp_path / "data").rglob("*.jpg"))) == 1 + 3 * SMALLEST["frames"]
+
+
+@pytest.mark.parametrize("field", Render.model_fields)
+def test_smaller_ones_are_refused(field: str) -> None:
+    with pytest.raises(ValueError, match=field):
+        Render.model_validate({field: SMALLEST[field] - 1})
+
+
+def small_with(**values: int) -> Render:
+    return Render.model_validate(SMALL.model_dump() | values)
+
+
+# Each side at its limits beside the other's smallest, sides that no power of two divides, and few frames.
+SIDES = [
+    (SMALLEST["width"], SMALLEST["height"]), (LARGEST["width"], SMALLEST["height"]),
+    (SMALLEST["width"], LARGEST["height"]), (49, 51), (257, 161), (48, 331),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("sides", SIDES)
+@pytest.mark.parametrize("seed", [0, 2**63 - 1])
+def test_any_size_is_rendered(sides: tuple[int, int], seed: int) -> None:
+    width, height = sides
+    large = max(sides) > 1000
+    settings = small_with(seed=seed, frames=SMALLEST["frames"], width=width, height=height)
+    for index in range(1 if large else 4):
+        for scene in (scene_of_video(settings, "test", index), scene_of_still(settings, index)):
+            frame = render_frame(scene, scene.size.frames - 1)
+            assert frame.image.shape == (height, width, 3) and frame.truth.shape == (height, width)
+
+
+def test_names_of_the_largest_counts_stay_in_order() -> None:
+    for field in ("stills", "frames"):
+        assert len(f"{LARGEST[field]:06d}") == 6
+    assert len(f"{LARGEST['frames']:05d}") == 5, "a mask's name"

@@ -145,10 +145,19 @@ def test_faults_of_a_file_name_their_line(tmp_path: Path, text: bytes, said: str
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("value", ["inf", "nan", "-inf"])
-def test_no_setting_is_infinite(tmp_path: Path, value: str) -> None:
-    with pytest.raises(UserError, match=r"motion-training\.lr_head"):
-        own(tmp_path, "", f"motion-training.lr_head={value}")
+@pytest.mark.parametrize("value", ["inf", "nan", "-inf", "1e300", "1e-300"])
+@pytest.mark.parametrize("key", ["lr_head", "scales", "poly_power"])
+def test_no_setting_is_more_than_a_machine_holds(tmp_path: Path, key: str, value: str) -> None:
+    with pytest.raises(UserError, match=rf"motion-training\.{key}"):
+        own(tmp_path, "", f"motion-training.{key}={f'[1.0, {value}]' if key == 'scales' else value}")
+
+
+@pytest.mark.parametrize(
+    "override", ["run.batch=9223372036854775808", "motion-training.seed=-1", "network.long_side=16385"]
+)
+def test_integers_have_limits(tmp_path: Path, override: str) -> None:
+    with pytest.raises(UserError, match=override.partition("=")[0]):
+        own(tmp_path, "", override)
 
 
 def test_override_reaches_nested_tables(tmp_path: Path) -> None:
