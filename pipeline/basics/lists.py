@@ -86,7 +86,7 @@ class Known:
     def all_of(self, lines: Collection[Line], where: str) -> list[str]:
         """The names of all lines, each once, in order. Raises ValueError, with the words to say, for the first line
         that names nothing; `where` is said ahead of its number."""
-        found = {}
+        found: dict[str, None] = {}
         for number, text in lines:
             name = self.find(text)
             if name is None:

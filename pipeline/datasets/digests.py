@@ -1,4 +1,4 @@
-"""Digests of files outside the artifacts (frames, masks, boxes): taken once, remembered by what `stamps` says of them.
+"""Digests of files outside the artifacts (frames, masks, boxes): taken once, remembered by the stamps of their files.
 
 The same pass looks at each picture's header, so a truncated frame or a mask of another size is refused before any
 stage starts.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionseg.pipeline.basics.atomic import write_atomically
-from fusionseg.pipeline.basics.stamps import changed_at, stamp
+from fusionseg.pipeline.basics.digests import changed_at, stamp
 from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.datasets.reading import bad_file, frame_size_text, how_read, size_text
 from fusionseg.pipeline.formats.coco import instances_size

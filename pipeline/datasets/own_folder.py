@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from fusionseg.pipeline.datasets.kinds import GIF, is_array, is_picture, is_unread, is_video, stem
 from fusionseg.pipeline.datasets.patterns import Folders, natural
+from fusionseg.pipeline.formats.kinds import GIF, is_array, is_picture, is_unread, is_video, stem
 from fusionseg.pipeline.formats.pictures import file_header
 
 FRAMES = ("frames", "jpegimages", "images", "imgs", "img", "videos", "rgb")

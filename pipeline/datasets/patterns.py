@@ -14,8 +14,8 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from fusionseg.pipeline.basics.text import nfc
-from fusionseg.pipeline.datasets.kinds import PICTURE_SUFFIXES
 from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.formats.kinds import PICTURE_SUFFIXES
 
 ANY_PICTURE = ".*"
 # How a pattern refers to a frame: by the very text, or by its number, however many digits it is written with.

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fusionseg.models.outside.plugins import PluginError
+from fusionseg.pipeline.basics.digests import Stamp, stamp
 from fusionseg.pipeline.basics.paths import AnyPath, as_path
 from fusionseg.pipeline.basics.resizing import fit, resize
-from fusionseg.pipeline.basics.stamps import Stamp, stamp
 from fusionseg.pipeline.basics.threads import opencv_threads
 from fusionseg.pipeline.datasets.pairs import Pair
 from fusionseg.pipeline.errors import UserError

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fusionseg.models.labels import VOID
-from fusionseg.pipeline.basics.stamps import Stamp, stamp
+from fusionseg.pipeline.basics.digests import Stamp, stamp
 
 UInt8 = npt.NDArray[np.uint8]
 _MIN_CORNERS = 3

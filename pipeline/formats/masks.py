@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from fusionseg.models.labels import VOID
-from fusionseg.pipeline.basics.stamps import Stamp, stamp
+from fusionseg.pipeline.basics.digests import Stamp, stamp
 from fusionseg.pipeline.formats.boxes import read_mat
 from fusionseg.pipeline.formats.planes import Raw, check_single, opened, read_plane
 from fusionseg.pipeline.formats.readings import evidence_of, is_plain, read_mask_values

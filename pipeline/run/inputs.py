@@ -56,7 +56,7 @@ class Wanted:
 
 
 def find_inputs(request: Request, wanted: Wanted, ledger: Ledger, context: Context, make: bool = True) -> Inputs:
-    """The data of a run; what can be rendered or extracted is made where it isn't there, after what is named wrongly was
+    """The data of a run; what can be rendered or extracted is made where it isn't there, after what is named wrongly is
     told. Raises UserError, BadFile, and without `make` NotMadeYet."""
     check_paths(request.settings)
     roots = given_roots(request)
@@ -158,7 +158,7 @@ def given_roots(request: Request) -> dict[str, Path]:
     manifests = [read_manifest(ref.manifest) for role in ROLES for ref in data.of(role)]
     known = {manifest.name: manifest.layout == "folder" for manifest in manifests}
     roots: dict[str, Path] = {}
-    for text in map(os.fspath, request.data):
+    for text in (os.fspath(one) for one in request.data):
         name, root = split_root(text)
         if name and name not in known:
             raise UserError(

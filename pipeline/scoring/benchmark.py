@@ -22,9 +22,9 @@ from fusionseg.pipeline.basics.progress import shown
 from fusionseg.pipeline.basics.spread import spread
 from fusionseg.pipeline.basics.text import named_path
 from fusionseg.pipeline.datasets.digests import file_digest
-from fusionseg.pipeline.datasets.kinds import PICTURE_SUFFIXES
 from fusionseg.pipeline.datasets.videos import extract_frames
 from fusionseg.pipeline.errors import UNREADABLE, WRONG_SIZE, UserError
+from fusionseg.pipeline.formats.kinds import PICTURE_SUFFIXES
 from fusionseg.pipeline.formats.masks import decode_map, decode_mask, decode_objects
 from fusionseg.pipeline.formats.planes import Raw
 from fusionseg.pipeline.formats.readings import LOOKED_AT

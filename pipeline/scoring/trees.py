@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fusionseg.pipeline.datasets.kinds import is_array, stem
 from fusionseg.pipeline.datasets.own_folder import (
     MaskPlaces,
     frames_and_masks,
@@ -21,6 +20,7 @@ from fusionseg.pipeline.datasets.own_folder import (
 )
 from fusionseg.pipeline.datasets.patterns import Folders, natural
 from fusionseg.pipeline.errors import MISSING, UNCLEAR, UNREADABLE, WRONG_SIZE, UserError
+from fusionseg.pipeline.formats.kinds import is_array, stem
 from fusionseg.pipeline.scoring.protocols import Protocol, scored_frames
 
 MISNAMED, UNSUITABLE = "misnamed", "unsuitable"

@@ -44,7 +44,7 @@ class Settings(BaseModel):
 
 
 # A path as people write it, see `user_path`.
-UserPath = Annotated[Path, BeforeValidator(lambda value: user_path(value) if isinstance(value, str) else value)]
+UserPath = Annotated[Path, BeforeValidator(lambda value: str(user_path(value)) if isinstance(value, str) else value)]
 
 
 class DataRef(Settings):

@@ -92,7 +92,12 @@ def test_a_run_that_takes_anothers_name_says_so(
 ) -> None:
     def made(root: str, say: Said, *sets: str) -> Journal:
         asked = replace(request(tmp_path, *sets), only=only)
-        return Journal(asked, Inputs({}, {"": tmp_path / root}), replace(make_context(tmp_path), say=say))
+        return Journal(
+            asked,
+            Inputs({}, {"": tmp_path / root}),
+            replace(make_context(tmp_path), say=say),
+            Ledger(tmp_path / LEDGER),
+        )
 
     first = made("a", Said())
     first.begin()
