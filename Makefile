@@ -3,7 +3,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # What an installed copy depends on: links are made file by file, so a new file needs a new installation.
-SOURCES := pyproject.toml constraints.txt $(wildcard fusionseg/*.py fusionseg/cli/*.py models/*.py pipeline/*.py pipeline/*/* pipeline/*/templates/* flows/*.py profiles/* data_manifests/*)
+SOURCES := pyproject.toml $(wildcard constraints*.txt fusionseg/*.py fusionseg/cli/*.py models/*.py pipeline/*.py pipeline/*/* pipeline/*/templates/* flows/*.py profiles/* data_manifests/*)
+
+# The Python that makes .venv: the one that made it, where that still works.
+MAKER = $(if $(shell $(BIN)/python -c "import pip" 2> /dev/null && echo yes),$(BIN)/python,$(PYTHON))
+# The build of PyTorch: CPU=1 for processors alone, CPU=0 for the default one; without either, what .venv holds.
+HELD := $(if $(wildcard $(VENV)/torch-cpu),cpu,default)
+TORCH := $(or $(if $(filter 1,$(CPU)),cpu),$(if $(filter 0,$(CPU)),default),$(HELD))
+CONSTRAINTS := constraints$(if $(filter cpu,$(TORCH)),-cpu).txt
+ifeq ($(origin CPU),command line)
+ifeq ($(filter 0 1,$(CPU)),)
+$(error CPU=$(CPU): say CPU=1 for PyTorch without CUDA, CPU=0 for the default build)
+endif
+endif
+ifneq ($(TORCH),$(HELD))
+.PHONY: $(VENV)/installed
+endif
 
 .PHONY: demo test fast lint types docs clean
 
@@ -28,19 +43,27 @@ types: $(VENV)/installed-dev
 docs: $(VENV)/installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-$(VENV)/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "FusionSeg needs Python 3.11 or newer; try: make demo PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV)
-
+# What the machine lacks is told before anything is downloaded. A .venv without pip is a broken one, and made anew; so is
+# one that holds the other build of PyTorch. OpenCV's build with windows shares its files with the one without.
 # What follows from the graph is written too: deployments, the DAG in pipeline/__init__.py.
 # "strict" links file by file, so that type checkers follow and the folders of the checkout keep their names.
-$(VENV)/installed: $(VENV)/bin/python $(SOURCES)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --config-settings editable_mode=strict -e .
+$(VENV)/installed: $(SOURCES)
+	@command -v $(MAKER) > /dev/null || { echo "fusionseg: error: no $(PYTHON) here; install it, or name one by PYTHON=" >&2; exit 2; }
+	@$(MAKER) -I fusionseg/machine.py $(VENV) --torch $(TORCH)
+	@test $(MAKER) = $(BIN)/python || $(PYTHON) -m venv --clear $(VENV)
+ifeq ($(TORCH),cpu)
+	@$(BIN)/python -I fusionseg/machine.py --wheels $(CONSTRAINTS)
+endif
+ifneq ($(TORCH),$(HELD))
+	$(MAKER) -m venv --clear $(VENV)
+endif
+	@$(if $(filter cpu,$(TORCH)),touch $(VENV)/torch-cpu)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) --config-settings editable_mode=strict -e .
 	$(BIN)/python -m fusionseg.flows.derived
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --config-settings editable_mode=strict -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) --config-settings editable_mode=strict -e ".[dev]"
 	touch $@
 
 clean:

@@ -53,7 +53,7 @@ def measure(root: Path, name: str) -> tuple[list[list[float]], list[float], list
     paths = sorted((root / "JPEGImages" / "480p" / name).iterdir())
     rows, times, reasons = [], [], []
     for t in np.linspace(0, len(paths) - 2, FRAMES).round().astype(int):
-        mask = decode_mask(root / "Annotations" / "480p" / name / f"{paths[t].stem}.png") > 0
+        mask = decode_mask(root / "Annotations" / "480p" / name / f"{paths[t].stem}.png")[0] > 0
         if not mask.any():
             continue
         flow = estimate(*(decode_frame(paths[n].read_bytes()) for n in (t, t + 1)))

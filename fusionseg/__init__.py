@@ -6,13 +6,15 @@
 
 `run(Request("davis", data=("../data",)))` runs the whole chain without Prefect; `read_table` loads a table of an
 artifact as a DataFrame, `read_frame` a frame of an artifact as an array, `read_verdicts` what was measured of all boxes
-of a run; `list_artifacts(root)` gives a table of all artifacts; `estimate_flow` is the flow that stages use.
+of a run; `list_artifacts(root)` gives a table of all artifacts; `estimate_flow` is the flow that stages use. Each path
+may be a string or any `os.PathLike`.
 """
 
 from __future__ import annotations
 
-import importlib
+import importlib.metadata
 import os
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +24,8 @@ if TYPE_CHECKING:
     from fusionseg.pipeline.report.verdicts import read_verdicts
     from fusionseg.pipeline.run.request import Request
     from fusionseg.pipeline.run.runner import run_plain as run
-    from fusionseg.pipeline.store.artifact import read_table
     from fusionseg.pipeline.store.artifacts import list_artifacts
-    from fusionseg.pipeline.store.bits import read_frame
+    from fusionseg.pipeline.store.reading import read_frame, read_table
 
 # Threads that wait for each other sleep instead of spinning. On an idle machine that costs a training step a quarter
 # (183 ms against 140), with one core busy it nearly halves it (284 ms against 526; benchmarks/threads.py), and our own
@@ -42,8 +43,8 @@ _HOMES = {
     "UserError": ("errors", "UserError"),
     "estimate_flow": ("flow.estimation", "estimate"),
     "list_artifacts": ("store.artifacts", "list_artifacts"),
-    "read_frame": ("store.bits", "read_frame"),
-    "read_table": ("store.artifact", "read_table"),
+    "read_frame": ("store.reading", "read_frame"),
+    "read_table": ("store.reading", "read_table"),
     "read_verdicts": ("report.verdicts", "read_verdicts"),
     "run": ("run.runner", "run_plain"),
 }
@@ -53,7 +54,22 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _HOMES:
         raise AttributeError(f"module 'fusionseg' has no attribute {name!r}")
     module, attribute = _HOMES[name]
-    return getattr(importlib.import_module(f"fusionseg.pipeline.{module}"), attribute)
+    try:
+        return getattr(importlib.import_module(f"fusionseg.pipeline.{module}"), attribute)
+    except ImportError as error:
+        from fusionseg.machine import explained
+
+        reason = explained(error)
+        raise (ImportError(reason) if reason else error) from error.__cause__
+
+
+def _version() -> str:
+    """The installed package's, or that of the checkout that this is."""
+    if (project := _CHECKOUT / "pyproject.toml").exists():
+        return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
+    return importlib.metadata.version("fusionseg")

@@ -34,6 +34,10 @@ class BadFile(UserError):
         self.dataset, self.name, self.kind = dataset, name, kind
 
 
+class NotMadeYet(Exception):
+    """Data that a run would make first, where nothing may be made; the message says what, in words."""
+
+
 class DamagedArtifact(UserError):
     """An artifact whose content isn't what its header promises; the runner makes it again."""
 

@@ -23,3 +23,16 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set FUSIONSEG_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the run of tests/tiny.py, computed once; not to be changed."""
+    from tiny import Said, request, run
+
+    from fusionseg.pipeline.graph import STAGES
+
+    folder, said = tmp_path_factory.mktemp("chain"), Said()
+    run(request(folder), say=said)
+    assert said.states() == {stage.name: "computed" for stage in STAGES}
+    return folder

@@ -6,18 +6,26 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from fusionseg.cli import artifacts, data, labels, masks, networks, runs
+from fusionseg.cli import artifacts, data, labels, masks, networks, runs, settings
 from fusionseg.cli.exits import ended
 
 # Errors are ours to tell, in one line; OpenCV would add its own.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 _RUNS, _KEPT, _NETWORKS, _MASKS, _DATA = "Runs", "What was computed", "Networks", "Masks and labels", "Data sets"
+
+
+def _shown(wanted: bool) -> None:
+    if wanted:
+        import fusionseg
+
+        print(f"fusionseg {fusionseg.__version__}")
+        raise typer.Exit
 
 
 class _Commands(TyperGroup):
@@ -29,11 +37,12 @@ class _Commands(TyperGroup):
 
 def make_app() -> typer.Typer:
     """All commands."""
-    app = _group("The object that moves in a video, as a mask.", cls=_Commands, add_completion=True)
+    app = _group("The object that moves in a video, as a mask.", cls=_Commands, add_completion=True, callback=_always)
     _add(app, "demo", runs.demo, "fusionseg demo --out out", _RUNS)
     _add(app, "run", runs.run, "fusionseg run davis --data ../data --set motion-training.steps=500", _RUNS)
     _add(app, "compare", runs.compare, "fusionseg compare davis longer", _RUNS)
     _add(app, "export", runs.export, "fusionseg export davis --masks masks", _RUNS)
+    _add(app, "settings", settings.settings, "fusionseg settings davis --section motion-training", _RUNS)
     _add(app, "artifacts", artifacts.artifacts, "fusionseg artifacts --stage flow-filter", _KEPT)
     _add(app, "show", artifacts.show, "fusionseg show FILE.h5 --png pictures", _KEPT)
     example = "fusionseg import-caffe motion_stream.caffemodel --as motion -o motion.safetensors"
@@ -46,6 +55,14 @@ def make_app() -> typer.Typer:
     return app
 
 
+def _always(
+    version: Annotated[
+        bool, typer.Option("--version", help="show the version", is_eager=True, callback=_shown)
+    ] = False,
+) -> None:
+    pass
+
+
 def _label_commands() -> typer.Typer:
     example = "fusionseg weak-labels audit davis"
     group = _group("Look at a run's weak labels, or measure what they are worth.", example)
@@ -55,7 +72,10 @@ def _label_commands() -> typer.Typer:
 
 
 def _data_commands() -> typer.Typer:
-    group = _group("Check a data set, or convert it.", "fusionseg data check davis2016 --data ../davis")
+    group = _group(
+        "List the data sets that are known, check one, or convert it.", "fusionseg data check davis2016 --data ../davis"
+    )
+    _add(group, "list", data.list_manifests, "fusionseg data list")
     _add(group, "check", data.check, "fusionseg data check davis2016-small --data ../data --deep")
     example = "fusionseg data convert davis2016-small --data ../data --split motion --out davis-boxes"
     _add(group, "convert", data.convert, example)

@@ -23,6 +23,21 @@ Root = Annotated[Path, typer.Option("--data", metavar="ROOT", help="folder of th
 Split = Annotated[str | None, typer.Option("--split", metavar="SPLIT", help="only this split")]
 
 
+def list_manifests(
+    find: Annotated[str, typer.Option("--find", metavar="WORD", help="only data sets with it in name or title")] = "",
+) -> None:
+    """The data sets that come as manifests: splits, licence, and what --data must hold."""
+    import shutil
+
+    from fusionseg.pipeline.datasets.listing import shipped_manifests, text
+    from fusionseg.pipeline.errors import UserError
+
+    found = [one for one in shipped_manifests() if find.lower() in f"{one.name} {one.title}".lower()]
+    if not found:
+        raise UserError(f"no data set has {find!r} in its name or title; `fusionseg data list` lists all")
+    print("\n".join(text(found, min(shutil.get_terminal_size().columns, 100))))
+
+
 def check(
     manifest: Manifest,
     root: Root,

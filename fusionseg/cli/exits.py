@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from fusionseg.machine import explained
 from fusionseg.pipeline.errors import UserError
 
 EXIT_PROBLEMS = 1
@@ -37,8 +38,9 @@ def ended(command: Callable[[], int | None], *passed_on: type[Exception]) -> int
         words = _words(error)
         if words is None:
             return _fault(error)
-        if words:  # none where the help was shown instead
-            tell(f"error: {words}")
+        if not words:  # the help was shown instead of a command
+            return 0
+        tell(f"error: {words}")
         return EXIT_BAD_INPUT
 
 
@@ -49,6 +51,8 @@ def _words(error: Exception) -> str | None:
     if isinstance(error, OSError):
         what = f"{_shown(error.filename)}: " if error.filename else ""
         return f"{what}{error.strerror or error}; check path, permissions, free space"
+    if isinstance(error, ImportError):  # of a library that the system lacks; all others are bugs
+        return explained(error) or None
     if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
         return "out of memory; give it more, or less to do at a time: smaller batches, crops or frames, fewer workers"
     typer = sys.modules.get("typer")

@@ -25,6 +25,13 @@ def stages() -> list[tuple[str, str]]:
     return [(stage.name, stage.title) for stage in EVERY]
 
 
+def sections() -> list[str]:
+    """The sections of a profile."""
+    from fusionseg.pipeline.settings.listing import sections
+
+    return list(sections())
+
+
 def runs(context: typer.Context) -> list[str]:
     """The runs that are recorded below `--out`."""
     from fusionseg.pipeline.basics.text import user_path

@@ -65,6 +65,15 @@ Shard = Annotated[
         rich_help_panel=EXTENT,
     ),
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        metavar="",
+        help="say which stages would be computed, and why; compute nothing",
+        rich_help_panel=MANNER,
+    ),
+]
 Plain = Annotated[bool, typer.Option("--plain", metavar="", help="without Prefect", rich_help_panel=MANNER)]
 
 
@@ -77,9 +86,10 @@ def demo(
     overrides: Overrides = None,
     device: Device = "auto",
     plain: Plain = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Run the whole chain on built-in data."""
-    run("demo", None, out, name, only, refresh, shard, overrides, device, plain)
+    run("demo", None, out, name, only, refresh, shard, overrides, device, plain, dry_run)
 
 
 def run(
@@ -93,6 +103,7 @@ def run(
     overrides: Overrides = None,
     device: Device = "auto",
     plain: Plain = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Run a profile: the whole chain, or one stage."""
     from fusionseg.pipeline.basics.processes import launched, leave
@@ -111,6 +122,11 @@ def run(
         only=only,
         refresh=tuple(refresh or ()),
     )
+    if dry_run:
+        from fusionseg.pipeline.run.preview import preview
+
+        preview(request, say)
+        return
     if launched() > 1 and not plain:
         raise UserError("several processes under one launcher work without Prefect only; add --plain")
     if plain:
@@ -160,6 +176,10 @@ def export(
             autocompletion=lambda: ["appearance", "motion", "average", "joint"],
         ),
     ] = "joint",
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", metavar="", help="into a folder that holds anything else than the same export"),
+    ] = False,
     out: Out = OUT,
 ) -> None:
     """Results of a run as files: one of --masks and --flow."""
@@ -169,8 +189,9 @@ def export(
     from fusionseg.pipeline.report.export import export_flow, export_masks
 
     if flow is not None:
-        count = export_flow(out, run, format, flow)
-        say(f"flow of {count} frames written to {flow}")
+        done = export_flow(out, run, format, flow, overwrite)
+        told = f"flow of {done.count} frames written to {flow}"
     elif masks is not None:
-        count = export_masks(out, run, method, masks)
-        say(f"{count} masks written to {masks}")
+        done = export_masks(out, run, method, masks, overwrite)
+        told = f"{done.count} masks written to {masks}"
+    say("; ".join(filter(None, (told, done.words))))

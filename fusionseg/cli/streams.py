@@ -16,7 +16,7 @@ class _Descriptor(io.FileIO):
     """Standard output or error. What nobody reads any longer is dropped, and the command goes on: its exit code says
     what became of it."""
 
-    def write(self, data: Any) -> int:
+    def write(self, data: Any) -> int | None:  # type: ignore[override]
         try:
             return super().write(data)
         except OSError as error:

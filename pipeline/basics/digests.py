@@ -1,11 +1,13 @@
-"""Digests of plain values, and what file names hold of them."""
+"""Digests of plain values, what file names hold of them; and whether a file is still the one that was read."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from typing import Any
 
+Stamp = tuple[int, int, int, int]
 _KEY_IN_NAME = 12  # hex digits: enough to keep the versions of one video's artifact apart
 
 
@@ -18,3 +20,17 @@ def json_digest(value: Any) -> str:
 def short_key(key: str) -> str:
     """What names of files hold of a key."""
     return key[:_KEY_IN_NAME]
+
+
+def stamp(stat: os.stat_result) -> Stamp:
+    """Size, time of change, number of the file and time of change of its entry.
+
+    The first two a copy may keep (`cp -p`, archives); another file under the same name has another number, and one that
+    was written over another time of change of its entry, which nobody can set.
+    """
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns
+
+
+def changed_at(stat: os.stat_result) -> float:
+    """When the file or its entry last changed, s since the epoch."""
+    return max(stat.st_mtime, stat.st_ctime)

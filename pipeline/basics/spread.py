@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 
 def evenly(count: int, wanted: int) -> list[int]:
@@ -18,7 +21,7 @@ def evenly(count: int, wanted: int) -> list[int]:
     return [int(i) for i in np.linspace(0, count - 1, wanted)]
 
 
-def spread(values: Sequence[int], wanted: int) -> list[int]:
+def spread(values: Sequence[T], wanted: int) -> list[T]:
     """At most `wanted` of `values`, evenly spread; all of them for 0.
 
     >>> spread([0, 10, 20, 30], 2)

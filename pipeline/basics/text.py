@@ -27,7 +27,7 @@ def nfc(name: str) -> str:
     >>> nfc("cafe\\u0301") == "caf\\u00e9"
     True
     """
-    return unicodedata.normalize("NFC", name)
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def read_text(path: Path) -> str:

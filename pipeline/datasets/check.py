@@ -6,6 +6,7 @@ off; `deep` decodes everything.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,12 +19,13 @@ from fusionseg.pipeline.basics.columns import aligned, write_table
 from fusionseg.pipeline.basics.progress import shown
 from fusionseg.pipeline.basics.threads import batches, in_order
 from fusionseg.pipeline.datasets.digests import LEDGER, Ledger
-from fusionseg.pipeline.datasets.finding import Extract, load_items
+from fusionseg.pipeline.datasets.finding import Extract, left_out, left_out_line, load_items
 from fusionseg.pipeline.datasets.items import Item, MaskFiles
 from fusionseg.pipeline.datasets.manifest import DataManifest, read_manifest
 from fusionseg.pipeline.datasets.reading import (
     bad_file,
     frame_size_text,
+    how_read,
     read_boxes,
     read_frame,
     read_mask,
@@ -54,7 +56,8 @@ class Problem:
 @dataclass
 class Found:
     """What a split holds; `boxes` and `empty` (masks that show no object, which may well be so) are None where they
-    weren't counted."""
+    weren't counted. `read`: how files are read, where that isn't the obvious way, and of which videos; `left_out`:
+    files that aren't looked at."""
 
     split: str
     items: list[Item] = field(default_factory=list)
@@ -62,6 +65,8 @@ class Found:
     boxes: int | None = None
     empty: list[Problem] | None = None
     problems: list[Problem] = field(default_factory=list)
+    read: dict[str, list[str]] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
 
     @property
     def frames(self) -> int:
@@ -106,7 +111,8 @@ def run_check(
         write_table(csv, problem_table(found))
     problems = sum(len(one.problems) for one in found)
     verdict = "all well" if not problems else "1 problem" if problems == 1 else f"{problems} problems"
-    for line in (*table_lines(manifest, found), *problem_lines(found), f"{manifest.name}: {verdict}"):
+    lines = *table_lines(manifest, found), *problem_lines(found), *note_lines(found)
+    for line in (*lines, f"{manifest.name}: {verdict}"):
         say(line)
     say(summary_line(manifest))
     return problems
@@ -155,6 +161,8 @@ def _load(manifest: DataManifest, split: str, root: Path, extract: Extract | Non
     for one in bad:
         found.note(one)
     found.masks = sum(len(item.annotated) for item in found.items)
+    with contextlib.suppress(UserError):  # told above
+        found.left_out = left_out(manifest, root)
     return found
 
 
@@ -173,6 +181,18 @@ def _check_item(found: Found, item: Item, deep: bool, workers: int) -> Iterator[
                 one.wrong.append(bad_file(item, index, item.frames[index], text, WRONG_SIZE))
             _add(found, item, index, one)
         yield len(task)
+    if not found.problems:
+        _note_reading(found, item)
+
+
+def _note_reading(found: Found, item: Item) -> None:
+    """How a few of the files are read."""
+    for kind in ("frames", "masks", "others"):
+        try:
+            for note in how_read(item, kind):
+                found.read.setdefault(f"{kind}: {note}", []).append(item.name)
+        except BadFile as error:
+            found.note(error)
 
 
 def _add(found: Found, item: Item, index: int, seen: _Seen) -> None:
@@ -256,6 +276,16 @@ def problem_lines(found: Sequence[Found]) -> list[str]:
         if len(some) > _SHOWN:
             lines.append(f"{kind}: and {len(some) - _SHOWN} more; --csv FILE writes all")
     return lines
+
+
+def note_lines(found: Sequence[Found]) -> list[str]:
+    """What is to be known though nothing is wrong: how files are read, and what isn't looked at."""
+    lines = [
+        f"{one.split}: {note} ({names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''})"
+        for one in found
+        for note, names in one.read.items()
+    ]
+    return lines + [left_out_line(one.left_out) for one in found if one.left_out]
 
 
 def summary_line(manifest: DataManifest) -> str:

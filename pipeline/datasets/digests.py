@@ -1,4 +1,4 @@
-"""Digests of files outside the artifacts (frames, masks, boxes): taken once, remembered by size and time stamp.
+"""Digests of files outside the artifacts (frames, masks, boxes): taken once, remembered by the stamps of their files.
 
 The same pass looks at each picture's header, so a truncated frame or a mask of another size is refused before any
 stage starts.
@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from fusionseg.pipeline.basics.atomic import write_atomically
+from fusionseg.pipeline.basics.digests import changed_at, stamp
 from fusionseg.pipeline.datasets.items import Item
-from fusionseg.pipeline.datasets.reading import bad_file, frame_size_text, size_text
+from fusionseg.pipeline.datasets.reading import bad_file, frame_size_text, how_read, size_text
 from fusionseg.pipeline.formats.coco import instances_size
 from fusionseg.pipeline.formats.pictures import image_header, mat_header
 
 LEDGER = "digests.json"  # below the store's root
-# A file changed this recently may change again within one tick of its time stamp: don't remember it yet (git's
+# A file changed this recently may change again within one tick of its time stamps: don't remember it yet (git's
 # "racily clean" rule).
 _RACY_SECONDS = 2.0
 # Files of masks that hold no picture of their own: COCO's instances, FBMS's definitions.
@@ -40,6 +41,8 @@ class Ledger:
         except (OSError, ValueError):  # damaged or not there: digests are taken again
             known = {}
         self._known: dict[str, dict[str, Any]] = known if isinstance(known, dict) else {}
+        # How files were read, where that isn't the obvious way: the videos by data set, kind and note.
+        self.readings: dict[tuple[str, str, str], list[str]] = {}
 
     def digest(self, item: Item, kind: str) -> str:
         """Digest of names and bytes of all files of `kind` ("frames", "masks", "boxes", "others") of `item`.
@@ -47,24 +50,35 @@ class Ledger:
         Raises BadFile for a picture that is cut off or of the wrong size.
         """
         entry = self._entry(item, kind)
+        for note in entry["read"]:
+            self.readings.setdefault((item.dataset, kind, note), []).append(item.name)
         derived = kind == "boxes" and item.boxes is not None and item.boxes.derived
         if (derived or kind in ("masks", "others")) and not item.allow_mask_resize:
             self._compare_sizes(item, kind, entry["sizes"])
         if kind == "frames" and not item.stills:
             _same_size(item, entry["sizes"])
-        return _digest([kind.encode(), _how_read(item, kind).encode(), entry["digest"].encode()])
+        how = ":".join((_how_read(item, kind), *entry["read"]))
+        return _digest([kind.encode(), how.encode(), entry["digest"].encode()])
 
     def file_digest(self, path: Path) -> str:
         """Digest of the bytes of one file of any size, which isn't looked into (a video, weights). Raises OSError."""
         stat = path.stat()
-        name = f"file/{_digest([f'{path}:{stat.st_size}:{stat.st_mtime_ns}'.encode()])}"
+        name = f"file/{_digest([f'{path}:{stamp(stat)}'.encode()])}"
         if name in self._known:
             return str(self._known[name]["digest"])
-        found = _file_digest(path)
-        if time.time() - stat.st_mtime >= _RACY_SECONDS:
+        found = file_digest(path)
+        if time.time() - changed_at(stat) >= _RACY_SECONDS:
             self._known[name] = {"digest": found}
             self._changed = True
         return found
+
+    def how_read(self) -> list[str]:
+        """How files were read, where that isn't the obvious way, in words."""
+        lines = []
+        for (dataset, kind, note), names in self.readings.items():
+            several = f" and {len(set(names)) - 1} more" if len(set(names)) > 1 else ""
+            lines.append(f"{kind} of {dataset} ({names[0]}{several}): {note}")
+        return lines
 
     def save(self) -> None:
         """Write what was learnt."""
@@ -75,12 +89,12 @@ class Ledger:
     def _entry(self, item: Item, kind: str) -> dict[str, Any]:
         owners = item.owners(kind)
         paths, stats = tuple(owners), [_stat(item, index, path) for path, index in owners.items()]
-        stamp = _digest(f"{p}:{s.st_size}:{s.st_mtime_ns}".encode() for p, s in zip(paths, stats, strict=True))
+        found = _digest(f"{p}:{stamp(s)}".encode() for p, s in zip(paths, stats, strict=True))
         # Two splits or runs may see different frames of one item: the stamp is part of the name.
-        name = f"{item.dataset}/{item.name}/{kind}/{stamp}"
+        name = f"{item.dataset}/{item.name}/{kind}/{item.masks_are}/{found}"
         if name not in self._known:
             entry = _read(item, kind, owners)
-            if stats and time.time() - max(s.st_mtime for s in stats) < _RACY_SECONDS:
+            if stats and time.time() - max(map(changed_at, stats)) < _RACY_SECONDS:
                 return entry
             self._known[name] = entry
             self._changed = True
@@ -136,7 +150,7 @@ def _read(item: Item, kind: str, owners: dict[Path, int]) -> dict[str, Any]:
     for path, index in owners.items():
         try:
             if kind == "flow":  # one file may hold a whole video
-                digest.update(f"{path.name}:{_file_digest(path)};".encode())
+                digest.update(f"{path.name}:{file_digest(path)};".encode())
                 continue
             data = path.read_bytes()
         except OSError as error:
@@ -147,10 +161,12 @@ def _read(item: Item, kind: str, owners: dict[Path, int]) -> dict[str, Any]:
             sizes.append([] if boxes else _size(path, data))
         except ValueError as error:
             raise bad_file(item, index, path, str(error)) from None
-    return {"digest": digest.hexdigest(), "sizes": sizes[:1] if all(s == sizes[0] for s in sizes) else sizes}
+    sizes = sizes[:1] if all(size == sizes[0] for size in sizes) else sizes
+    return {"digest": digest.hexdigest(), "sizes": sizes, "read": how_read(item, kind)}
 
 
-def _file_digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """Digest of the bytes of a file of any size. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
 

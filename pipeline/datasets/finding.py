@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from fusionseg.pipeline.basics.spread import spread
 from fusionseg.pipeline.datasets.items import Boxes, Item, MaskFiles
 from fusionseg.pipeline.datasets.manifest import BOXES_FROM_MASKS, DataManifest
-from fusionseg.pipeline.datasets.own_folder import OwnVideo, own_videos
+from fusionseg.pipeline.datasets.own_folder import Fault, Own, OwnVideo, own_videos
 from fusionseg.pipeline.datasets.patterns import Folders, Matches, filled, natural
 from fusionseg.pipeline.datasets.splits import names_of
 from fusionseg.pipeline.errors import MISSING, UNCLEAR, UNREADABLE, BadFile, UserError
 from fusionseg.pipeline.formats.coco import is_instances, read_instances
 from fusionseg.pipeline.names import SPARSE_PROTOCOL
 
-Extract = Callable[[Path], tuple[Path, ...]]  # video file -> its frames as pictures; raises UserError
+
+class Extract(Protocol):
+    """Gives the frames of a video file as pictures, of masks without loss. Raises UserError."""
+
+    def __call__(self, path: Path, lossless: bool = False) -> tuple[Path, ...]: ...
 
 
 def load_items(
@@ -43,11 +48,13 @@ def load_items(
             f"data set {manifest.name}: no folder {root}; give it with --data ROOT or --data {manifest.name}=ROOT"
         )
     folders = Folders(root)
-    videos = {video.name: video for video in _own_videos(manifest, root)}
+    there = _own(manifest, root)
+    videos = {video.name: video for video in there.videos}
     left = [name for name in _split_names(manifest, split, folders, list(videos)) if name not in leave_out]
     if not left:
         raise UserError(f"data set {manifest.name}: nothing is left of the split {split!r} after leaving out bad files")
     finder = _Finder(manifest, split, folders, stride, problems)
+    finder.tell(there.faults, left, leave_out)
     if own:
         found = [finder.own(videos[name], extract) for name in left]
     else:
@@ -64,17 +71,33 @@ def thinned(item: Item, most: int) -> Item:
     return item.at(spread(annotated or range(len(item.frames)), most))
 
 
-def _own_videos(manifest: DataManifest, root: Path) -> list[OwnVideo]:
-    """The videos of the layout `folder`; none of any other. Raises UserError."""
+def _own(manifest: DataManifest, root: Path) -> Own:
+    """What a path of the layout `folder` holds; nothing for any other. Raises UserError."""
     try:
-        return own_videos(root) if manifest.layout == "folder" else []
+        return own_videos(root) if manifest.layout == "folder" else Own([])
     except ValueError as error:
         raise UserError(f"{root}: {error}") from None
 
 
+def left_out(manifest: DataManifest, root: Path) -> list[str]:
+    """Files below the root that are no pictures and no videos, or folders beside those of frames and masks; only of the
+    layout `folder`, since others have rules of what belongs to them. Raises UserError."""
+    return list(_own(manifest, root).left_out) if root.exists() else []
+
+
+def left_out_line(names: Sequence[str]) -> str:
+    """What was left out, in words.
+
+    >>> left_out_line(["notes.txt", "list.csv"])
+    'left out, no pictures and no videos: notes.txt, list.csv'
+    """
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"left out, no pictures and no videos: {', '.join(names[:_NAMED])}{more}"
+
+
 def split_names(manifest: DataManifest, split: str, root: Path) -> list[str]:
     """The names in a split. Raises UserError for an unknown split or a missing, wrong or empty list."""
-    return _split_names(manifest, split, Folders(root), [video.name for video in _own_videos(manifest, root)])
+    return _split_names(manifest, split, Folders(root), [video.name for video in _own(manifest, root).videos])
 
 
 def check_split(manifest: DataManifest, split: str) -> None:
@@ -99,6 +122,9 @@ def _split_names(manifest: DataManifest, split: str, folders: Folders, own: Sequ
     if not names:
         raise UserError(f"data set {manifest.name}: split {split!r} is empty; expected at least one name")
     return names
+
+
+_NAMED = 5  # of the files that are left out
 
 
 @dataclass(frozen=True)
@@ -165,12 +191,21 @@ class _Finder:
         found = self._find(_Wanted("frame", (pattern,)), keys, video, video)
         return {key: paths[0] for key, paths in zip(keys, found, strict=True)}
 
+    def tell(self, faults: Sequence[Fault], videos: Sequence[str], leave_out: Collection[str]) -> None:
+        """Files that can't be used, but must not be passed over, as belonging to the videos beside which they lie."""
+        for place, path, what in faults:
+            owner = next((name for name in videos if f"{place}/".startswith(f"{name}/")), place or (*videos, "")[0])
+            if owner not in leave_out:
+                self._report(f"{path}: {what} ({self.manifest.name}, {owner})", owner, UNREADABLE)
+
     def own(self, video: OwnVideo, extract: Extract | None) -> Item:
         """A video of the layout `folder`; where not every frame has a mask, those that have are scored."""
         frames = self._extracted(video, extract) if video.file else self._frames(video.frames, video.name)
         paths = tuple(frames.values())
         item = self._item(video.name, paths[:: self.stride], paths)
         found = self._own_masks(video.masks, frames, video.name) if video.masks else []
+        if video.mask_file and frames:
+            found = self._moving_masks(video.mask_file, extract, len(frames), video.name)
         if not any(found):
             return replace(item, protocol=None)
         masks = tuple(MaskFiles(paths) for paths in found[:: self.stride])
@@ -179,21 +214,31 @@ class _Finder:
     def _extracted(self, video: OwnVideo, extract: Extract | None) -> dict[str, Path]:
         """Frames of a video file by key; none where it is bad."""
         assert video.file is not None
+        return {path.stem: path for path in self._extract(video.file, extract, video.name)}
+
+    def _extract(self, path: Path, extract: Extract | None, video: str, lossless: bool = False) -> tuple[Path, ...]:
         if extract is None:
-            raise UserError(f"{video.file}: a video file, whose frames have to be extracted first")
+            raise UserError(f"{path}: a video file, whose frames have to be extracted first")
         try:
-            return {path.stem: path for path in extract(video.file)}
+            return extract(path, lossless)
         except UserError as error:
-            self._report(str(error.args[0]), video.name, UNREADABLE)
-            return {}
+            self._report(str(error.args[0]), video, UNREADABLE)
+            return ()
+
+    def _moving_masks(self, path: Path, extract: Extract | None, frames: int, video: str) -> list[tuple[Path, ...]]:
+        """Masks of each frame out of a video of them."""
+        masks = self._extract(path, extract, video, lossless=True)
+        if masks and len(masks) != frames:
+            self._report(f"{path}: {len(masks)} masks, {video} has {frames} frames; expected as many", video, UNCLEAR)
+        return [(mask,) for mask in masks] if len(masks) == frames else []
 
     def _own_masks(self, pattern: str, frames: Mapping[str, Path], video: str) -> list[tuple[Path, ...]]:
         """Masks of each frame; a mask without a frame is a mistake in its name."""
-        (matches,) = self.folders.matches(pattern, video, self.split)
-        if frames and (alien := sorted(set(matches.names) - set(frames), key=natural)):
-            more = f" (and {len(alien) - 1} more)" if len(alien) > 1 else ""
-            expected = f"no frame of {video} has its name{more}; they are called {next(iter(frames))} and so on"
-            self._report(f"{matches.folder / matches.of(alien[0])[0]}: {expected}", video, UNCLEAR)
+        for matches in self.folders.matches(pattern, video, self.split):
+            if frames and (alien := sorted(set(matches.names) - set(frames), key=natural)):
+                more = f" (and {len(alien) - 1} more)" if len(alien) > 1 else ""
+                expected = f"no frame of {video} has its name{more}; they are called {next(iter(frames))} and so on"
+                self._report(f"{matches.folder / matches.of(alien[0])[0]}: {expected}", video, UNCLEAR)
         return self._find(_Wanted("mask", (pattern,), sparse=True), frames, video, video)
 
     def _item(self, name: str, frames: tuple[Path, ...], all_frames: tuple[Path, ...] = ()) -> Item:
@@ -204,6 +249,7 @@ class _Finder:
             stills,
             frames,
             void=manifest.void,
+            masks_are=manifest.masks_are,
             allow_mask_resize=manifest.allow_mask_resize,
             protocol=None if stills else manifest.protocol,
             all_frames=all_frames,

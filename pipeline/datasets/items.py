@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from fusionseg.pipeline.names import MasksAre
 
 if TYPE_CHECKING:
     from fusionseg.pipeline.datasets.imported_flow import FlowSource
@@ -49,6 +52,7 @@ class Item:
     masks: tuple[MaskFiles, ...] = ()
     boxes: Boxes | None = None
     void: int | None = None
+    masks_are: MasksAre | None = None
     allow_mask_resize: bool = False
     protocol: str | None = None
     names: tuple[str, ...] = ()  # of stills, as their split lists them
@@ -61,6 +65,8 @@ class Item:
     def __post_init__(self) -> None:
         if not self.all_frames:
             object.__setattr__(self, "all_frames", self.frames)
+        if self.masks_are is None and self.void is not None:  # only labels have a void
+            object.__setattr__(self, "masks_are", "labels")
         if not self.numbers:
             object.__setattr__(self, "numbers", tuple(range(len(self.frames))))
 
@@ -109,6 +115,18 @@ class Item:
         for index, path in self._owned(kind):
             found.setdefault(path, index)
         return found
+
+    def beside(self, mask: Path) -> tuple[Path, ...]:
+        """All masks, or results of others, in the folder of one."""
+        return self._by_folder.get(mask.parent, ())
+
+    @cached_property
+    def _by_folder(self) -> dict[Path, tuple[Path, ...]]:
+        found: dict[Path, list[Path]] = {}
+        truth = (path for mask in self.masks for path in mask.paths)
+        for path in (*truth, *(path for paths in self.others.values() for path in paths)):
+            found.setdefault(path.parent, []).append(path)
+        return {folder: tuple(paths) for folder, paths in found.items()}
 
     def _owned(self, kind: str) -> Iterator[tuple[int, Path]]:
         if kind == "frames":

@@ -16,7 +16,7 @@ from fusionseg.pipeline.datasets.patterns import FRAME, check_pattern
 from fusionseg.pipeline.datasets.splits import SPLIT_KINDS, Split, Written, is_null
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.formats.coco import is_instances
-from fusionseg.pipeline.names import BASELINES, MODELS, OBJECT_PROTOCOLS, ProtocolName
+from fusionseg.pipeline.names import BASELINES, MODELS, OBJECT_PROTOCOLS, MasksAre, ProtocolName
 
 BOXES_FROM_MASKS = "from-masks"
 
@@ -75,6 +75,9 @@ class DataManifest(Written):
     void: int | None = Field(
         None, ge=1, le=255, description="mask value that counts neither way; all others > 0 are object"
     )
+    masks_are: MasksAre | None = Field(
+        None, description='"labels": all values > 0 are object; "soft": cut at half; by default, what the files tell'
+    )
     allow_mask_resize: bool = Field(
         False, description="masks of another size than their frame are resized, not refused"
     )
@@ -108,6 +111,8 @@ class DataManifest(Written):
             raise ValueError("stills have no boxes, regions or others; only videos have")
         if unknown := sorted(set(self.expected) - set(self.splits)):
             raise ValueError(f"expected names {', '.join(unknown)}, which is no split")
+        if self.masks_are == "soft" and self.void is not None:
+            raise ValueError("masks_are: soft, but a void value is one of labels; leave out one of them")
         if self.boxes == BOXES_FROM_MASKS and not self.masks:
             raise ValueError("boxes: from-masks, but the manifest names no masks")
         if self.protocol in OBJECT_PROTOCOLS and (self.regions or any("{object}" in pattern for pattern in self.masks)):

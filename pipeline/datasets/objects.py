@@ -8,13 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from fusionseg.pipeline.datasets.items import Item, MaskFiles
 from fusionseg.pipeline.datasets.patterns import natural
 from fusionseg.pipeline.datasets.reading import bad_file, read_mask, size_text
 from fusionseg.pipeline.errors import WRONG_SIZE
-from fusionseg.pipeline.formats.masks import decode_mask, read_regions, region_codes
+from fusionseg.pipeline.formats.masks import decode_numbers, read_regions, region_codes
 
 Mask = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.int64]
@@ -59,21 +58,12 @@ def _numbers(item: Item, index: int, path: Path, files: MaskFiles, folders: Mapp
             for number, value in enumerate(values, 1):
                 numbers[codes == value] = number
             return numbers
-        if not folders and _has_palette(path):
-            raw = decode_mask(path).astype(np.int64)
-            return np.where(raw == item.void, 0, raw) if item.void is not None else raw
+        if not folders and not files.entry and (raw := decode_numbers(path)) is not None:
+            return np.where(raw == (item.void or 0), 0, raw).astype(np.int64)
     except (OSError, ValueError, SyntaxError) as error:
         raise bad_file(item, index, path, f"mask can't be decoded ({error})") from None
     one = read_mask(item, index, MaskFiles((path,), files.entry, files.regions)) == 1
     return one.astype(np.int64) * folders.get(path.parent, 1)
-
-
-def _has_palette(path: Path) -> bool:
-    """Whether a file's values are indices: numbers of objects, not shades of grey."""
-    if path.suffix.lower() == ".mat":
-        return False
-    with Image.open(path) as image:
-        return image.mode == "P"
 
 
 def _sized(item: Item, index: int, path: Path, numbers: Numbers, size: tuple[int, int]) -> Numbers:

@@ -2,109 +2,301 @@
 
 - A path of a video file is one video.
 - A folder of pictures is one video, named after the folder.
-- Of any other folder, each subfolder that holds pictures is a video, and each video file.
-- To give masks as well, put all that into the subfolder `frames` (or `JPEGImages`) and the masks, named like the
-  frames, beside it into `masks` (or `Annotations`): `masks/VIDEO/...`, or directly where the pictures of one video are.
-  Videos and frames may lack masks. Frames of a video file are called 00000, 00001 and so on.
+- Of any other folder, each folder below it that holds pictures is a video, and each video file; the name of one that
+  lies deeper is its path.
+- To give masks as well, put all that into the subfolder `frames` (or `JPEGImages`, `images` ...) and the masks, named
+  like the frames, beside it into `masks` (or `Annotations`, `labels` ...), see `masks_of`. Videos and frames may lack
+  masks. Frames of a video file are called 00000, 00001 and so on.
 
-What fits no rule is refused, not passed over; other files than pictures and videos are.
+What fits no rule is refused; files that are neither pictures nor videos are left out, and named.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
-from fusionseg.pipeline.datasets.patterns import PICTURE_SUFFIXES, Folders, natural
+from fusionseg.pipeline.datasets.patterns import Folders, natural
+from fusionseg.pipeline.formats.kinds import GIF, is_array, is_picture, is_unread, is_video, stem
+from fusionseg.pipeline.formats.pictures import file_header
 
-VIDEO_SUFFIXES = (
-    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".3gp", ".gif",
+FRAMES = ("frames", "jpegimages", "images", "imgs", "img", "videos", "rgb")
+_SURE = ("frames", "jpegimages")  # hold the frames though there are no masks
+MASKS = (
+    "masks", "annotations", "annotation", "mask", "labels", "gt", "groundtruth", "ground_truth", "ground-truth",
+    "segmentation", "segmentations", "segmentationclass", "segmentationobject",
 )  # fmt: skip
-_FRAMES, _MASKS = ("frames", "JPEGImages"), ("masks", "Annotations")
 _EXPECTED = "expected pictures, or a folder of pictures or a video file for each video"
 
 
 @dataclass(frozen=True)
 class OwnVideo:
     """A video: `frames` is the pattern of its pictures below the root, or `file` its video file; `masks` the pattern of
-    its masks, "" where there are none."""
+    its masks, or `mask_file` a video of them; neither where there are none."""
 
     name: str
     frames: str = ""
     file: Path | None = None
     masks: str = ""
+    mask_file: Path | None = None
 
 
-def is_video_file(name: str) -> bool:
-    """Whether a name is that of a video file, by its suffix."""
-    return name.lower().endswith(VIDEO_SUFFIXES)
+class Fault(NamedTuple):
+    """A file that can't be used: of which video, where, and why."""
+
+    video: str
+    path: Path
+    what: str
 
 
-def own_videos(root: Path) -> list[OwnVideo]:
-    """The videos of a path, in natural order. Raises ValueError, with the words to say, for what fits no rule."""
+@dataclass(frozen=True)
+class Own:
+    """What a path holds: videos in natural order, files that were left out, by their paths below the root, and files
+    that must not be left out but can't be used."""
+
+    videos: Sequence[OwnVideo]
+    left_out: Sequence[str] = ()
+    faults: Sequence[Fault] = ()
+
+
+class Sorted(NamedTuple):
+    """What lies in one folder."""
+
+    pictures: list[str]
+    videos: list[str]
+    unread: list[str]
+    others: list[str]
+
+
+def own_videos(root: Path) -> Own:
+    """The videos of a path. Raises ValueError, with the words to say, for what fits no rule, and UserError for names
+    that can't be (see `Folders`)."""
     if not root.is_dir():
-        if not is_video_file(root.name):
+        if not is_video(root.name):
             raise ValueError(f"not a video file by its name; {_EXPECTED}")
-        return [OwnVideo(root.stem, file=root)]
+        return Own([OwnVideo(root.stem, file=root)])
     folders = Folders(root)
-    frames, masks = _one_of(folders, _FRAMES), _one_of(folders, _MASKS)
+    frames, masks = frames_and_masks(folders)
+    found = sorted_below(folders, frames)
+    videos = _videos(folders, frames, found)
+    left = [name for here, some in found.items() for name in _paths(here, some.others)]
+    if frames:
+        left += _beside(folders, frames, masks)
+    faults = _faults(folders, frames, found)
+    if masks:
+        videos, others, unusable = _with_masks(folders, masks, videos)
+        left, faults = left + others, faults + unusable
+    return Own(videos, sorted(left, key=natural), faults)
+
+
+def frames_and_masks(folders: Folders) -> tuple[str, str]:
+    """The folders below a root that hold the frames and the masks; "" where there is none. Raises ValueError."""
+    frames, masks = _one_of(folders, FRAMES), _one_of(folders, MASKS)
     if masks and not frames:
-        raise ValueError(f"has {masks} but no {_FRAMES[0]}; put the videos into a folder {_FRAMES[0]}/ beside {masks}/")
-    videos = _several(folders, frames, masks)
-    if not _pictures(folders, frames):
-        if not videos:
-            raise ValueError(f"holds no pictures and no videos{f' in {frames}' if frames else ''}; {_EXPECTED}")
-        _check_masks(folders, masks, [video.name for video in videos])
-        return videos
-    if videos:
-        others = _listed([video.file.name if video.file else f"{video.name}/" for video in videos])
-        raise ValueError(f"holds pictures and also {others}; {_EXPECTED}")
-    return [OwnVideo(root.resolve().name, _below(frames, "{frame}.*"), masks=_below(masks, "{frame}.*", masks))]
+        raise ValueError(f"has {masks} but no frames; put the videos into a folder frames/ beside {masks}/")
+    if not masks and frames.lower() not in _SURE:
+        return "", ""
+    inner = _passage(folders, frames)
+    return (_joined(frames, inner), _joined(masks, inner if inner in folders.subfolders(masks) else ""))
+
+
+def _passage(folders: Folders, frames: str) -> str:
+    """The one folder in which all frames lie, which only says how large they are, as DAVIS's 480p; "" without one."""
+    below = folders.subfolders(frames)
+    inner = below[0] if len(below) == 1 else ""
+    return (
+        inner if inner and not any((*_sorted(folders, frames)[:2], *_sorted(folders, f"{frames}/{inner}")[:2])) else ""
+    )
 
 
 def _one_of(folders: Folders, names: Sequence[str]) -> str:
-    found = [name for name in folders.subfolders("") if name in names]
+    found = [name for name in folders.subfolders("") if name.lower() in names]
     if len(found) > 1:
         raise ValueError(f"holds {_listed(found)}, which mean the same; expected one of them")
     return found[0] if found else ""
 
 
-def _pictures(folders: Folders, folder: str) -> list[str]:
-    return [name for name in folders.files(folder) if name.lower().endswith(PICTURE_SUFFIXES)]
+def sorted_below(folders: Folders, top: str) -> dict[str, Sorted]:
+    """What lies in each folder below `top`, by kind; the folders' paths begin below `top`."""
+    found = {}
+    for folder in folders.walk(top):
+        here = folder[len(top) :].lstrip("/") if top else folder
+        found[here] = _sorted(folders, folder)
+    return {here: found[here] for here in sorted(found, key=natural)}
 
 
-def _several(folders: Folders, frames: str, masks: str) -> list[OwnVideo]:
-    """Each subfolder with pictures, and each video file, of the folder `frames`."""
-    of_masks = _below(masks, "{video}/{frame}.*", masks)
-    found = [
-        OwnVideo(name, _below(frames, "{video}/{frame}.*"), masks=of_masks)
-        for name in folders.subfolders(frames)
-        if _pictures(folders, _below(frames, name))
-    ]
-    files = [folders.root / frames / name for name in folders.files(frames) if is_video_file(name)]
-    found += [OwnVideo(path.stem, file=path, masks=of_masks) for path in files]
-    if twice := [name for name, count in Counter(video.name for video in found).items() if count > 1]:
+def _sorted(folders: Folders, folder: str) -> Sorted:
+    """The files of a folder by kind."""
+    names = sorted(folders.files(folder), key=natural)
+    gifs = [name for name in names if name.lower().endswith(GIF)]
+    pictures = [name for name in names if is_picture(name) and name not in gifs]
+    if gifs and (pictures or (len(gifs) > 1 and all(_is_still(folders.path(f"{folder}/{name}")) for name in gifs))):
+        pictures = sorted(pictures + gifs, key=natural)
+    videos = [name for name in names if is_video(name) and name not in pictures]
+    unread = [name for name in names if is_unread(name)]
+    known = {*pictures, *videos, *unread}
+    return Sorted(pictures, videos, unread, [name for name in names if name not in known])
+
+
+def _is_still(path: Path) -> bool:
+    try:
+        file_header(path)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _videos(folders: Folders, frames: str, found: Mapping[str, Sorted]) -> list[OwnVideo]:
+    """The videos, without masks, in natural order. Raises ValueError."""
+    if not any(some.pictures or some.videos for some in found.values()):
+        raise ValueError(f"holds no pictures and no videos{f' in {frames}' if frames else ''}; {_EXPECTED}")
+    videos = []
+    for here, some in found.items():
+        if some.pictures:
+            _check_alone(here or ".", [*some.videos, *_below(here, found)])
+            pattern = _joined(frames, "{video}" if here else "", "{frame}.*")
+            videos.append(OwnVideo(here or folders.root.resolve().name, pattern))
+        else:
+            paths = _paths(here, some.videos)
+            videos += [OwnVideo(stem(path), file=folders.path(_joined(frames, path))) for path in paths]
+    if twice := [name for name, count in Counter(video.name for video in videos).items() if count > 1]:
         raise ValueError(f"holds several videos of the name {_listed(twice)}; rename all but one")
-    return sorted(found, key=lambda video: natural(video.name))
+    return sorted(videos, key=lambda video: natural(video.name))
 
 
-def _below(folder: str, rest: str, wanted: str = "/") -> str:
-    """A path below a folder, which may be the root; "" where nothing is wanted."""
-    return (f"{folder}/{rest}" if folder else rest) if wanted else ""
+def _below(folder: str, found: Mapping[str, Sorted]) -> list[str]:
+    """The folders below one that hold pictures or videos."""
+    start = f"{folder}/" if folder else ""
+    return [f"{here}/" for here, some in found.items() if here.startswith(start) and here != folder and any(some[:2])]
 
 
-def _check_masks(folders: Folders, masks: str, videos: Sequence[str]) -> None:
-    """Masks that belong to no video are a mistake in a name."""
-    if not masks:
-        return
-    if loose := _pictures(folders, masks):
-        raise ValueError(
-            f"{masks} holds pictures ({_listed(loose)}); expected a folder for each video, {masks}/{videos[0]}/"
-        )
-    if alien := [name for name in folders.subfolders(masks) if name not in videos]:
-        raise ValueError(f"no video for the masks in {masks}/{alien[0]}; the videos are: {_listed(videos)}")
+def _check_alone(folder: str, others: Sequence[str]) -> None:
+    if others:
+        where = "" if folder == "." else f"{folder} "
+        raise ValueError(f"{where}holds pictures and also {_listed(others)}; {_EXPECTED}")
+
+
+def _beside(folders: Folders, frames: str, masks: str) -> list[str]:
+    """What lies beside the folders of frames and masks."""
+    known = {frames.partition("/")[0], masks.partition("/")[0]}
+    names = [name for name in folders.subfolders("") if name not in known]
+    return folders.files("") + [f"{name}/" for name in names]
+
+
+def _faults(folders: Folders, top: str, found: Mapping[str, Sorted]) -> list[Fault]:
+    """Pictures that can't be read, and links that lead nowhere."""
+    faults = []
+    for here, some in found.items():
+        folder = _joined(top, here)
+        unread = "pictures of this kind can't be read here; convert them to PNG or JPEG"
+        faults += [Fault(here, folders.path(_joined(folder, name)), unread) for name in some.unread]
+        broken = "a link that leads nowhere; mend or remove it"
+        faults += [Fault(here, folders.path(_joined(folder, name)), broken) for name in folders.broken(folder)]
+    return faults
+
+
+# Masks
+
+
+@dataclass(frozen=True)
+class MaskPlaces:
+    """Where the masks of one video lie: `folders`, of each object if there are several, or `file`, a video of them."""
+
+    folders: tuple[str, ...] = ()
+    file: str = ""
+
+
+def masks_of(videos: Sequence[str], found: Mapping[str, Sorted], alone: bool = False) -> dict[str, MaskPlaces]:
+    """Where the masks of each video lie below their folder, of which `found` says what it holds:
+
+    - VIDEO/FRAME.png, or for several objects VIDEO/OBJECT/FRAME.png, which are merged, or a video of masks, VIDEO.mp4;
+    - of one video FRAME.png as well, and if its frames lie so too (`alone`), in any subfolder, or in one an object.
+
+    Raises ValueError for what fits none of that.
+    """
+    of_pictures = [here for here, some in found.items() if some.pictures]
+    files = [path for here, some in found.items() for path in _paths(here, some.videos)]
+    places: dict[str, MaskPlaces] = {}
+    for video in videos:
+        single = len(videos) == 1
+        direct = [here for here in of_pictures if here == video or (here == "" and single)]
+        objects = [here for here in of_pictures if _parent(here) == video and "/" in here]
+        if alone:
+            objects += [here for here in of_pictures if here and "/" not in here and here not in direct]
+        moving = [path for path in files if stem(path) == video or (single and not of_pictures and len(files) == 1)]
+        if len([kind for kind in (direct, objects, moving) if kind]) > 1 or len(direct) > 1 or len(moving) > 1:
+            several = [*(here or "pictures" for here in direct), *objects, *moving]
+            raise ValueError(f"holds masks of {video} in several ways: {_listed(several)}; expected one of them")
+        if direct or objects or moving:
+            places[video] = MaskPlaces(tuple(direct or objects), "".join(moving))
+    _check_all_used(videos, places, of_pictures, files)
+    return places
+
+
+def _check_all_used(
+    videos: Sequence[str], places: Mapping[str, MaskPlaces], of_pictures: Sequence[str], files: Sequence[str]
+) -> None:
+    """Masks that belong to no video are a mistake in a name. Raises ValueError."""
+    used = {path for place in places.values() for path in (*place.folders, *filter(None, [place.file]))}
+    if "" in of_pictures and "" not in used:
+        raise ValueError(f"holds pictures; expected a folder for each video, {videos[0]}/")
+    if alien := [name for name in (*of_pictures, *files) if name not in used]:
+        raise ValueError(f"no video for the masks in {alien[0]}; the videos are: {_listed(videos)}")
+
+
+def _with_masks(
+    folders: Folders, masks: str, videos: Sequence[OwnVideo]
+) -> tuple[list[OwnVideo], list[str], list[Fault]]:
+    """The videos with their masks, what was left out of the folder of masks, and what can't be used. Raises
+    ValueError."""
+    found = sorted_below(folders, masks)
+    if arrays := [path for here, some in found.items() for path in _paths(here, some.others) if is_array(path)]:
+        raise ValueError(f"{masks}/{arrays[0]}: masks in files of this kind aren't read; save them as pictures (PNG)")
+    try:
+        places = masks_of([video.name for video in videos], found, is_alone(videos))
+    except ValueError as error:
+        raise ValueError(f"{masks}: {error}") from None
+    if not places:
+        raise ValueError(f"{masks} holds no masks; expected pictures named like the frames, {masks}/VIDEO/FRAME.png")
+    left = [f"{masks}/{path}" for here, some in found.items() for path in _paths(here, some.others)]
+    done = [_masked(folders, masks, video, places.get(video.name, MaskPlaces())) for video in videos]
+    return done, left, _faults(folders, masks, found)
+
+
+def is_alone(videos: Sequence[OwnVideo]) -> bool:
+    """Whether there is one video, whose pictures lie in the folder of the frames itself."""
+    return len(videos) == 1 and "{video}" not in videos[0].frames and videos[0].file is None
+
+
+def _masked(folders: Folders, masks: str, video: OwnVideo, place: MaskPlaces) -> OwnVideo:
+    """A video with the pattern, or the file, of its masks."""
+    if place.file:
+        return replace(video, mask_file=folders.path(_joined(masks, place.file)))
+    if not place.folders:
+        return video
+    first = place.folders[0]
+    if first in ("", video.name):
+        return replace(video, masks=_joined(masks, first, "{frame}.*"))
+    return replace(video, masks=_joined(masks, _parent(first), "{object}", "{frame}.*"))
+
+
+# Paths
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _joined(*parts: str) -> str:
+    """A path of those parts that aren't empty."""
+    return "/".join(part for part in parts if part)
+
+
+def _paths(folder: str, names: Iterable[str]) -> list[str]:
+    return [_joined(folder, name) for name in names]
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:

@@ -85,7 +85,7 @@ class PairReader:
                 self._frames.popitem(last=False)
         if known is None:
             try:
-                mine.set_result(decode_frame(path.read_bytes()))
+                mine.set_result(decode_frame(path.read_bytes(), lambda: self._item.all_frames))
             except (OSError, ValueError) as error:
                 mine.set_exception(bad_file(self._item, index, path, str(error)))
         return mine.result()

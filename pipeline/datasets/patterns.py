@@ -8,12 +8,15 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+from fusionseg.pipeline.basics.text import nfc
+from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.formats.kinds import PICTURE_SUFFIXES
+
 ANY_PICTURE = ".*"
 # How a pattern refers to a frame: by the very text, or by its number, however many digits it is written with.
 FRAME = ("{frame}", "{number}")
@@ -68,8 +71,23 @@ class Matches:
         return self.names.get(frame, ())
 
 
+@dataclass
+class Listing:
+    """One folder: what its files and folders are called, in Unicode's composed form (NFC), and on disk; `linked`: the
+    folders that are links; `broken`: links that lead nowhere, which stand among the files too."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    folders: dict[str, str] = field(default_factory=dict)
+    linked: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+
 class Folders:
-    """The folders below a data root, each listed once. Hidden files are passed over, links followed."""
+    """The folders below a data root, each listed once. Hidden files are passed over, links followed.
+
+    Names are given, and asked for, in Unicode's composed form: what one system writes as one letter is two for another.
+    Every method raises UserError for names that aren't UTF-8, and for two that are one.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -79,11 +97,41 @@ class Folders:
 
     def files(self, folder: str) -> list[str]:
         """Names of the files in a folder, unordered; none where it isn't there."""
-        return self._list(folder)[0]
+        return list(self._list(folder).files)
 
     def subfolders(self, folder: str) -> list[str]:
         """Names of the folders in a folder, in natural order."""
-        return sorted(self._list(folder)[1], key=natural)
+        return sorted(self._list(folder).folders, key=natural)
+
+    def broken(self, folder: str) -> list[str]:
+        """Names in a folder of links that lead nowhere."""
+        return self._list(folder).broken
+
+    def path(self, name: str) -> Path:
+        """Where a file or folder lies, by its path below the root."""
+        if name.isascii():
+            return self.root / name
+        folder, _, last = name.rstrip("/").rpartition("/")
+        there = self._list(folder)
+        return self.path(folder) / (there.files.get(last) or there.folders.get(last) or last)
+
+    def walk(self, folder: str = "") -> Iterator[str]:
+        """A folder and all below it, each once, however many links lead to it, and by a name without links if it has
+        one; in no order."""
+        seen, waiting = set[tuple[int, int]](), [folder]
+        links: list[str] = []
+        while waiting or links:
+            here = waiting.pop() if waiting else links.pop(0)
+            with contextlib.suppress(OSError):
+                stat = self.path(here).stat()
+                if (stat.st_dev, stat.st_ino) in seen:
+                    continue
+                seen.add((stat.st_dev, stat.st_ino))
+            yield here
+            listing = self._list(here)
+            below = {name: f"{here}/{name}" if here else name for name in listing.folders}
+            waiting += [path for name, path in below.items() if name not in listing.linked]
+            links += [below[name] for name in listing.linked]
 
     def matches(self, pattern: str, video: str = "", split: str = "") -> list[Matches]:
         """What matches `pattern` in each folder it leads to: one, or one an object."""
@@ -108,20 +156,40 @@ class Folders:
 
     def _match(self, folder: str, last: str) -> Matches:
         wanted, names, by_number = _expression(last), dict[str, tuple[str, ...]](), "{number}" in last
-        for name in self.files(folder):
+        for name, own in self._list(folder).files.items():
             if found := wanted.fullmatch(name):
                 frame = str(int(found["frame"])) if by_number else found["frame"]
-                names[frame] = (*names.get(frame, ()), name)
-        return Matches(self.root / folder, names, by_number)
+                names[frame] = (*names.get(frame, ()), own)
+        return Matches(self.path(folder), names, by_number)
 
-    def _scan(self, folder: str) -> tuple[list[str], list[str]]:
-        files: list[str] = []
-        folders: list[str] = []
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.root / folder) as entries:
+    def _scan(self, folder: str) -> Listing:
+        found, place = Listing(), self.path(folder)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(place) as entries:
             for entry in entries:
                 if not entry.name.startswith("."):
-                    (folders if entry.is_dir() else files).append(entry.name)
-        return files, folders
+                    _note(found, entry)
+        return found
+
+
+def _note(found: Listing, entry: os.DirEntry[str]) -> None:
+    """Add an entry of a folder."""
+    name = nfc(entry.name)
+    if name in found.files or name in found.folders:
+        raise UserError(f"{entry.path}: there are two of this name, in two forms of Unicode; rename one")
+    try:
+        os.fsencode(name).decode("utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"{entry.path!a}: a name that isn't UTF-8; rename it") from None
+    try:
+        folder = entry.is_dir()
+    except OSError:  # a link to itself
+        folder = False
+    (found.folders if folder else found.files)[name] = entry.name
+    if entry.is_symlink():
+        if folder:
+            found.linked.append(name)
+        elif not os.path.exists(entry.path):  # noqa: PTH110 (a link to itself is no error for it)
+            found.broken.append(name)
 
 
 def filled(part: str, video: str, split: str) -> str:

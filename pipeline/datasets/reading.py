@@ -9,12 +9,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from fusionseg.pipeline.basics.spread import spread
 from fusionseg.pipeline.datasets.items import Item, MaskFiles
 from fusionseg.pipeline.errors import UNREADABLE, BadFile
 from fusionseg.pipeline.formats.boxes import FrameBoxes, frame_boxes, parse_vid_xml, parse_youtube_objects, tight_box
 from fusionseg.pipeline.formats.coco import instances_mask, instances_size
-from fusionseg.pipeline.formats.masks import Raw, decode_mask, decode_objects, mask_label, region_label
-from fusionseg.pipeline.formats.pictures import decode_frame, file_header
+from fusionseg.pipeline.formats.masks import decode_mask, decode_objects, mask_label, region_label
+from fusionseg.pipeline.formats.pictures import decode_frame, file_header, frame_notes
+from fusionseg.pipeline.formats.planes import Raw
+from fusionseg.pipeline.formats.readings import LOOKED_AT
 
 UInt8 = npt.NDArray[np.uint8]
 
@@ -36,7 +39,7 @@ def read_frame(item: Item, index: int) -> UInt8:
     """Frame `index` of `item`, (H, W, 3) uint8 BGR. Raises BadFile."""
     path = item.frames[index]
     try:
-        return decode_frame(path.read_bytes())
+        return decode_frame(path.read_bytes(), lambda: item.all_frames)
     except (OSError, ValueError) as error:
         raise bad_file(item, index, path, str(error)) from None
 
@@ -66,7 +69,37 @@ def _read_label(item: Item, path: Path, files: MaskFiles) -> UInt8:
         return instances_mask(path, files.entry)
     if files.regions:
         return region_label(path, files.regions)
-    return mask_label(decode_mask(path), item.void)
+    values, _ = decode_mask(path, item.masks_are, lambda: item.beside(path))
+    return mask_label(values, item.void)
+
+
+def how_read(item: Item, kind: str) -> list[str]:
+    """What is to be said of how files of `kind` ("frames", "masks", "boxes", "others") are read, by a few of them; []
+    where they are read the obvious way. It belongs to what is read from them. Raises BadFile for one of these few that
+    can't be."""
+    notes: set[str] = set()
+    owners = item.owners(kind)
+    for path in spread(_of_kind(item, kind), LOOKED_AT):
+        try:
+            notes.update(_notes(item, kind, path))
+        except (OSError, ValueError, SyntaxError) as error:
+            what = str(error) if kind == "frames" else f"mask can't be decoded ({error})"
+            raise bad_file(item, owners[path], path, what) from None
+    return sorted(notes)
+
+
+def _notes(item: Item, kind: str, path: Path) -> tuple[str, ...]:
+    if kind == "frames":
+        return frame_notes(item.all_frames) if path == item.frames[0] else ()
+    return decode_mask(path, item.masks_are, lambda: item.beside(path))[1]
+
+
+def _of_kind(item: Item, kind: str) -> list[Path]:
+    """Files of pictures; COCO's and regions of FBMS have rules of their own."""
+    if kind in ("frames", "others"):
+        return list(item.files(kind))
+    masks = item.masks if kind == "masks" else item.boxes.masks if kind == "boxes" and item.boxes else ()
+    return [path for mask in masks if not (mask.entry or mask.regions) for path in mask.paths]
 
 
 def _merged(first: UInt8, second: UInt8) -> UInt8:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from fusionseg.pipeline.basics.atomic import atomic_folder
 from fusionseg.pipeline.basics.digests import json_digest
-from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.errors import NotMadeYet, UserError
 from fusionseg.pipeline.formats.containers import cut_off
 
 if TYPE_CHECKING:
@@ -42,52 +42,69 @@ _JPEG = [
     cv2.IMWRITE_JPEG_QUALITY, _QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
 ]  # fmt: skip
 _EXTRACTION = {"version": 1, "jpeg_quality": _QUALITY, "jpeg_sampling": "4:4:4"}
+_LOSSLESS = {"version": 1, "png": True}
 _FOLDER = "frames"  # of the store
 _SOURCE = "source.json"  # written beside the frames: where they come from, and how many they are
 _LOST_SECONDS = 0.5  # a video that ends this much before its announced end has lost frames; less is rounding
 _MEND = "copy it again from where it came, or give its frames as a folder of pictures"
 
 
-def extractor(ledger: Ledger, progress: Progress | None = None) -> Extract:
+def extractor(ledger: Ledger, progress: Progress | None = None, make: bool = True) -> Extract:
     """`extract_frames` into the store that `ledger` belongs to."""
-    return lambda path: extract_frames(path, ledger.path.parent / _FOLDER, ledger.file_digest, progress)
+    store = ledger.path.parent / _FOLDER
+
+    def extract(path: Path, lossless: bool = False) -> tuple[Path, ...]:
+        return extract_frames(path, store, ledger.file_digest, progress, lossless, make)
+
+    return extract
 
 
 def extract_frames(
-    path: Path, store: Path, digest: Callable[[Path], str], progress: Progress | None = None
+    path: Path,
+    store: Path,
+    digest: Callable[[Path], str],
+    progress: Progress | None = None,
+    lossless: bool = False,
+    make: bool = True,
 ) -> tuple[Path, ...]:
-    """The frames of a video file as JPEG files, in order of presentation, turned as players show them.
+    """The frames of a video file as JPEG files, `lossless` (masks) as PNG, in order of presentation, turned as players
+    show them.
 
     They lie in `store`/KEY/00000.jpg and so on; KEY is a digest of the file's bytes (taken by `digest`) and of how
     frames are extracted, and a second call finds them there. `progress` is told only while frames are extracted. Raises
-    UserError for a file that can't be read, is no video, is cut off or damaged, or has frames of several sizes.
+    UserError for a file that can't be read, is no video, is cut off or damaged, or has frames of several sizes; without
+    `make` NotMadeYet for one whose frames aren't there.
     """
     _check_readable(path)
-    folder = store / json_digest([_EXTRACTION, digest(path)])
-    if (found := _extracted(folder)) is None:
+    how = _LOSSLESS if lossless else _EXTRACTION
+    folder = store / json_digest([how, digest(path)])
+    suffix = ".png" if lossless else ".jpg"
+    if (found := _extracted(folder, suffix)) is None:
+        if not make:
+            raise NotMadeYet(f"the frames of {path.name} are extracted")
         shutil.rmtree(folder, ignore_errors=True)
         with atomic_folder(folder) as temporary:
-            count = _write_frames(path, temporary, progress or (lambda done, total: None))
-            (temporary / _SOURCE).write_text(json.dumps({"file": path.name, "frames": count, **_EXTRACTION}))
-        found = _names(folder, count)
+            count = _write_frames(path, temporary, suffix, progress or (lambda done, total: None))
+            (temporary / _SOURCE).write_text(json.dumps({"file": path.name, "frames": count, **how}))
+        found = _names(folder, count, suffix)
     return found
 
 
-def _names(folder: Path, count: int) -> tuple[Path, ...]:
-    return tuple(folder / f"{index:05}.jpg" for index in range(count))
+def _names(folder: Path, count: int, suffix: str) -> tuple[Path, ...]:
+    return tuple(folder / f"{index:05}{suffix}" for index in range(count))
 
 
-def _extracted(folder: Path) -> tuple[Path, ...] | None:
+def _extracted(folder: Path, suffix: str) -> tuple[Path, ...] | None:
     """What was extracted before; None where nothing was, or somebody has removed frames since (then all go)."""
     try:
-        found = _names(folder, json.loads((folder / _SOURCE).read_text())["frames"])
+        found = _names(folder, json.loads((folder / _SOURCE).read_text())["frames"], suffix)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     there = {path.name for path in folder.iterdir()}
     return found if all(path.name in there for path in found) else None
 
 
-def _write_frames(path: Path, folder: Path, progress: Progress) -> int:
+def _write_frames(path: Path, folder: Path, suffix: str, progress: Progress) -> int:
     count, size = 0, (0, 0)
     for image, expected in read_video(path):
         height, width = image.shape[:2]
@@ -97,10 +114,10 @@ def _write_frames(path: Path, folder: Path, progress: Progress) -> int:
                 "expected frames of one size: cut the video where it changes"
             )
         size = (width, height)
-        done, data = cv2.imencode(".jpg", image, _JPEG)
+        done, data = cv2.imencode(suffix, image, _JPEG if suffix == ".jpg" else [])
         if not done:
             raise UserError(f"{path}: frames of {width}x{height} can't be written as JPEG; give the video smaller")
-        (folder / f"{count:05}.jpg").write_bytes(data.tobytes())
+        (folder / f"{count:05}{suffix}").write_bytes(data.tobytes())
         count += 1
         progress(count, max(expected, count) if expected else 0)
     return count

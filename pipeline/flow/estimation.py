@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fusionseg.models.outside.plugins import PluginError
+from fusionseg.pipeline.basics.digests import Stamp, stamp
+from fusionseg.pipeline.basics.paths import AnyPath, as_path
 from fusionseg.pipeline.basics.resizing import fit, resize
 from fusionseg.pipeline.basics.threads import opencv_threads
 from fusionseg.pipeline.datasets.pairs import Pair
@@ -89,7 +91,7 @@ def estimate(
     method: str = DEFAULT.method,
     *,
     long_side: int = DEFAULT.long_side,
-    weights: Path | None = None,
+    weights: AnyPath | None = None,
     device: str = "cpu",
 ) -> Flow:
     """Optical flow from `first` to `second`, both (H, W, 3) uint8 BGR: (H, W, 2) float32 u, v in pixels.
@@ -103,7 +105,8 @@ def estimate(
     for frame in (first, second):
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
             raise ValueError(f"a frame of shape {frame.shape} and type {frame.dtype}, expected (H, W, 3) uint8")
-    return estimate_pairs([(first, second)], method, long_side, weights, device)[0]
+    given = None if weights is None else as_path(weights)
+    return estimate_pairs([(first, second)], method, long_side, given, device)[0]
 
 
 def estimate_pairs(
@@ -198,7 +201,7 @@ def _raft(pairs: Sequence[Pair], method: str, weights: Path | None, device: str)
 
     if not pairs:
         return []
-    changed = weights.stat().st_mtime_ns if weights and weights.is_file() else 0
+    changed = stamp(weights.stat()) if weights and weights.is_file() else None
     stack = lambda n: np.stack([pair[n][..., ::-1].transpose(2, 0, 1) for pair in pairs])  # noqa: E731
     first, second = (torch.from_numpy(np.ascontiguousarray(stack(n))).to(device) for n in (0, 1))
     flow = estimate_flow(_raft_model(method, weights, changed, device), first, second)
@@ -206,8 +209,8 @@ def _raft(pairs: Sequence[Pair], method: str, weights: Path | None, device: str)
 
 
 @functools.lru_cache(maxsize=1)
-def _raft_model(method: str, weights: Path | None, changed: int, device: str) -> Any:
-    """`changed`: the time stamp of the weights, so that a file that takes another's place is read."""
+def _raft_model(method: str, weights: Path | None, changed: Stamp | None, device: str) -> Any:
+    """`changed`: the stamp of the weights, so that a file that takes another's place is read."""
     from fusionseg.models.backbone import WeightsUnavailable
     from fusionseg.models.raft import create_raft
     from fusionseg.models.weights import WeightsError

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fusionseg.models.labels import VOID
+from fusionseg.pipeline.basics.digests import Stamp, stamp
 
 UInt8 = npt.NDArray[np.uint8]
 _MIN_CORNERS = 3
@@ -43,12 +44,11 @@ def is_instances(path: str) -> bool:
 
 def read_instances(path: Path) -> Instances:
     """A COCO file, read and indexed once while it doesn't change. Raises OSError, ValueError."""
-    stat = path.stat()
-    return _read(path, stat.st_size, stat.st_mtime_ns)
+    return _read(path, stamp(path.stat()))
 
 
 @lru_cache(_FILES)
-def _read(path: Path, size: int, changed: int) -> Instances:
+def _read(path: Path, changed: Stamp) -> Instances:
     try:
         content = json.loads(path.read_bytes())
         images, annotations = content["images"], content["annotations"]

@@ -2,108 +2,72 @@
 
 from __future__ import annotations
 
-import io
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from fusionseg.models.labels import VOID
+from fusionseg.pipeline.basics.digests import Stamp, stamp
 from fusionseg.pipeline.formats.boxes import read_mat
-from fusionseg.pipeline.formats.png import decode_plain_png
+from fusionseg.pipeline.formats.planes import Raw, check_single, opened, read_plane
+from fusionseg.pipeline.formats.readings import evidence_of, is_plain, read_mask_values
+from fusionseg.pipeline.names import MasksAre
 
 UInt8 = npt.NDArray[np.uint8]
-Raw = npt.NDArray[Any]  # bool or any integers
-# JPEG rings around edges, so a mask stored as one is cut in the middle (YouTube-Objects' masks are).
-_JPEG_CUT = 128
 _BYTE = 256
-_BITS_AT = 24  # where a PNG's header says how many bits a channel has
-_COLOURS_AT, _INDEXED = 25, 3  # and of what kind its colours are
 _GREY_MODES = ("1", "L", "P", "I", "I;16", "I;16B")
 
 
-def decode_mask(path: Path) -> Raw:
-    """Mask file -> (H, W) raw values: palette indices, grey levels of 8 or 16 bits, the largest channel of colours;
-    bool of files of 1 bit and of JPEG, which hold nothing but object and background.
+def decode_mask(
+    path: Path, masks_are: MasksAre | None = None, siblings: Callable[[], Sequence[Path]] = tuple
+) -> tuple[Raw, tuple[str, ...]]:
+    """Mask file -> (H, W) labels, 0 background, or bool where it tells no more than object and background; and what to
+    say of how it was read. See `readings` for the rule, and for the arguments.
 
     Raises OSError, ValueError, SyntaxError.
     """
     if path.suffix.lower() == ".mat":
-        return decode_sbd(path.read_bytes())
-    raw, image_format = _decoded(path.read_bytes())
-    return raw >= _JPEG_CUT if image_format == "JPEG" else raw
+        return decode_sbd(path.read_bytes()), ()
+    return read_mask_values(read_plane(path.read_bytes()), masks_are, siblings)
 
 
-def decode_map(path: Path) -> Raw:
-    """File of a map of probabilities -> (H, W) raw values, as `decode_mask`, but a JPEG's are not cut.
+def decode_map(path: Path) -> tuple[Raw, int]:
+    """File of a map of probabilities -> (H, W) raw values, and the largest that its type holds.
 
     Raises OSError, SyntaxError, ValueError; the last also for indexed PNGs, whose indices are no shares of anything.
     """
-    data = path.read_bytes()
-    raw, image_format = _decoded(data)
-    if image_format == "PNG" and data[_COLOURS_AT] == _INDEXED:
+    plane = read_plane(path.read_bytes())
+    if plane.labels:
         raise ValueError("holds palette indices, which are no probabilities; score it without --threshold")
-    return raw
-
-
-def _decoded(data: bytes) -> tuple[Raw, str | None]:
-    """Raw values of a picture (H, W), and its format; ours for plain PNGs is faster than a library's."""
-    plain = decode_plain_png(data)
-    if plain is not None:
-        return plain, "PNG"
-    with _opened(data) as image:
-        raw = _deep_colours(data) if _is_deep(image, data) else _values(image)
-        return (raw.max(2) if raw.ndim == 3 else raw), image.format
+    return plane.values, plane.white
 
 
 def decode_objects(path: Path) -> Raw:
     """Mask file -> (H, W) integers that number its objects, 0 background.
 
-    Raises OSError, SyntaxError, ValueError; the last also for colours, which give objects no numbers.
+    Raises OSError, SyntaxError, ValueError; the last also for colours and shades, which give objects no numbers.
     """
-    data = path.read_bytes()
-    plain = decode_plain_png(data)
-    if plain is None:
-        with _opened(data) as image:
-            plain = _values(image)
-    if plain.ndim == 3:
-        if (plain != plain[..., :1]).any():
-            raise ValueError("holds colours, expected palette indices or grey levels that number the objects")
-        plain = plain[..., 0]
-    return plain.astype(np.uint8) if plain.dtype == np.bool_ else plain
+    plane = read_plane(path.read_bytes())
+    if plane.coloured:
+        raise ValueError("holds colours, expected palette indices or grey levels that number the objects")
+    if evidence_of(plane).soft and not is_plain(plane):
+        raise ValueError("holds shades, expected palette indices or grey levels that number the objects")
+    return plane.values.astype(np.uint8) if plane.values.dtype == np.bool_ else plane.values
 
 
-def _opened(data: bytes) -> Image.Image:
-    try:
-        return Image.open(io.BytesIO(data))
-    except UnidentifiedImageError:
-        raise ValueError(f"not a picture ({len(data)} bytes)") from None
+def decode_numbers(path: Path) -> Raw | None:
+    """(H, W) integers where a file's values are names of objects, 0 background; None where they are shades.
 
-
-def _is_deep(image: Image.Image, data: bytes) -> bool:
-    """Whether it is a PNG of 16 bits a channel: Pillow drops the lower 8, and with them small values."""
-    return image.format == "PNG" and data[_BITS_AT] == 16 and image.mode not in _GREY_MODES
-
-
-def _deep_colours(data: bytes) -> Raw:
-    """(H, W, 3) uint16."""
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise ValueError(f"can't be decoded ({len(data)} bytes)")
-    return np.asarray(image)[..., :3]
-
-
-def _values(image: Image.Image) -> Raw:
-    """(H, W), or (H, W, 3) of colours."""
-    if image.mode == "1":  # a third of the time of converting it to an array at once
-        return np.asarray(image.convert("L")) > 0
-    if image.mode == "F":
-        raise ValueError("holds floating-point numbers; save it as a PNG of 8 or 16 bits")
-    return np.asarray(image if image.mode in _GREY_MODES else image.convert("RGB"))
+    Raises OSError, SyntaxError, ValueError.
+    """
+    if path.suffix.lower() == ".mat":
+        return None
+    plane = read_plane(path.read_bytes())
+    return plane.values if plane.labels else None
 
 
 def decode_sbd(data: bytes) -> UInt8:
@@ -139,8 +103,9 @@ def region_label(path: Path, regions: Path) -> UInt8:
 def region_codes(path: Path) -> npt.NDArray[np.int64]:
     """The values of a mask of numbered regions, (H, W), as `read_regions` gives them. Raises OSError, ValueError,
     SyntaxError."""
-    with Image.open(path) as image:
-        raw = _values(image).astype(np.int64)
+    with opened(path.read_bytes()) as image:
+        check_single(image)
+        raw = np.asarray(image if image.mode in _GREY_MODES else image.convert("RGB")).astype(np.int64)
     return raw @ np.array([_BYTE**2, _BYTE, 1]) if raw.ndim == 3 else raw
 
 
@@ -152,11 +117,11 @@ def read_regions(path: Path) -> tuple[int, ...]:
     "Total number of regions" that number, then after each "Scale of region" its value. Their first region is the
     background. The .pgm beside a .ppm of the same name is a weight of each pixel for their measure, no mask.
     """
-    return _read_regions(path, path.stat().st_mtime_ns)
+    return _read_regions(path, stamp(path.stat()))
 
 
 @lru_cache(64)
-def _read_regions(path: Path, changed: int) -> tuple[int, ...]:
+def _read_regions(path: Path, changed: Stamp) -> tuple[int, ...]:
     lines = [line.strip() for line in path.read_text(encoding="latin-1").splitlines()]
     after = lambda title: [lines[n + 1 : n + 2] for n, line in enumerate(lines) if line.lower().startswith(title)]  # noqa: E731
     try:

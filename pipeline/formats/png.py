@@ -7,7 +7,7 @@ themselves. Decoding these takes a twentieth of what general decoders need (benc
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,18 +24,27 @@ _HEADER = struct.Struct(">IIBBBBB")  # width, height, bits a sample, colour type
 _GREY, _INDEXED = 0, 3
 _MOST_PIXELS = 2**28  # no mask is larger; a damaged header may claim to be
 _PLAIN = {(1, _GREY), (1, _INDEXED), (8, _GREY), (8, _INDEXED)}
+_MORE = (b"tRNS", b"acTL")  # transparency, an animation: for general decoders
 
 
-def decode_plain_png(data: bytes) -> npt.NDArray[Any] | None:
-    """An unfiltered, non-interlaced grey or indexed PNG of 1 or 8 bits a pixel -> (H, W): bool of 1-bit grey, uint8
-    grey levels or palette indices of others. None for any other file, which needs a general decoder.
+class PlainPNG(NamedTuple):
+    """`values` (H, W): bool of 1-bit grey, uint8 grey levels, or indices into the `palette`, (N, 3) uint8 (without rows
+    where there is none)."""
+
+    values: npt.NDArray[Any]
+    palette: npt.NDArray[np.uint8]
+
+
+def decode_plain_png(data: bytes) -> PlainPNG | None:
+    """An unfiltered, non-interlaced, opaque grey or indexed PNG of 1 or 8 bits a pixel. None for any other file, which
+    needs a general decoder.
 
     Raises ValueError where the pixels don't match their checksum.
     """
     chunks = _chunks(data)
     if chunks is None:
         return None
-    (width, height, bits, colour, *rest), packed = chunks
+    (width, height, bits, colour, *rest), palette, packed = chunks
     if (bits, colour) not in _PLAIN or any(rest) or width * height > _MOST_PIXELS:
         return None
     length = (width * bits + 7) // 8 + 1  # bytes a row; the first names the row's filter
@@ -48,17 +57,21 @@ def decode_plain_png(data: bytes) -> npt.NDArray[Any] | None:
     table = np.frombuffer(rows, np.uint8).reshape(height, length)
     if table[:, 0].any():
         return None
+    colours = np.frombuffer(palette if colour == _INDEXED else b"", np.uint8).reshape(-1, 3)
+    if colour == _INDEXED and not len(colours):
+        return None
     if bits == 8:
-        return table[:, 1:].copy()
+        return PlainPNG(table[:, 1:].copy(), colours)
     values = np.unpackbits(table[:, 1:], axis=1, count=width)
-    return values.view(np.bool_) if colour == _GREY else values
+    return PlainPNG(values.view(np.bool_) if colour == _GREY else values, colours)
 
 
-def _chunks(data: bytes) -> tuple[tuple[int, ...], bytes] | None:
-    """The header's fields and the packed pixels; None where a chunk is missing. Raises ValueError."""
+def _chunks(data: bytes) -> tuple[tuple[int, ...], bytes, bytes] | None:
+    """The header's fields, the palette and the packed pixels; None where a chunk is missing, or there are chunks that
+    change what the pixels mean. Raises ValueError."""
     if not data.startswith(_SIGNATURE):
         return None
-    header, packed, position = None, [], len(_SIGNATURE)
+    header, palette, packed, position = None, b"", [], len(_SIGNATURE)
     while position + 12 <= len(data):
         end = position + 12 + int.from_bytes(data[position : position + 4], "big")
         if end > len(data):
@@ -70,9 +83,13 @@ def _chunks(data: bytes) -> tuple[tuple[int, ...], bytes] | None:
             return None
         if kind == b"IHDR" and len(body) == _HEADER.size:
             header = _HEADER.unpack(body)
+        elif kind in _MORE:
+            return None
+        elif kind == b"PLTE" and not len(body) % 3:
+            palette = body
         elif kind == b"IDAT":
             packed.append(body)
         elif kind == b"IEND":
-            return (header, b"".join(packed)) if header else None
+            return (header, palette, b"".join(packed)) if header else None
         position = end
     return None

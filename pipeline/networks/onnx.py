@@ -81,10 +81,11 @@ def _weights_files(source: str, root: Path) -> list[tuple[str, Path, bool]]:
     if source.endswith(WEIGHTS_SUFFIX):
         return [(Path(source).stem, Path(source), True)]
     run, found = read_run(root, source), []
+    made = {stage.name for stage in run.required}
     for name, stages in _STAGES.items():
-        records = [record for stage in stages for record in run.records(stage)]
-        if not records:
-            raise UserError(f"run {source} under {root} has no {stages[-1]} yet; run it to its end, then export again")
+        last = next(stage for stage in stages if stage in made)
+        run.need(last, f"network of {name}")
+        records = run.records(last)
         found.append((name, root / records[0].path, not records[0].key))
     return found
 

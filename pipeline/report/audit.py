@@ -29,7 +29,7 @@ from fusionseg.pipeline.networks.scores import full_scores, object_mask
 from fusionseg.pipeline.pages.render import render
 from fusionseg.pipeline.report.pictures import Picture, Strip, overlay, picture, recorded, to_width
 from fusionseg.pipeline.report.tables import funnel_line, funnel_table, tables_folder, write_tables
-from fusionseg.pipeline.report.verdicts import run_verdicts
+from fusionseg.pipeline.report.verdicts import label_records, label_stages, run_verdicts
 from fusionseg.pipeline.settings.sections import FlowFilter
 from fusionseg.pipeline.store.artifact import Artifact, Unit
 from fusionseg.pipeline.store.bits import read_plain
@@ -81,9 +81,11 @@ def finish_audit(root: Path, name: str, each: int, seed: int, say: Callable[[str
     Raises UserError for an unknown run, one without weak labels, and artifacts that are gone.
     """
     run = read_run(root, name)
+    if not label_records(run):
+        run.need((label_stages(run) or ["flow-filter"])[-1], "weak labels")
     table = run_verdicts(root, run)
     if table.empty:
-        raise UserError(f"run {name!r} has no weak labels; run its profile without given motion weights, to the end")
+        raise UserError(f"run {name!r} has weak labels of no box: the frames that it used have none")
     settings = run.profile.flow_filter
     tables = {"verdicts": table, "reasons": reasons_table(table), "yields": yields_table(table, settings)}
     page = html(root, run, settings, tables, choose(table, each, seed))

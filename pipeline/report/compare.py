@@ -5,7 +5,7 @@ A view over the artifacts of both, like the report: nothing reads it, and it com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from fusionseg.pipeline.report.pictures import (
 )
 from fusionseg.pipeline.report.tables import JOINT, load_scores, tables_folder, write_tables
 from fusionseg.pipeline.scoring.statistics import paired_difference, per_sequence_table
+from fusionseg.pipeline.settings.differences import changes
 from fusionseg.pipeline.store.artifact import Artifact, Unit
 from fusionseg.pipeline.store.runs import RunRecord, read_run
 from fusionseg.pipeline.store.sources import open_recorded, scored_items
@@ -37,7 +38,6 @@ from fusionseg.pipeline.store.sources import open_recorded, scored_items
 TEMPLATE = "compare.html.j2"
 _FRAMES = 12  # shown
 _OF_A_VIDEO = 3  # of them at most, so that one bad video doesn't hide all others
-_ABSENT = "–"
 SETTING_COLUMNS = ["setting", "a", "b"]
 DISAGREEMENT_COLUMNS = ["dataset", "video", "frame", "differing"]
 JointScores = Mapping[tuple[str, int], tuple[float, float]]  # J and F by sequence and frame
@@ -93,30 +93,11 @@ def compare_tables(root: Path, a: Side, b: Side) -> dict[str, pd.DataFrame]:
     }
 
 
-def dotted(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Nested settings as dotted keys with their values in words.
-
-    >>> list(dotted({"flow-filter": {"min_overlap": 0.5}, "name": "x", "scored": [{"split": "val"}]}))
-    [('flow-filter.min_overlap', '0.5'), ('name', 'x'), ('scored.0.split', 'val')]
-    """
-    if isinstance(value, Mapping):
-        parts = value.items()
-    elif isinstance(value, list) and any(isinstance(part, Mapping) for part in value):
-        parts = {str(n): part for n, part in enumerate(value)}.items()
-    else:
-        yield key, str(value)
-        return
-    for name, part in parts:
-        yield from dotted(part, f"{key}.{name}" if key else str(name))
-
-
 def settings_table(a: RunRecord, b: RunRecord) -> pd.DataFrame:
     """What differs: setting (dotted key of the profile, or of what the record says of device, data and software), a, b;
     a dash where a run has no such setting."""
-    left, right = (dict(dotted({**run.profile.as_dict(), "record": _recorded(run)})) for run in (a, b))
-    keys = dict.fromkeys([*left, *right])
-    rows = [(key, left.get(key, _ABSENT), right.get(key, _ABSENT)) for key in keys]
-    return pd.DataFrame([row for row in rows if row[1] != row[2]], columns=SETTING_COLUMNS)
+    left, right = ({**run.profile.as_dict(), "record": _recorded(run)} for run in (a, b))
+    return pd.DataFrame(changes(left, right), columns=SETTING_COLUMNS)
 
 
 def _recorded(run: RunRecord) -> dict[str, Any]:

@@ -19,11 +19,11 @@ from fusionseg.pipeline.basics.columns import aligned, write_table
 from fusionseg.pipeline.basics.spread import evenly
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
 from fusionseg.pipeline.flow.colours import colour
-from fusionseg.pipeline.graph import known_stage
 from fusionseg.pipeline.store.artifact import Artifact
 from fusionseg.pipeline.store.artifacts import list_artifacts
 from fusionseg.pipeline.store.bits import PACKED, read_plain
 from fusionseg.pipeline.store.job import WEIGHTS_SUFFIX
+from fusionseg.pipeline.store.reading import open_artifact
 
 Array = npt.NDArray[Any]
 
@@ -38,9 +38,9 @@ _BLACK, _RED, _CREAM = (0, 0, 0), (128, 0, 0), (224, 224, 192)
 def print_artifacts(root: Path, stage: str | None = None, verify: bool = False, csv: Path | None = None) -> None:
     """Print a table of all artifacts under `root` (of one stage); `csv` gets the whole table.
 
-    Raises UserError for an unknown stage, and after the table if an artifact is damaged.
+    Raises UserError for an unknown stage or folder, and after the table if an artifact is damaged.
     """
-    table = list_artifacts(root, known_stage(stage) if stage else None, verify)
+    table = list_artifacts(root, stage, verify)
     if csv is not None:
         write_table(csv, table)
     if table.empty:
@@ -110,7 +110,7 @@ def describe(file: Path, png: Path | None = None) -> None:
 
 def describe_artifact(file: Path, png: Path | None) -> None:
     """An HDF5 artifact: header, attributes, datasets, tables."""
-    with Artifact(file) as artifact:
+    with open_artifact(file) as artifact:
         print("\n".join(_fields(artifact.header)))
         details = {name: json.loads(artifact.attributes[name]) for name in ("settings", "inputs", "software", "facts")}
         print("\n".join(_details(details)))

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from fusionseg.pipeline.basics.digests import json_digest
+from fusionseg.pipeline.datasets.finding import left_out_line
 from fusionseg.pipeline.datasets.manifest import read_manifest
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import required
@@ -137,6 +138,8 @@ def notes(run: RunRecord) -> list[str]:
     """What a reader must know of the data: what was left out, segmented by appearance alone, or not scored."""
     left_out = run.left_out
     found = [f"Left out, because a file can't be used: {', '.join(left_out)}." if left_out else "No file was left out."]
+    found += [f"{dataset}: {left_out_line(some)}." for dataset, some in run.passed_over.items()]
+    found += [f"How they were read: {line}." for line in run.read]
     alone = _names(run, "prediction", "appearance_only")
     if alone:
         found.append(f"Videos of one frame have no flow and are segmented by appearance alone: {', '.join(alone)}.")

@@ -139,7 +139,7 @@ def load_scores(root: Path, run: RunRecord) -> Scores:
     """The scores of a run. Raises UserError where it has none yet, or their artifacts are gone."""
     records = run.by_unit("scoring")
     if not records:
-        raise UserError(f"run {run.name!r} has no scores: it isn't finished; run the same command again")
+        run.need("scoring", "scores")
     tables = []
     names = run.scored_names()
     for unit, record in records.items():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from fusionseg.pipeline.basics.paths import AnyPath, as_path
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.store.artifact import Record
 from fusionseg.pipeline.store.runs import RunRecord, read_run
@@ -13,15 +14,23 @@ from fusionseg.pipeline.store.sources import open_recorded
 from fusionseg.pipeline.weak_labels.verdicts import VERDICT_COLUMNS
 
 
-def read_verdicts(out: str | Path, run: str) -> pd.DataFrame:
+def read_verdicts(out: AnyPath, run: str) -> pd.DataFrame:
     """What was measured of every box of a run, and its verdict, a row a box: dataset and `VERDICT_COLUMNS`; no rows for
-    a run that made no weak labels.
+    a run that needs no weak labels, since it was given a motion stream.
 
-    `out`: the folder of artifacts and runs; `run`: the run's name. Raises UserError where there is no such run, or an
-    artifact of it is gone or older than this version.
+    `out`: the folder of artifacts and runs; `run`: the run's name. Raises UserError where there is no such run, it has
+    no weak labels yet, or an artifact of it is gone or older than this version.
     """
-    root = Path(out).expanduser()
-    return run_verdicts(root, read_run(root, run))
+    root = as_path(out)
+    found = read_run(root, run)
+    if not label_records(found) and (stages := label_stages(found)):
+        found.need(stages[-1], "weak labels")
+    return run_verdicts(root, found)
+
+
+def label_stages(run: RunRecord) -> list[str]:
+    """The stages of a whole run of these settings that make weak labels, a round each."""
+    return [stage.name for stage in run.required if stage.module == "flow_filter"]
 
 
 def label_records(run: RunRecord) -> tuple[Record, ...]:

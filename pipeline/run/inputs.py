@@ -11,14 +11,14 @@ from fusionseg.pipeline.basics.digests import json_digest
 from fusionseg.pipeline.basics.progress import shown
 from fusionseg.pipeline.basics.text import named_path, user_path
 from fusionseg.pipeline.datasets.digests import Ledger
-from fusionseg.pipeline.datasets.finding import check_split, load_items
+from fusionseg.pipeline.datasets.finding import check_split, left_out, load_items
 from fusionseg.pipeline.datasets.imported_flow import find_flow
 from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.datasets.manifest import DataManifest, read_manifest
 from fusionseg.pipeline.datasets.pairs import with_partners
 from fusionseg.pipeline.datasets.reading import read_boxes
 from fusionseg.pipeline.datasets.videos import extractor
-from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.errors import NotMadeYet, UserError
 from fusionseg.pipeline.graph import ROLES, Role
 from fusionseg.pipeline.run.request import Request
 from fusionseg.pipeline.settings.profile import Profile, hyphens
@@ -26,13 +26,17 @@ from fusionseg.pipeline.settings.sections import OUTSIDE, DataRef, OpticalFlow, 
 from fusionseg.pipeline.store.artifact import Unit
 from fusionseg.pipeline.store.job import Context
 
+RENDERED = "rendered"  # where built-in data lies below the store's root
+
 
 @dataclass(frozen=True)
 class Inputs:
-    """`items`: by role; `roots`: the folder by data set name, "" for all others; `by_unit`: all items, unrestricted."""
+    """`items`: by role; `roots`: the folder by data set name, "" for all others; `passed_over`: by
+    data set, files that are no pictures and no videos; `by_unit`: all items, unrestricted."""
 
     items: Mapping[str, Sequence[Item]]
     roots: Mapping[str, Path]
+    passed_over: Mapping[str, Sequence[str]] = field(default_factory=dict)
     by_unit: Mapping[Unit, Item] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,24 +55,24 @@ class Wanted:
     boxes: bool
 
 
-def find_inputs(request: Request, wanted: Wanted, ledger: Ledger, context: Context) -> Inputs:
-    """The data of a run. What is named wrongly is told before anything is rendered or extracted. Raises UserError,
-    BadFile."""
+def find_inputs(request: Request, wanted: Wanted, ledger: Ledger, context: Context, make: bool = True) -> Inputs:
+    """The data of a run; what can be rendered or extracted is made where it isn't there, after what is named wrongly is
+    told. Raises UserError, BadFile, and without `make` NotMadeYet."""
     check_paths(request.settings)
     roots = given_roots(request)
     asked = {role: request.settings.data.of(role) for role in ROLES if role in wanted.roles}
     for role, refs in asked.items():
         check_refs(role, refs)
-    roots = with_rendered(roots, request, context)
+    roots = with_rendered(roots, request, context, make)
     for ref in (ref for refs in asked.values() for ref in refs):
         root_of(read_manifest(ref.manifest), roots)
-    finder = _Finder(request, wanted, roots, ledger)
+    finder = _Finder(request, wanted, roots, ledger, make)
     items: dict[str, list[Item]] = {role: finder.of(role) if role in wanted.roles else [] for role in ROLES}
     check_apart(items)
     check_frames(items)
     if wanted.boxes and request.shard is None:
         check_boxes(items["boxed"], request.settings.data.boxed)
-    return Inputs(items, roots)
+    return Inputs(items, roots, {name: left for name, left in finder.passed_over.items() if left})
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ class _Finder:
     wanted: Wanted
     roots: Mapping[str, Path]
     ledger: Ledger
+    make: bool = True
+    passed_over: dict[str, Sequence[str]] = field(default_factory=dict)
 
     def of(self, role: Role) -> list[Item]:
         """All items of a role."""
@@ -90,14 +96,15 @@ class _Finder:
         parts = [name.partition("/") for name in self.request.leave_out]
         out = [name for dataset, _, name in parts if dataset == manifest.name]
         items = load_items(manifest, ref.split, root, out, ref.stride, extract=self._extract, most=ref.frames)
+        self.passed_over[manifest.name] = left_out(manifest, root)
         if role in self.wanted.masked:
             check_masked(role, ref, items)
         return items if role == "stills" else [paired(item, self.request.settings.optical_flow) for item in items]
 
-    def _extract(self, path: Path) -> tuple[Path, ...]:
+    def _extract(self, path: Path, lossless: bool = False) -> tuple[Path, ...]:
         """The frames of a video file, extracted now if they aren't in the store."""
         with shown(f"frames of {path.name}", "frame") as show:
-            return extractor(self.ledger, show)(path)
+            return extractor(self.ledger, show, self.make)(path, lossless)
 
 
 def paired(item: Item, settings: OpticalFlow) -> Item:
@@ -151,7 +158,7 @@ def given_roots(request: Request) -> dict[str, Path]:
     manifests = [read_manifest(ref.manifest) for role in ROLES for ref in data.of(role)]
     known = {manifest.name: manifest.layout == "folder" for manifest in manifests}
     roots: dict[str, Path] = {}
-    for text in request.data:
+    for text in (os.fspath(one) for one in request.data):
         name, root = split_root(text)
         if name and name not in known:
             raise UserError(
@@ -188,21 +195,23 @@ def root_of(manifest: DataManifest, roots: Mapping[str, Path]) -> Path:
     return root
 
 
-def with_rendered(roots: Mapping[str, Path], request: Request, context: Context) -> dict[str, Path]:
+def with_rendered(roots: Mapping[str, Path], request: Request, context: Context, make: bool = True) -> dict[str, Path]:
     """Also the folder of the built-in data, rendered now, where the profile has such data and none is given for it."""
     data, render = request.settings.data, request.settings.render
     names = {read_manifest(ref.manifest).name for role in ROLES for ref in data.of(role)}
     if "" not in roots and names - roots.keys() and render is not None:
-        return {**roots, "": rendered(render, context)}
+        return {**roots, "": rendered(render, context, make)}
     return dict(roots)
 
 
-def rendered(settings: Render, context: Context) -> Path:
-    """The folder of the built-in data, rendered now if it isn't there."""
+def rendered(settings: Render, context: Context, make: bool = True) -> Path:
+    """The folder of the built-in data, rendered now if it isn't there. Without `make` raises NotMadeYet."""
     from fusionseg.pipeline.demo_data.render import RENDER_VERSION, render
 
-    root = context.root / "rendered" / json_digest([RENDER_VERSION, settings.model_dump()])[:12]
+    root = context.root / RENDERED / json_digest([RENDER_VERSION, settings.model_dump()])[:12]
     if not root.exists():
+        if not make:
+            raise NotMadeYet("the built-in data is rendered")
         context.say("rendering the built-in data (once)")
         with shown("rendering", "picture") as show:
             render(root, settings, show)

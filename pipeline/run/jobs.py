@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fusionseg.pipeline.datasets.digests import Ledger
 from fusionseg.pipeline.datasets.items import Item
@@ -16,7 +17,7 @@ from fusionseg.pipeline.run.request import Request, in_shard
 from fusionseg.pipeline.settings.plug_ins import plug_ins
 from fusionseg.pipeline.settings.sections import OUTSIDE, Settings
 from fusionseg.pipeline.store.artifact import Record, Unit
-from fusionseg.pipeline.store.job import SUFFIXES, Job
+from fusionseg.pipeline.store.job import SUFFIXES, Job, inner_settings
 
 Items = Mapping[str, tuple[Item, ...]]  # by role
 Kinds = Mapping[str, Sequence[str]]  # what may be read of them, by role
@@ -33,23 +34,45 @@ class Jobs:
     inputs: Inputs
     ledger: Ledger
 
-    def of(self, stage: Stage, records: Records, whole: bool = False) -> list[Job]:
+    def of(self, stage: Stage, records: Records, whole: bool = False, ready: bool = False) -> list[Job]:
         """The jobs of a stage whose inputs have `records`, in order. `whole`: also those that belong to other parts of
-        the videos. Raises BadFile."""
-        return [self._model_job(stage, records)] if stage.unit == "model" else self._video_jobs(stage, records, whole)
+        the videos; `ready`: of a stage of videos, only those whose inputs are there. Raises BadFile."""
+        if stage.unit == "model":
+            return [self._model_job(stage, records)]
+        found, kinds = self._videos(stage, whole)
+        chosen = [unit for unit in found if not ready or self._ready(stage, records, unit)]
+        return [self._video_job(stage, records, found[unit], sorted(kinds[unit])) for unit in chosen]
+
+    def units(self, stage: Stage, whole: bool = False) -> list[Unit]:
+        """Of what a stage makes an artifact each."""
+        return [self._model_unit(stage)] if stage.unit == "model" else list(self._videos(stage, whole)[0])
+
+    def settings(self, stage: Stage) -> dict[str, dict[str, Any]]:
+        """`Job.settings` of a stage's jobs."""
+        return inner_settings(self._sections(stage))
+
+    def _sections(self, stage: Stage) -> dict[str, Settings]:
+        return {name: self.request.settings.section(name) for name in stage.settings}
+
+    def _ready(self, stage: Stage, records: Records, unit: Unit) -> bool:
+        return all(unit in records[need] or self.stages[need].unit == "model" for need in stage.needs)
 
     def own_part(self, role: str) -> list[Item]:
         """The items of a role that belong to this part of the videos."""
         return [item for item in self.inputs.items[role] if item.stills or in_shard(item, self.request.shard)]
 
-    def _video_jobs(self, stage: Stage, records: Records, whole: bool) -> list[Job]:
+    def _videos(self, stage: Stage, whole: bool) -> tuple[dict[Unit, Item], dict[Unit, set[str]]]:
+        """The videos of a stage, and what it may read of each."""
         kinds: dict[Unit, set[str]] = {}
         found: dict[Unit, Item] = {}
         for role, allowed in stage.data.items():
             for item in self.inputs.items[role] if whole else self.own_part(role):
                 found.setdefault((item.dataset, item.name), item)
                 kinds.setdefault((item.dataset, item.name), set()).update(allowed)
-        return [self._video_job(stage, records, item, sorted(kinds[unit])) for unit, item in found.items()]
+        return found, kinds
+
+    def _model_unit(self, stage: Stage) -> Unit:
+        return self.inputs.items[next(iter(stage.data))][0].dataset, "model"
 
     def _video_job(self, stage: Stage, records: Records, item: Item, kinds: Sequence[str]) -> Job:
         unit = (item.dataset, item.name)
@@ -64,11 +87,10 @@ class Jobs:
         items = {role: tuple(item.only(read) for item in self.inputs.items[role]) for role, read in kinds.items()}
         units = dict.fromkeys((i.dataset, i.name) for role in items.values() for i in role)
         inputs = [records[need][unit] for need in stage.needs for unit in units if unit in records[need]]
-        dataset = self.inputs.items[next(iter(kinds))][0].dataset
-        return self._job(stage, (dataset, "model"), items, kinds, inputs)
+        return self._job(stage, self._model_unit(stage), items, kinds, inputs)
 
     def _job(self, stage: Stage, unit: Unit, items: Items, kinds: Kinds, inputs: Sequence[Record]) -> Job:
-        sections = {name: self.request.settings.section(name) for name in stage.settings}
+        sections = self._sections(stage)
         sources = [*self._data(items, kinds), *self._protocols(stage, items), *self._files(sections)]
         sources += self._plug_ins(stage)
         suffix = SUFFIXES[stage.unit]

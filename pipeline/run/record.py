@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from fusionseg.pipeline.datasets.digests import Ledger
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import stages_for
-from fusionseg.pipeline.run.inputs import Inputs
+from fusionseg.pipeline.run.inputs import RENDERED, Inputs
 from fusionseg.pipeline.run.request import Request
+from fusionseg.pipeline.settings.differences import ABSENT, changed_settings, changes, listed
 from fusionseg.pipeline.settings.profile import Profile
 from fusionseg.pipeline.store.artifact import Record, software
 from fusionseg.pipeline.store.job import Context
@@ -20,13 +23,16 @@ from fusionseg.pipeline.store.sources import ANY_DATA_SET
 class Journal:
     """Keeps one run's record. Each stage reads it and writes it anew, since others may write it in between."""
 
-    def __init__(self, request: Request, inputs: Inputs, context: Context) -> None:
-        self._request, self._inputs, self._context = request, inputs, context
+    def __init__(self, request: Request, inputs: Inputs, context: Context, ledger: Ledger) -> None:
+        self._request, self._inputs, self._context, self._ledger = request, inputs, context, ledger
         self._computed_on = ""  # the device that an earlier run of this name computed on
 
     def begin(self) -> None:
-        """Forget an earlier run of this name (not its artifacts)."""
-        earlier = self._earlier()
+        """Say what becomes of an earlier run of this name, and, before a whole run, forget it (not its artifacts)."""
+        self.announce()
+        if not self._request.whole:
+            return
+        earlier = self.earlier()
         self._computed_on = earlier.device if earlier else ""
         run_path(self._request.root, self._request.run_name).unlink(missing_ok=True)
 
@@ -35,7 +41,14 @@ class Journal:
         run = self._run()
         write_run(self._request.root, replace(run, stages={**run.stages, name: stage}, finished=_now()))
 
-    def _earlier(self) -> RunRecord | None:
+    def announce(self) -> None:
+        """Say what becomes of an earlier run of this name."""
+        earlier = self.earlier()
+        if earlier is not None and (told := replaced(earlier, self._request, self._inputs)):
+            self._context.say(told)
+
+    def earlier(self) -> RunRecord | None:
+        """The record of an earlier run of this name."""
         try:
             return read_run(self._request.root, self._request.run_name)
         except UserError:
@@ -43,20 +56,48 @@ class Journal:
 
     def _run(self) -> RunRecord:
         """The record so far, as this request goes on with it."""
-        earlier, settings = self._earlier(), self._request.settings
+        earlier, settings = self.earlier(), self._request.settings
         used = self._context.used_device
         device = (earlier.device if earlier else "") or self._computed_on or self._context.device_name
+        read = (*(earlier.read if earlier else ()), *self._ledger.how_read())
         return RunRecord(
             name=self._request.run_name,
             started=earlier.started if earlier else _now(),
             stages=still_valid(earlier.stages, earlier.profile, settings) if earlier else {},
             profile=settings,
             videos={role: tuple(f"{i.dataset}/{i.name}" for i in items) for role, items in self._inputs.items.items()},
-            left_out=self._request.leave_out,
+            left_out=tuple(self._request.leave_out),
+            request=self._request.as_parameters(),
             software=software(),
             device=device if used is None else str(used),
-            data={name or ANY_DATA_SET: str(root) for name, root in self._inputs.roots.items()},
+            read=tuple(dict.fromkeys(read)),
+            passed_over={name: tuple(some) for name, some in self._inputs.passed_over.items()},
+            data=_data(self._inputs),
         )
+
+
+def replaced(earlier: RunRecord, request: Request, inputs: Inputs) -> str:
+    """What a user must know where a request takes the name of a run of other settings or data; "" elsewhere."""
+    roots = {"--data": _folders(earlier.data)}, {"--data": _folders(_data(inputs))}
+    found = [*changed_settings(earlier.profile, request.settings), *changes(*roots)]
+    if not found:
+        return ""
+    kept = still_valid(earlier.stages, earlier.profile, request.settings)
+    lost = [name for name in earlier.stages if name not in kept]
+    if not request.whole and not lost:
+        return ""
+    gone = "its record and report are replaced" if request.whole else f"it loses {', '.join(lost)}"
+    return f"  run {earlier.name!r} was another: {listed(found)}; {gone} (no artifact is); --name NAME keeps both"
+
+
+def _data(inputs: Inputs) -> dict[str, str]:
+    return {name or ANY_DATA_SET: str(root) for name, root in inputs.roots.items()}
+
+
+def _folders(data: Mapping[str, str]) -> str:
+    """The folders of a run's data in words; where built-in data was rendered, its settings tell."""
+    own = {name: root for name, root in sorted(data.items()) if Path(root).parent.name != RENDERED}
+    return ", ".join(root if name == ANY_DATA_SET else f"{name}={root}" for name, root in own.items()) or ABSENT
 
 
 def still_valid(stages: Mapping[str, StageRun], old: Profile, new: Profile) -> dict[str, StageRun]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from fusionseg.pipeline.basics.digests import json_digest
-from fusionseg.pipeline.basics.text import user_path
+from fusionseg.pipeline.basics.paths import AnyPath, as_path
 from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import BY_NAME, EVERY
@@ -20,18 +22,26 @@ from fusionseg.pipeline.settings.profile import Profile, read_profile
 class Request:
     """`data`: ROOT or NAME=ROOT; `out`: folder of artifacts and runs; `name`: of the run (None: the profile's);
     `overrides`: section.key=value; `leave_out`: videos or stills as "data set/name"; `shard`: "K/N", only the K-th of N
-    parts of the videos, for one stage; `only`: that stage alone; `refresh`: stages to compute anew."""
+    parts of the videos, for one stage; `only`: that stage alone; `refresh`: stages to compute anew. Each path may be a
+    string or any `os.PathLike`, and where there are several of something, one alone needs no tuple."""
 
-    profile: str
-    data: tuple[str, ...] = ()
-    out: str = "out"
+    profile: AnyPath
+    data: Sequence[AnyPath] = ()
+    out: AnyPath = "out"
     name: str | None = None
-    overrides: tuple[str, ...] = ()
+    overrides: Sequence[str] = ()
     device: str = "auto"
-    leave_out: tuple[str, ...] = ()
+    leave_out: Sequence[str] = ()
     shard: str | None = None
     only: str | None = None
-    refresh: tuple[str, ...] = ()
+    refresh: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """All of it plain strings and tuples of them, whatever was given."""
+        for name in ("profile", "out"):
+            object.__setattr__(self, name, os.fspath(getattr(self, name)))
+        for name in ("data", "overrides", "leave_out", "refresh"):
+            object.__setattr__(self, name, _strings(getattr(self, name)))
 
     def as_parameters(self) -> dict[str, Any]:
         """As JSON has it, for whoever hands it on by name: a flow, another process."""
@@ -54,8 +64,8 @@ class Request:
     def root(self) -> Path:
         """The store's root. Raises UserError."""
         try:
-            return user_path(self.out).resolve()
-        except ValueError as error:
+            return as_path(self.out).resolve()
+        except UserError as error:
             raise UserError(f"--out: {error}") from None
 
     @property
@@ -74,6 +84,11 @@ class Request:
     def without(self, name: str) -> Request:
         """The same without a video or still ("data set/name") that can't be used."""
         return replace(self, leave_out=(*self.leave_out, name))
+
+
+def _strings(given: Sequence[AnyPath] | AnyPath) -> tuple[str, ...]:
+    several = (given,) if isinstance(given, str | os.PathLike) else given
+    return tuple(os.fspath(one) for one in several)
 
 
 def check_shard(request: Request) -> None:

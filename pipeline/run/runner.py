@@ -25,13 +25,14 @@ def open_session(
     say: Callable[[str], None] = print,
     processes: Processes = ALONE,
     own: Sequence[OwnStage] = (),
+    make: bool = True,
 ) -> Session:
     """The session of a run, after all that can be checked before it starts. A bad file stops it or, where the profile
-    says so, is left out. Raises UserError."""
+    says so, is left out. Raises UserError, and without `make` NotMadeYet."""
     while True:
         try:
             with processes.main_first():
-                session = Session(request, say, processes, own)
+                session = Session(request, say, processes, own, make)
                 session.inspect()
             return session
         except BadFile as error:
@@ -64,7 +65,7 @@ def run_chain(
     the chain starts over, and finds cached what isn't concerned.
     """
     say, processes = session.context.say, session.context.processes
-    if session.request.whole and processes.main:
+    if session.request.shard is None and processes.main:  # a part of the videos leaves no record
         session.journal.begin()
     waiting, mended = set(session.request.refresh), set[Path]()
     while True:

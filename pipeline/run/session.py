@@ -11,6 +11,7 @@ from typing import NamedTuple
 from fusionseg.pipeline.basics.memory import peak_memory, start_measuring
 from fusionseg.pipeline.basics.processes import ALONE, Processes
 from fusionseg.pipeline.datasets.digests import LEDGER, Ledger
+from fusionseg.pipeline.datasets.finding import left_out_line
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import MASKS, Stage, known_stage, required, stages_for
 from fusionseg.pipeline.run.inputs import Wanted, find_inputs
@@ -22,7 +23,7 @@ from fusionseg.pipeline.stages.compute import Compute, compute_of
 from fusionseg.pipeline.store.artifact import Record, Unit
 from fusionseg.pipeline.store.artifacts import find, open_writer, record_of
 from fusionseg.pipeline.store.job import Context, Work
-from fusionseg.pipeline.store.runs import StageRun, State
+from fusionseg.pipeline.store.runs import StageRun, State, whole_command
 
 # Runs the function that gives a record, under a title: as it is, or as a task of an engine's.
 Execute = Callable[[str, Callable[[], Record]], Record]
@@ -78,8 +79,10 @@ class Session:
         say: Callable[[str], None] = print,
         processes: Processes = ALONE,
         own: Sequence[OwnStage] = (),
+        make: bool = True,
     ) -> None:
-        """`own`: further stages. Raises UserError, BadFile."""
+        """`own`: further stages; without `make`, nothing is written. Raises UserError, BadFile, NotMadeYet."""
+        self._make = make
         self.request, self.profile, self.own = request, request.settings, own
         self.context = Context(request.root, request.device, self.profile.run, say, processes)
         if request.device not in ("auto", "cpu"):
@@ -90,10 +93,10 @@ class Session:
         self.stages = required(frozenset(self.given), *variant)
         self._check_request()
         self.ledger = Ledger(request.root / LEDGER)
-        self.inputs = find_inputs(request, self._wanted(), self.ledger, self.context)
+        self.inputs = find_inputs(request, self._wanted(), self.ledger, self.context, make)
         self.items = self.inputs.items
         self.jobs = Jobs(request, self.by_name, self.inputs, self.ledger)
-        self.journal = Journal(request, self.inputs, self.context)
+        self.journal = Journal(request, self.inputs, self.context, self.ledger)
         self.records: dict[str, dict[Unit, Record]] = {}
         self.forget()
 
@@ -131,12 +134,15 @@ class Session:
     def inspect(self) -> None:
         """Look at all outside data of the stages to run, so that what can't be used stops the run before it starts.
 
-        Costs nothing more: digests are remembered. Raises BadFile.
+        Says how files are read, where that isn't the obvious way. Costs nothing more: digests are remembered. Raises
+        BadFile.
         """
         try:
             for stage in (self.by_name[name] for name in [*self.names, *(stage.name for stage, _ in self.own)]):
                 if stage.name not in self.given:
                     self._inspect(stage)
+            for line in (*self.ledger.how_read(), *map(left_out_line, self.inputs.passed_over.values())):
+                self.context.say(line)
         finally:
             self._save_ledger()
 
@@ -148,7 +154,7 @@ class Session:
                         self.ledger.digest(item, kind)
 
     def _save_ledger(self) -> None:
-        if self.context.processes.main:
+        if self.context.processes.main and self._make:
             self.ledger.save()
 
     # Planning
@@ -172,7 +178,7 @@ class Session:
         `whole`: stages of which all videos are needed even where only a part of them is worked on, since a model was
         made of all.
         """
-        whole = self._behind_models(stage) if whole is None else whole
+        whole = self.behind_models(stage) if whole is None else whole
         for need in stage.needs:
             if need not in self.records:
                 earlier = self.by_name[need]
@@ -188,19 +194,25 @@ class Session:
                 need, job = work.stage, work.job
                 raise UserError(
                     f"{stage.name} needs {need} of {job.dataset}/{job.video} with these settings, which is "
-                    f"not there; run `fusionseg run {self.request.profile}` without --only, or --only {need} first"
+                    f"not there; {self.whole_command} makes all that is missing"
                 )
             found[record.unit] = record
         return found
 
-    def _behind(self, stage: Stage) -> set[str]:
+    @property
+    def whole_command(self) -> str:
+        """The command that computes all of the run, in backticks."""
+        return whole_command(self.request.as_parameters(), self.request.run_name)
+
+    def behind(self, stage: Stage) -> set[str]:
         """All stages that `stage` needs, directly or not; given weights need none."""
         needs = [need for need in stage.needs if stage.name not in self.given]
-        return set(needs).union(*(self._behind(self.by_name[need]) for need in needs))
+        return set(needs).union(*(self.behind(self.by_name[need]) for need in needs))
 
-    def _behind_models(self, stage: Stage) -> frozenset[str]:
-        models = [self.by_name[name] for name in self._behind(stage) if self.by_name[name].unit == "model"]
-        return frozenset[str]().union(*(self._behind(model) for model in models))
+    def behind_models(self, stage: Stage) -> frozenset[str]:
+        """All stages that models which `stage` needs were made of."""
+        models = [self.by_name[name] for name in self.behind(stage) if self.by_name[name].unit == "model"]
+        return frozenset[str]().union(*(self.behind(model) for model in models))
 
     def plan(self, name: str, refresh: bool = False) -> Plan:
         """What a stage has to do; all of it, with `refresh`."""
@@ -263,7 +275,7 @@ class Session:
         state: State = "given" if plan.given else "computed" if new else "cached"
         what = f"{len(records)} {'videos' if plan.stage.unit == 'video' else 'model'}"
         detail = f"{new} computed, {len(records) - new} cached" if 0 < new < len(records) else state
-        self.context.say(f"{self._number(plan.stage)} {plan.stage.name:20} {what:11} {detail:28} {seconds:7.1f} s")
+        self.context.say(f"{self.number(plan.stage)} {plan.stage.name:20} {what:11} {detail:28} {seconds:7.1f} s")
         for note in notes(records):
             self.context.say(f"        {note}")
         if self.request.shard or not self.context.processes.main:  # a part of a stage is no state of a run
@@ -271,7 +283,8 @@ class Session:
         peak = peak_memory(self.context.used_device)
         self.journal.add(plan.stage.name, StageRun(state, seconds, peak, tuple(records)))
 
-    def _number(self, stage: Stage) -> str:
+    def number(self, stage: Stage) -> str:
+        """Which of how many a stage is, for a line about it."""
         names = [one.name for one in self.stages]
         return f"[{names.index(stage.name) + 1:2}/{len(names)}]" if stage.name in names else " " * 7
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
@@ -17,10 +19,15 @@ import pandas as pd
 
 from fusionseg.pipeline.basics.lists import Known, Line, read_lines
 from fusionseg.pipeline.basics.progress import shown
+from fusionseg.pipeline.basics.spread import spread
 from fusionseg.pipeline.basics.text import named_path
-from fusionseg.pipeline.datasets.patterns import PICTURE_SUFFIXES
+from fusionseg.pipeline.datasets.digests import file_digest
+from fusionseg.pipeline.datasets.videos import extract_frames
 from fusionseg.pipeline.errors import UNREADABLE, WRONG_SIZE, UserError
-from fusionseg.pipeline.formats.masks import Raw, decode_map, decode_mask, decode_objects
+from fusionseg.pipeline.formats.kinds import PICTURE_SUFFIXES
+from fusionseg.pipeline.formats.masks import decode_map, decode_mask, decode_objects
+from fusionseg.pipeline.formats.planes import Raw
+from fusionseg.pipeline.formats.readings import LOOKED_AT
 from fusionseg.pipeline.scoring.frames import frame_scores, joined, sequence_rows
 from fusionseg.pipeline.scoring.measures import LabelScores
 from fusionseg.pipeline.scoring.outputs import Scored, check_out, write_outputs
@@ -29,16 +36,18 @@ from fusionseg.pipeline.scoring.trees import (
     UNSUITABLE,
     Problem,
     Tree,
+    beyond,
     compare,
     find_masks,
     find_truth,
+    fit,
     problem_text,
     scored,
+    unfold,
 )
 
 _CHUNK = 16  # frames that a process scores at a time
-_MOST_VALUES = 64  # of a mask; no data set has as many objects in a frame, so more are probabilities
-_LARGEST_16_BIT = 2**16 - 1
+_TRUTH = ""  # among the names of methods
 
 
 @dataclass(frozen=True)
@@ -113,37 +122,57 @@ def run_score(request: ScoreRequest, out: Path, say: Callable[[str], None]) -> N
 
 def score(request: ScoreRequest) -> Scored:
     """The scores of all methods. Raises UserError, with all that is wrong in one message."""
-    protocol = _protocol(request)
-    truth, trees, problems = _find(request, protocol)
+    with tempfile.TemporaryDirectory(prefix="fusionseg-") as store:  # for frames of videos of masks
+        return _score(request, _protocol(request), Path(store))
+
+
+def _score(request: ScoreRequest, protocol: Protocol, store: Path) -> Scored:
+    truth, trees, problems, left_out = _find(request, protocol, store)
     unclear = any(problem.kind == UNSUITABLE for problem in problems)  # nobody can tell which frames are scored
     frames = [] if unclear else list(_frames(protocol, truth, trees))
     # With wrong names there will be no result, but whatever else is wrong is to be told at the same time.
     results = _score_all(_Scorer(protocol, request.threshold, only_check=bool(problems)), frames, request.workers)
-    problems += [problem for _, found in results for problem in found]
+    problems += [problem for result in results for problem in result.problems]
     if not problems:
-        tables, problems = _tables(protocol, list(trees), frames, [scores for scores, _ in results])
+        tables, problems = _tables(protocol, list(trees), frames, [result.scores for result in results])
     if problems:
         raise UserError(problem_text(problems))
-    empty = {method: sum(frame.masks[method] is None for frame in frames) for method in trees}
-    return Scored(protocol, joined(tables), {method: count for method, count in empty.items() if count})
+    empty = {method: sum(not frame.masks[method] for frame in frames) for method in trees}
+    counted = {method: count for method, count in empty.items() if count}
+    return Scored(protocol, joined(tables), counted, _read_lines(results), left_out)
 
 
-def _find(request: ScoreRequest, protocol: Protocol) -> tuple[Tree, dict[str, Tree], list[Problem]]:
-    """The truth that is scored, the trees of masks, and what is wrong with their names. Raises UserError."""
-    truth, problems = find_truth(request.truth, protocol)
-    wanted = listed(request, truth)
-    truth = {name: truth[name] for name in truth if name in set(wanted)} if wanted else truth
-    problems += _short(protocol, truth)
-    trees = {}
-    for method, root in request.masks.items():
-        trees[method], double = find_masks(root)
-        if not any(name in trees[method] for name in truth):
-            example = next(iter(truth))
-            raise UserError(f"{root}: no sequence of {request.truth} in it, such as {example}; is it the right folder?")
-        problems += double
+def _read_lines(results: Sequence[_Result]) -> list[str]:
+    """How masks were read, where that isn't the obvious way: a line for each method and way."""
+    counts = Counter(note for result in results for note in result.notes)
+    return [f"{method or 'truth'}: {count} masks: {note}" for (method, note), count in sorted(counts.items())]
+
+
+_Found = tuple[Tree, dict[str, Tree], list[Problem], list[str]]
+
+
+def _find(request: ScoreRequest, protocol: Protocol, store: Path) -> _Found:
+    """The truth that is scored, the trees of masks, what is wrong with their names, and what is left out, in words.
+    Raises UserError."""
+    truth = find_truth(request.truth, protocol)
+    methods = {method: find_masks(root) for method, root in request.masks.items()}
+    fit(truth, methods, protocol)
+    unfold(truth, methods, lambda path: extract_frames(path, store, file_digest, lossless=True))
+    asked = listed(request, truth.tree)
+    wanted = {name: truth.tree[name] for name in truth.tree if name in set(asked) or not asked}
+    problems = [*truth.problems, *_short(protocol, wanted)]
+    left_out = list(beyond("truth", truth.tree, truth, protocol, every=False))
+    for method, masks in methods.items():
+        if not any(name in masks.tree for name in wanted):
+            example = next(iter(wanted))
+            raise UserError(
+                f"{masks.root}: no sequence of {request.truth} in it, such as {example}; is it the right folder?"
+            )
+        problems += masks.problems
         if not any(problem.kind == UNSUITABLE for problem in problems):
-            problems += compare(method, truth, trees[method], protocol, request.zero, not wanted)
-    return truth, trees, problems
+            problems += compare(method, wanted, masks.tree, protocol, request.zero)
+        left_out += beyond(method, wanted, masks, protocol, every=not asked)
+    return wanted, {method: masks.tree for method, masks in methods.items()}, problems, left_out
 
 
 def _protocol(request: ScoreRequest) -> Protocol:
@@ -170,21 +199,29 @@ def _short(protocol: Protocol, truth: Tree) -> Iterator[Problem]:
 
 @dataclass(frozen=True)
 class _Frame:
-    """Files of one frame; no file where a mask is missing and counts as empty."""
+    """Files of one frame; none where a mask is missing and counts as empty. `beside`: by method, and "" the truth, a
+    few masks of the same sequence, by which those that can't tell what they are are read."""
 
     sequence: str
     number: int
     truth: tuple[Path, ...]
-    masks: Mapping[str, Path | None]
+    masks: Mapping[str, tuple[Path, ...]]
+    beside: Mapping[str, tuple[Path, ...]]
 
 
 def _frames(protocol: Protocol, truth: Tree, trees: Mapping[str, Tree]) -> Iterator[_Frame]:
     """All frames to score, sequence by sequence."""
     for name, files in truth.items():
         numbers = _numbers(list(files))
+        sources = {_TRUTH: files} | {method: tree.get(name, {}) for method, tree in trees.items()}
+        beside = {whose: _some([paths[0] for paths in one.values()]) for whose, one in sources.items()}
         for frame in scored(protocol, files):
-            paths = {method: tree.get(name, {}).get(frame, (None,))[0] for method, tree in trees.items()}
-            yield _Frame(name, numbers[frame], files[frame], paths)
+            paths = {method: tree.get(name, {}).get(frame, ()) for method, tree in trees.items()}
+            yield _Frame(name, numbers[frame], files[frame], paths, beside)
+
+
+def _some(paths: Sequence[Path]) -> tuple[Path, ...]:
+    return tuple(spread(paths, LOOKED_AT))
 
 
 def _numbers(names: Sequence[str]) -> dict[str, int]:
@@ -197,7 +234,14 @@ def _numbers(names: Sequence[str]) -> dict[str, int]:
     return dict(zip(names, numbers if len(set(numbers)) == len(names) else range(len(names)), strict=True))
 
 
-_Result = tuple[dict[str, LabelScores], list[Problem]]
+@dataclass(frozen=True)
+class _Result:
+    """The scores of all methods on one frame, what is wrong with its files, and how they were read: method (or "" for
+    the truth) and what to say of that."""
+
+    scores: Mapping[str, LabelScores]
+    problems: Sequence[Problem] = ()
+    notes: Sequence[tuple[str, str]] = ()
 
 
 def _score_all(scorer: _Scorer, frames: Sequence[_Frame], workers: int) -> list[_Result]:
@@ -223,35 +267,72 @@ class _Scorer:
         return [self._frame(frame) for frame in frames]
 
     def _frame(self, frame: _Frame) -> _Result:
-        """The scores of all methods on one frame, and what is wrong with its files."""
-        problems: list[Problem] = []
-        truth = _truth(self.protocol, frame, problems)
+        reader = _Reader(self.protocol, self.threshold, frame)
+        truth = reader.truth()
         if truth is None:
-            return {}, problems
+            return _Result({}, reader.problems)
         masks = {}
-        for method, path in frame.masks.items():
-            mask = self._mask(method, path, problems) if path else np.zeros(truth.shape, np.uint8)
+        for method, paths in frame.masks.items():
+            mask = reader.mask(method, paths) if paths else np.zeros(truth.shape, np.uint8)
             if mask is not None and mask.shape != truth.shape:
                 sizes = f"{mask.shape[1]}x{mask.shape[0]}, the truth {truth.shape[1]}x{truth.shape[0]}"
-                problems.append(Problem(WRONG_SIZE, f"{method}: {path}: {sizes}"))
+                reader.problems.append(Problem(WRONG_SIZE, f"{method}: {paths[0]}: {sizes}"))
             elif mask is not None:
                 masks[method] = mask
-        return ({}, problems) if problems or self.only_check else (frame_scores(self.protocol, truth, masks), [])
+        if reader.problems or self.only_check:
+            return _Result({}, reader.problems)
+        return _Result(frame_scores(self.protocol, truth, masks), (), reader.notes)
 
-    def _mask(self, method: str, path: Path, problems: list[Problem]) -> Raw | None:
+
+@dataclass
+class _Reader:
+    """Reads the masks of one frame, and keeps what is wrong with them and how they were read."""
+
+    protocol: Protocol
+    threshold: float | None
+    frame: _Frame
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+
+    def truth(self) -> Raw | None:
+        """The true mask, its files' objects merged; None where it can't be used."""
+        found = self._merged(_TRUTH, "truth", self.frame.truth)
+        return None if self.problems else found
+
+    def mask(self, method: str, paths: Sequence[Path]) -> Raw | None:
         """A predicted mask; None where it can't be used."""
-        decode = decode_objects if self.protocol.objects else decode_mask if self.threshold is None else decode_map
-        try:
-            raw = decode(path)
-        except (OSError, ValueError, SyntaxError) as error:
-            problems.append(Problem(UNREADABLE, f"{method}: {path}: {error}"))
-            return None
-        if self.threshold is not None:
-            return raw > self.threshold * _largest(raw)
+        raw = self._merged(method, method, paths)
+        if raw is None or self.threshold is not None:
+            return raw
         if what := _unsuitable(self.protocol, raw):
-            problems.append(Problem(UNSUITABLE, f"{method}: {path}: {what}"))
+            self.problems.append(Problem(UNSUITABLE, f"{method}: {paths[0]}: {what}"))
             return None
         return raw
+
+    def _merged(self, whose: str, title: str, paths: Sequence[Path]) -> Raw | None:
+        """What the files of one frame show together: an object in any is an object."""
+        found: Raw | None = None
+        for path in paths:
+            one = self._read(whose, title, path)
+            if one is not None and found is not None and one.shape != found.shape:
+                self.problems.append(Problem(WRONG_SIZE, f"{title}: {path}: not of the size of {paths[0]}"))
+            elif one is not None:
+                found = one if found is None else (found != 0) | (one != 0)
+        return found
+
+    def _read(self, whose: str, title: str, path: Path) -> Raw | None:
+        try:
+            if whose != _TRUTH and self.threshold is not None:
+                values, white = decode_map(path)
+                return values > self.threshold * white
+            if self.protocol.objects:
+                return decode_objects(path)
+            values, notes = decode_mask(path, siblings=lambda: self.frame.beside[whose])
+        except (OSError, ValueError, SyntaxError) as error:
+            self.problems.append(Problem(UNREADABLE, f"{title}: {path}: {error}"))
+            return None
+        self.notes += [(whose, note) for note in notes]
+        return values
 
 
 def _mapped(scorer: _Scorer, chunks: Sequence[Sequence[_Frame]], workers: int) -> Iterator[list[_Result]]:
@@ -277,38 +358,17 @@ def _quiet() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _truth(protocol: Protocol, frame: _Frame, problems: list[Problem]) -> Raw | None:
-    """The true mask, its files' objects merged; None where it can't be used."""
-    found: Raw | None = None
-    for path in frame.truth:
-        try:
-            one = decode_objects(path) if protocol.objects else decode_mask(path)
-            found = one if found is None else (found != 0) | (one != 0)
-        except (OSError, ValueError, SyntaxError) as error:
-            problems.append(Problem(UNREADABLE, f"truth: {path}: {error}"))
-    return None if problems else found
-
-
 def _unsuitable(protocol: Protocol, raw: Raw) -> str:
     """Why a predicted mask can't be what the protocol scores; empty where it can."""
-    if raw.dtype == np.bool_:
+    if raw.dtype == np.bool_ or not protocol.objects:
         return ""
-    if raw.min() < 0 or raw.max() > _LARGEST_16_BIT:
-        return f"values from {raw.min()} to {raw.max()}; expected 0 to {_LARGEST_16_BIT}"
     values = np.flatnonzero(np.bincount(raw.ravel()))
     objects = values[(values != 0) & (values != protocol.void)]
-    if protocol.objects and len(objects) > MOST_PROPOSALS:
+    if len(objects) > MOST_PROPOSALS:
         return f"{len(objects)} objects; expected at most {MOST_PROPOSALS}, numbered"
-    if protocol.objects and not len(objects) and values[-1]:
+    if not len(objects) and values[-1]:
         return f"nothing but {protocol.void}, which is void; number its objects from 1"
-    if not protocol.objects and len(values) > _MOST_VALUES:
-        return f"{len(values)} different values; if they are probabilities, give --threshold 0.5"
     return ""
-
-
-def _largest(raw: Raw) -> int:
-    """The largest value that a mask's type can hold; Pillow gives some 16-bit files as 32-bit integers."""
-    return 1 if raw.dtype == np.bool_ else min(int(np.iinfo(raw.dtype).max), _LARGEST_16_BIT)
 
 
 def _tables(

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fusionseg.pipeline.formats.masks import Raw
+from fusionseg.pipeline.formats.planes import Raw
 from fusionseg.pipeline.scoring.measures import LabelScores, label_scores, mask_scores
 from fusionseg.pipeline.scoring.protocols import Protocol, match_objects
 

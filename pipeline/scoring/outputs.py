@@ -31,11 +31,14 @@ _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"
 @dataclass(frozen=True)
 class Scored:
     """The scores of all methods, one row a method and frame (and object), and the tables that follow from them.
-    `missing`: how many masks of a method were missing and counted as empty, of those methods that miss any."""
+    `missing`: how many masks of a method were missing and counted as empty, of those methods that miss any; `read`: how
+    masks were read, in words, where that isn't the obvious way; `left_out`: what wasn't scored, in words."""
 
     protocol: Protocol
     per_frame: pd.DataFrame
     missing: Mapping[str, int] = field(default_factory=dict)
+    read: Sequence[str] = ()
+    left_out: Sequence[str] = ()
 
     @cached_property
     def per_sequence(self) -> pd.DataFrame:
@@ -54,7 +57,8 @@ class Scored:
 
     def notes(self) -> list[str]:
         """What a reader of the figures must know."""
-        return [f"{method}: {count} missing masks counted as empty" for method, count in self.missing.items()]
+        empty = [f"{method}: {count} missing masks counted as empty" for method, count in self.missing.items()]
+        return [*empty, *self.read, *self.left_out]
 
     @property
     def count(self) -> str:

@@ -1,37 +1,48 @@
 """Trees of masks, SEQUENCE/FRAME.png: found, and compared with the tree of the truth.
 
-Whatever doesn't fit is a `Problem`; all are told together, see `problem_text`.
+Whatever doesn't fit is a `Problem`; all are told together, see `problem_text`. What is there beyond the truth is left
+out, and told.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from fusionseg.pipeline.datasets.patterns import PICTURE_SUFFIXES, natural
+from fusionseg.pipeline.datasets.own_folder import (
+    MaskPlaces,
+    frames_and_masks,
+    is_alone,
+    masks_of,
+    own_videos,
+    sorted_below,
+)
+from fusionseg.pipeline.datasets.patterns import Folders, natural
 from fusionseg.pipeline.errors import MISSING, UNCLEAR, UNREADABLE, WRONG_SIZE, UserError
+from fusionseg.pipeline.formats.kinds import is_array, stem
 from fusionseg.pipeline.scoring.protocols import Protocol, scored_frames
 
-EXTRA, MISNAMED, UNSUITABLE = "extra", "misnamed", "unsuitable"
+MISNAMED, UNSUITABLE = "misnamed", "unsuitable"
 _MEANING = {
     MISSING: "no mask of a frame that is scored",
-    EXTRA: "no truth of that name",
     MISNAMED: "not called as the truth is",
-    UNCLEAR: "more than one file for a frame",
+    UNCLEAR: "which file is meant can't be told",
     WRONG_SIZE: "not of the truth's size",
     UNREADABLE: "can't be decoded",
     UNSUITABLE: "not what the protocol can score",
 }
-_SHOWN = 20
+_SHOWN, _NAMED = 20, 5
 # Kinds of which all are listed. What else is wrong with a file is most often wrong with all files of a method.
-_ALL_LISTED = (MISSING, EXTRA, MISNAMED, UNCLEAR, WRONG_SIZE)
+_ALL_LISTED = (MISSING, MISNAMED, UNCLEAR, WRONG_SIZE)
 # Where DAVIS keeps its masks below its root; the first that is there is taken.
 _DAVIS = ("Annotations/480p", "480p")
 _DAVIS_OBJECTS = ("Annotations_unsupervised/480p", *_DAVIS)
+_ALONE = ""  # the name of the one sequence of a folder that holds its masks itself
 
-Tree = Mapping[str, Mapping[str, tuple[Path, ...]]]  # sequence -> frame -> its files: one, or one an object
+Files = Mapping[str, tuple[Path, ...]]  # frame -> its files: one, or one an object
+Tree = Mapping[str, Files]  # sequence -> frames
+Extract = Callable[[Path], tuple[Path, ...]]  # video of masks -> its frames as pictures; raises UserError
 
 
 @dataclass(frozen=True)
@@ -42,86 +53,214 @@ class Problem:
     what: str
 
 
-def find_truth(root: Path, protocol: Protocol) -> tuple[Tree, list[Problem]]:
-    """The truth below `root`, which may be the root of DAVIS. Raises UserError where there is none."""
+@dataclass
+class Masks:
+    """What lies below a folder: `tree`, by folder; `moving`, videos of masks by sequence; what is wrong; and the paths
+    of what was left out."""
+
+    root: Path
+    tree: dict[str, dict[str, tuple[Path, ...]]]
+    moving: dict[str, Path] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        """All sequences, in natural order."""
+        return sorted({*self.tree, *self.moving}, key=natural)
+
+
+def find_truth(root: Path, protocol: Protocol) -> Masks:
+    """The truth below `root`, which may be the root of DAVIS, or of a user's own frames and masks. Raises UserError
+    where there is none."""
     places = [root / name for name in (_DAVIS_OBJECTS if protocol.objects else _DAVIS)]
-    root = next((place for place in places if place.is_dir()), root)
-    tree, problems = find_masks(root)
-    return (_merged_folders(tree) if protocol.object_folders else tree), problems
+    place = next((place for place in places if place.is_dir()), None)
+    masks = _of_own(root) if place is None else None
+    if masks is None:
+        masks = find_masks(place or root)
+        if protocol.object_folders:
+            _merge(masks, {_parent(name) for name in masks.tree if name.rpartition("/")[2].isdecimal()})
+    return masks
 
 
-def find_masks(root: Path) -> tuple[Tree, list[Problem]]:
-    """All pictures below `root`, by folder and name without suffix, in natural order; hidden ones are passed over.
+def _of_own(root: Path) -> Masks | None:
+    """The masks beside a user's own frames, by the rules of the layout `folder`; None where it isn't such a folder.
+    Raises UserError."""
+    if not root.is_dir():
+        return None
+    folders = Folders(root)
+    try:
+        frames, below = frames_and_masks(folders)
+        if not (frames and below):
+            return None
+        videos = own_videos(root).videos
+    except ValueError as error:
+        if any(name.lower() in ("frames", "masks") for name in folders.subfolders("")):
+            raise UserError(f"{root}: {error}") from None
+        return None
+    found = find_masks(root / below)
+    alone = is_alone(videos)
+    places = masks_of([video.name for video in videos], sorted_below(Folders(root / below), ""), alone)
+    if alone:  # it has no name but the folder's
+        places = dict.fromkeys([_ALONE], *places.values())
+    tree = {name: _at(found, place) for name, place in places.items() if place.folders}
+    moving = {name: root / below / place.file for name, place in places.items() if place.file}
+    return Masks(root, tree, moving, found.problems, found.left_out)
 
-    Raises UserError where `root` is no folder or holds no pictures in folders.
+
+def _at(masks: Masks, place: MaskPlaces) -> dict[str, tuple[Path, ...]]:
+    return _joined([masks.tree[folder] for folder in place.folders])
+
+
+def _joined(trees: Sequence[Files]) -> dict[str, tuple[Path, ...]]:
+    """Several objects' masks as one, by frame."""
+    frames = sorted({frame for tree in trees for frame in tree}, key=natural)
+    return {frame: tuple(path for tree in trees for path in tree.get(frame, ())) for frame in frames}
+
+
+def find_masks(root: Path) -> Masks:
+    """All pictures below `root`, by folder and name without suffix, and all videos, in natural order.
+
+    Raises UserError where `root` is no folder, or holds neither.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; expected a tree SEQUENCE/FRAME.png")
-    tree: dict[str, dict[str, tuple[Path, ...]]] = {}
-    problems = []
-    for folder, names, files in os.walk(root, followlinks=True):
-        names[:] = [name for name in names if not name.startswith(".")]
-        found, double = _pictures(Path(folder), files)
-        if found and Path(folder) != root:
-            tree[Path(folder).relative_to(root).as_posix()] = found
-            problems += double
-    if not tree:
-        raise UserError(f"{root}: no masks in it; expected a tree SEQUENCE/FRAME.png")
-    return {name: tree[name] for name in sorted(tree, key=natural)}, problems
+    folders, masks = Folders(root), Masks(root, {})
+    for here, some in sorted_below(folders, "").items():
+        if some.pictures:
+            masks.tree[here], double = _pictures(folders, here, some.pictures)
+            masks.problems += double
+        at = f"{here}/" if here else ""
+        masks.moving |= {stem(f"{at}{name}"): folders.path(f"{at}{name}") for name in some.videos}
+        for name in (*some.unread, *filter(is_array, some.others)):
+            what = f"{folders.path(f'{at}{name}')}: masks in files of this kind aren't read; save them as PNG"
+            masks.problems.append(Problem(UNREADABLE, what))
+        broken = [f"{folders.path(f'{at}{name}')}: a link that leads nowhere" for name in folders.broken(here)]
+        masks.problems += [Problem(UNREADABLE, what) for what in broken]
+        masks.left_out += [f"{at}{name}" for name in some.others if not is_array(name)]
+    if not masks.names:
+        told = f"; {masks.problems[0].what}" if masks.problems else ""
+        raise UserError(f"{root}: no masks in it; expected a tree SEQUENCE/FRAME.png{told}")
+    return masks
 
 
-def _pictures(folder: Path, files: Iterable[str]) -> tuple[dict[str, tuple[Path, ...]], list[Problem]]:
+def _pictures(folders: Folders, here: str, names: Sequence[str]) -> tuple[dict[str, tuple[Path, ...]], list[Problem]]:
     """The pictures in one folder by frame, and where one frame has two."""
     found: dict[str, tuple[Path, ...]] = {}
     problems = []
-    for name in sorted(files, key=natural):
-        stem, dot, suffix = name.rpartition(".")
-        if f"{dot}{suffix}".lower() not in PICTURE_SUFFIXES or name.startswith("."):
-            continue
-        if stem in found:
-            problems.append(Problem(UNCLEAR, f"{found[stem][0]} and {name}"))
-        found.setdefault(stem, (folder / name,))
+    for name in names:
+        frame, path = stem(name), folders.path(f"{here}/{name}" if here else name)
+        if frame in found:
+            problems.append(Problem(UNCLEAR, f"{found[frame][0]} and {name}"))
+        found.setdefault(frame, (path,))
     return found, problems
 
 
-def _merged_folders(tree: Tree) -> Tree:
-    """Sequences NAME/1, NAME/2 ... as one, NAME, with several files a frame."""
-    merged: dict[str, dict[str, tuple[Path, ...]]] = {}
-    for name, frames in tree.items():
-        parent, _, last = name.rpartition("/")
-        sequence = merged.setdefault(parent if parent and last.isdecimal() else name, {})
-        for frame, paths in frames.items():
-            sequence[frame] = (*sequence.get(frame, ()), *paths)
-    return merged
+def _merge(masks: Masks, parents: Collection[str]) -> None:
+    """Sequences PARENT/A, PARENT/B ... as one, PARENT, with several files a frame."""
+    for parent in parents:
+        parts = [name for name in masks.tree if _parent(name) == parent and "/" in name] if parent else []
+        if parts and parent not in masks.tree:
+            masks.tree[parent] = _joined([masks.tree.pop(name) for name in sorted(parts, key=natural)])
+    masks.tree = {name: masks.tree[name] for name in sorted(masks.tree, key=natural)}
 
 
-def scored(protocol: Protocol, frames: Mapping[str, tuple[Path, ...]]) -> list[str]:
+def fit(truth: Masks, methods: Mapping[str, Masks], protocol: Protocol) -> None:
+    """Give what is one sequence one name: of a folder that holds its masks itself, the other's only one; objects in
+    folders of their own are merged where the other has them in one (unless the protocol tells them apart); a folder
+    around all of a method's is passed through. Of a sequence both as pictures and as a video, the pictures count."""
+    every = [truth, *methods.values()]
+    for masks in every:
+        for name in [name for name in masks.moving if name in masks.tree]:
+            masks.left_out.append(masks.moving.pop(name).name)
+    only = {masks.names[0] for masks in every if len(masks.names) == 1} - {_ALONE}
+    for masks in every:
+        if masks.names == [_ALONE]:
+            _rename(masks, only.pop() if len(only) == 1 else truth.root.resolve().name)
+    for masks in methods.values():
+        _strip(masks, truth.names)
+    if not protocol.objects:
+        for masks in every:
+            others = {name for other in every if other is not masks for name in other.names}
+            _merge(masks, {_parent(name) for name in masks.tree if _parent(name) in others and name not in others})
+
+
+def _strip(masks: Masks, names: Collection[str]) -> None:
+    """Leave out the folder that all sequences lie in, as DAVIS's 480p, where they are called as the truth's then."""
+    tops = {name.partition("/")[0] for name in masks.names}
+    inner = {name.partition("/")[2] for name in masks.names}
+    if len(tops) == 1 and not set(masks.names) & set(names) and inner & set(names):
+        masks.tree = {name.partition("/")[2]: files for name, files in masks.tree.items()}
+        masks.moving = {name.partition("/")[2]: path for name, path in masks.moving.items()}
+
+
+def _rename(masks: Masks, name: str) -> None:
+    masks.tree = {name: masks.tree[_ALONE]} if masks.tree else {}
+    masks.moving = {name: masks.moving[_ALONE]} if masks.moving else {}
+
+
+def unfold(truth: Masks, methods: Mapping[str, Masks], extract: Extract) -> None:
+    """Videos of masks as pictures, named like those of the truth; where there aren't as many it is a problem. Raises
+    UserError for a video that can't be read."""
+    for masks in (truth, *methods.values()):
+        for name, path in masks.moving.items():
+            if masks is not truth and name not in truth.tree:
+                continue  # left out
+            frames = extract(path)
+            wanted = list(truth.tree.get(name, {})) or [frame.stem for frame in frames]
+            if len(frames) != len(wanted):
+                what = f"{path}: {len(frames)} masks, the truth has {len(wanted)}; expected as many"
+                masks.problems.append(Problem(UNCLEAR, what))
+            masks.tree[name] = {frame: (one,) for frame, one in zip(wanted, frames, strict=False)}
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def scored(protocol: Protocol, frames: Files) -> list[str]:
     """The frames of a sequence's truth that the protocol scores, in order. Raises ValueError where there are none."""
     names = list(frames)
     return [names[index] for index in scored_frames(protocol, len(names))]
 
 
-def compare(method: str, truth: Tree, masks: Tree, protocol: Protocol, zero: bool, every: bool) -> Iterator[Problem]:
-    """What is wrong with the names of a method's masks. `zero`: missing ones are no problem; `every`: nor may there be
-    sequences that the truth doesn't have."""
-    for name in [name for name in masks if name not in truth] if every else ():
-        yield Problem(EXTRA, f"{method}: {name}, a sequence of {len(masks[name])} masks")
+def compare(method: str, truth: Tree, masks: Tree, protocol: Protocol, zero: bool) -> Iterator[Problem]:
+    """What is wrong with the names of a method's masks. `zero`: missing ones are no problem."""
     for name, frames in truth.items():
-        wanted, there = scored(protocol, frames), masks.get(name, {})
-        lacking = [frame for frame in wanted if frame not in there]
-        alien = [frame for frame in there if frame not in frames]
+        there = masks.get(name, {})
+        lacking = [frame for frame in scored(protocol, frames) if frame not in there]
         numbers = {int(frame): frame for frame in lacking if frame.isdecimal()}
-        for frame in alien:
-            meant = numbers.get(int(frame)) if frame.isdecimal() else None
-            if meant is not None:
-                lacking.remove(numbers.pop(int(frame)))
+        for frame in (frame for frame in there if frame not in frames and frame.isdecimal()):
+            if (meant := numbers.pop(int(frame), None)) is not None:
+                lacking.remove(meant)
                 yield Problem(MISNAMED, f"{method}: {there[frame][0]}; expected {meant}")
-            elif not protocol.annotated_only:
-                yield Problem(EXTRA, f"{method}: {there[frame][0]}")
         if not zero and not there:
             yield Problem(MISSING, f"{method}: {name}, all {len(lacking)} masks")
         elif not zero:
             yield from (Problem(MISSING, f"{method}: {name}/{frame}") for frame in lacking)
+
+
+def beyond(method: str, truth: Tree, masks: Masks, protocol: Protocol, every: bool) -> Iterator[str]:
+    """What a method has that the truth hasn't, and files that are no masks, in words. `every`: all sequences are
+    scored, so that others of the method are worth a word."""
+    if every:
+        alien = [name for name in masks.names if name not in truth]
+        yield from _told(method, "sequences", alien)
+    if not protocol.annotated_only:
+        frames = [f"{name}/{f}" for name, some in truth.items() for f in masks.tree.get(name, {}) if f not in some]
+        yield from _told(method, "frames", frames)
+    if masks.left_out:
+        yield f"{method}: left out, no masks: {_some(masks.left_out)}"
+
+
+def _told(method: str, what: str, names: Sequence[str]) -> Iterator[str]:
+    if names:
+        yield f"{method}: left out, {len(names)} {what} that the truth hasn't: {_some(names)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def problem_text(problems: Sequence[Problem]) -> str:

@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
+import copy
 import tomllib
-from collections.abc import Iterable, Mapping
-from functools import reduce
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, ValidationError, model_validator
 
 import fusionseg.profiles
-from fusionseg.pipeline.basics.text import nfc, read_text, user_path
-from fusionseg.pipeline.basics.validation import explain
+from fusionseg.pipeline.basics.paths import AnyPath, as_path
+from fusionseg.pipeline.basics.text import nfc, read_text
+from fusionseg.pipeline.basics.validation import Fault, faults, meant
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import Variant
 from fusionseg.pipeline.settings.sections import (
@@ -105,75 +107,136 @@ class Profile(Settings):
         return found
 
 
-def read_profile(name: str, overrides: Iterable[str] = ()) -> Profile:
+def shipped_profiles() -> dict[str, Path]:
+    """The profiles that come with the package, by name."""
+    folder = Path(fusionseg.profiles.__file__ or "").parent
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def read_profile(name: AnyPath, overrides: Iterable[str] = ()) -> Profile:
     """A profile by the name of one that comes with the package, or by path, with `section.key=value` overrides.
 
-    Raises UserError.
+    Raises UserError, which tells all faults and whose each is: an override's, or the file's.
     """
-    shipped = Path(fusionseg.profiles.__file__ or "").parent
-    path = user_path(name) if name.lower().endswith(".toml") else shipped / f"{name}.toml"
-    values = _read(path, name, shipped)
-    values.setdefault("name", path.stem)
-    typed = dict(_apply(values, nfc(override)) for override in overrides)
+    given, settings = str(name), [_Override.of(text) for text in overrides]
+    where, path = _file_of(given)
+    values = _read(given, where, path)
+    whole = copy.deepcopy(values)
+    for setting in settings:
+        setting.apply(whole)
+    _as_typed(whole, settings)
+    if found := _faults(whole):
+        raise UserError("; ".join(_told(found, settings, where, _faults(values))))
+    return Profile.model_validate(whole)
+
+
+def _as_typed(values: dict[str, Any], settings: Sequence[_Override]) -> None:
+    """Where a text is expected, what TOML would read as a number (2017) or a date is what was typed."""
     try:
-        return _validated(values, typed)
+        Profile.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{path}: {explain(error, Profile)}") from None
+        wrong = {found["loc"] for found in error.errors() if found["type"] in _TEXT_WANTED}
+        for setting in settings:
+            if setting.keys in wrong:
+                replace(setting, value=setting.typed).apply(values)
 
 
-def _read(path: Path, name: str, shipped: Path) -> dict[str, Any]:
-    """What a profile's file says. Raises UserError."""
+def _faults(values: Mapping[str, Any]) -> list[Fault]:
     try:
-        return tomllib.loads(nfc(read_text(path)))
+        Profile.model_validate(values)
+    except ValidationError as error:
+        return faults(error, Profile)
+    return []
+
+
+def _file_of(given: str) -> tuple[str, Path]:
+    """How to call the profile that somebody names, and its file."""
+    if given.lower().endswith(".toml"):
+        return given, as_path(given)
+    shipped = shipped_profiles()
+    if given not in shipped:
+        beside = f"; there is a file {given}.toml" if Path(f"{given}.toml").is_file() else ""
+        known = ", ".join(shipped)
+        raise UserError(
+            f"no profile {given!r}{meant(given, shipped)}; known: {known}, or give the path of a .toml file{beside}"
+        )
+    return f"profile {given}", shipped[given]
+
+
+def _read(given: str, where: str, path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(nfc(read_text(path)))
     except OSError as error:
-        if path.exists():
-            raise UserError(f"{path}: can't be read ({error.strerror or error})") from None
-        known = ", ".join(sorted(p.stem for p in shipped.glob("*.toml")))
-        raise UserError(f"no profile {name!r} ({path}); known: {known}, or give the path of a .toml file") from None
+        known = ", ".join(shipped_profiles())
+        raise UserError(
+            f"no profile {given!r}: can't be read ({error.strerror}); known: {known}, or a .toml file"
+        ) from None
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path}: not valid TOML: {error}; mend it there") from None
+        raise UserError(f"{where}: not valid TOML: {error}; mend it there") from None
     except RecursionError:
-        raise UserError(f"{path}: not valid TOML: brackets nest too deeply") from None
+        raise UserError(f"{where}: not valid TOML: brackets nest too deeply") from None
     except ValueError as error:
         raise UserError(str(error)) from None
+    values.setdefault("name", path.stem)
+    return values
 
 
-Key = tuple[str, ...]
+def _told(found: Iterable[Fault], settings: Sequence[_Override], where: str, own: Sequence[Fault]) -> list[str]:
+    """The faults after whose they are: the file's, where they are among its `own`, or those of the overrides."""
+    told: dict[str, list[str]] = {}
+    for fault in found:
+        guilty = [] if fault in own else [one for one in settings if one.concerns(fault.keys)] or list(settings)
+        whose = ", ".join(f"--set {one.text}" for one in guilty) or where
+        said = fault.words if [one.keys for one in guilty] == [fault.keys] else fault.text
+        told.setdefault(whose, []).append(said)
+    return [f"{whose}: {'; '.join(said)}" for whose, said in told.items()]
 
 
-def _validated(values: dict[str, Any], typed: Mapping[Key, str]) -> Profile:
-    """The profile; where a text is expected, what TOML would read as a number (2017) or a date is what was typed."""
-    try:
-        return Profile.model_validate(values)
-    except ValidationError as error:
-        texts = {found["loc"] for found in error.errors() if found["type"] in _TEXT_WANTED}
-        wrong = [key for key in typed if key in texts]
-        if not wrong:
-            raise
-    for key in wrong:
-        table = reduce(lambda table, section: table[section], key[:-1], values)
-        table[key[-1]] = typed[key]
-    return Profile.model_validate(values)
+@dataclass(frozen=True)
+class _Override:
+    """`text`: as typed; `keys`: what leads to the setting; `typed`: the text of its value."""
+
+    text: str
+    keys: tuple[str, ...]
+    value: Any
+    typed: str
+
+    @classmethod
+    def of(cls, text: str) -> _Override:
+        """Raises UserError for what isn't section.key=value."""
+        key, equals, value = nfc(text).partition("=")
+        keys = tuple(part.strip() for part in key.split("."))
+        if not equals or len(keys) < 2 or not all(keys):
+            hint = _sections_with(keys[-1]) or "motion-training.steps=500"
+            raise UserError(f"--set {' '.join(text.split())}: expected section.key=value, e.g. {hint}")
+        return cls(" ".join(text.split()), keys, _value(value.strip()), value.strip())
+
+    def apply(self, values: dict[str, Any]) -> None:
+        """Put it into a profile's values. Raises UserError where a value stands in its way."""
+        target = values
+        for section in self.keys[:-1]:
+            target = target.setdefault(section, {})
+            if not isinstance(target, dict):
+                kind = "a list; set all of it" if isinstance(target, list) else "a value, not a section"
+                raise UserError(f"--set {self.text}: {section!r} is {kind}")
+        target[self.keys[-1]] = self.value
+
+    def concerns(self, keys: tuple[str, ...]) -> bool:
+        """Whether what is wrong lies in what it sets, or in the section that it sets a part of."""
+        least = min(len(keys), len(self.keys))
+        return least > 0 and keys[:least] == self.keys[:least]
 
 
-def _apply(values: dict[str, Any], override: str) -> tuple[Key, str]:
-    """Put an override into the values; its key, and the value as it was typed. Raises UserError."""
-    key, equals, text = override.partition("=")
-    *sections, last = (part.strip() for part in key.split("."))
-    if not equals or not sections:
-        raise UserError(f"--set {override}: expected section.key=value, e.g. motion-training.steps=500")
-    target = values
-    for section in sections:
-        target = target.setdefault(section, {})
-        if not isinstance(target, dict):
-            raise UserError(f"--set {override}: {section!r} is a value, not a section")
-    target[last] = _value(text.strip())
-    return (*sections, last), text.strip()
+def _sections_with(key: str) -> str:
+    """The settings of this name, as one types them."""
+    fields = {info.alias or name: info.annotation for name, info in Profile.model_fields.items()}
+    return " or ".join(f"{name}.{key}=..." for name, kind in fields.items() if key in getattr(kind, "model_fields", {}))
 
 
 def _value(text: str) -> Any:
     """TOML's reading of a value; a bare word is a string."""
     try:
-        return tomllib.loads(f"x = {text}")["x"]
+        found = tomllib.loads(f"x = {text}")
     except (tomllib.TOMLDecodeError, RecursionError):
         return text
+    return found["x"] if len(found) == 1 else text  # several lines are no value

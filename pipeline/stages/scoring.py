@@ -8,7 +8,7 @@ from __future__ import annotations
 from fusionseg.pipeline.basics.threads import in_order
 from fusionseg.pipeline.datasets.items import Item, MaskFiles
 from fusionseg.pipeline.datasets.reading import read_mask_sized, read_objects_sized
-from fusionseg.pipeline.formats.masks import Raw
+from fusionseg.pipeline.formats.planes import Raw
 from fusionseg.pipeline.scoring.frames import frame_scores, joined, sequence_rows
 from fusionseg.pipeline.scoring.measures import LabelScores
 from fusionseg.pipeline.scoring.protocols import PROTOCOLS, Protocol, scored_frames

@@ -36,13 +36,14 @@ SCHEMA = "fusionseg.artifact"
 SCHEMA_VERSION = 2
 # Of 0 to 3 in isal, 0 to 9 in zlib. benchmarks/compression.py has the figures.
 _COMPRESSION_LEVEL = 1
+EXPECTED = f"expected an artifact of fusionseg ({SCHEMA}, .h5)"
 _USER_BLOCK = 4096  # bytes; HDF5 wants a power of two of at least 512
 # HDF5's format of 2018: its structures carry checksums, so damage is noticed instead of misread.
 _LIBVER = ("v110", "v110")
 # What h5py raises where it meets damage.
 _HDF5_ERRORS = (OSError, KeyError, ValueError, RuntimeError, TypeError)
 _DEFLATE_ERROR = cast(type[Exception], deflate.error)
-_LIBRARIES = ("fusionseg", "torch", "opencv-contrib-python", "numpy", "h5py")
+_LIBRARIES = ("fusionseg", "torch", "opencv-contrib-python", "opencv-contrib-python-headless", "numpy", "h5py")
 
 
 Unit = tuple[str, str]  # data set, video
@@ -236,7 +237,7 @@ def read_artifact_header(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror}); expected an artifact (.h5)") from None
     if block.startswith(b"\x89HDF"):
-        raise UserError(f"{path}: an HDF5 file of another schema; expected an artifact of fusionseg ({SCHEMA})")
+        raise UserError(f"{path}: an HDF5 file of another schema; {EXPECTED}")
     try:
         header: dict[str, Any] = json.loads(block)
         found = header.pop("header")
@@ -362,9 +363,3 @@ def _digest_table(name: str, table: pd.DataFrame) -> str:
         digest.update(f"{column}:{values.dtype};".encode())
         digest.update(values.tobytes())
     return digest.hexdigest()
-
-
-def read_table(path: str | Path, name: str) -> pd.DataFrame:
-    """One table of an artifact, e.g. the weak labels' `verdicts`, as a DataFrame."""
-    with Artifact(Path(path)) as artifact:
-        return artifact.table(name)

@@ -13,7 +13,9 @@ import pandas as pd
 
 from fusionseg.models.weights import WeightsError, pack_weights, read_header, read_weights
 from fusionseg.pipeline.basics.atomic import write_atomically
+from fusionseg.pipeline.basics.paths import STORE, AnyPath, as_folder
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
+from fusionseg.pipeline.graph import known_stage
 from fusionseg.pipeline.store.artifact import (
     Artifact,
     ArtifactWriter,
@@ -22,7 +24,7 @@ from fusionseg.pipeline.store.artifact import (
     read_artifact_header,
     software,
 )
-from fusionseg.pipeline.store.job import WEIGHTS_SUFFIX, Work
+from fusionseg.pipeline.store.job import WEIGHTS_SUFFIX, Job, Work
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,15 +52,20 @@ def _record(path: Path, header: Mapping[str, Any]) -> Record:
 
 def find(work: Work) -> Record | None:
     """The intact artifact of `work`, or None. A damaged one is named and deleted, so that it is made again."""
-    if not work.path.exists():
-        return None
     try:
-        header = read_any_header(work.path)
+        return peek(work.context.root, work.job)
     except DamagedArtifact as error:
         work.context.say(f"  {error.args[0]}")
         work.path.unlink()
         return None
-    return _record(work.job.path, header) if header["key"] == work.job.key else None
+
+
+def peek(root: Path, job: Job) -> Record | None:
+    """The artifact of `job` in the store `root`, or None; nothing is touched. Raises DamagedArtifact."""
+    if not (root / job.path).exists():
+        return None
+    header = read_any_header(root / job.path)
+    return _record(job.path, header) if header["key"] == job.key else None
 
 
 class WeightsWriter:
@@ -92,9 +99,13 @@ def open_writer(work: Work) -> Iterator[ArtifactWriter | WeightsWriter]:
         yield writer
 
 
-def list_artifacts(root: str | Path, stage: str | None = None, verify: bool = False) -> pd.DataFrame:
-    """All artifacts under `root` as a table: stage, data set, video, frames, size, key, made, from, state, path."""
-    rows, root = [], Path(root)
+def list_artifacts(root: AnyPath, stage: str | None = None, verify: bool = False) -> pd.DataFrame:
+    """All artifacts under `root` (of one stage) as a table: stage, dataset, video, frames, bytes, key, made, from,
+    state, path. `verify`: read each whole and compare with its digest. Raises UserError where there is no such folder
+    or stage.
+    """
+    rows, root = [], as_folder(root, STORE)
+    stage = known_stage(stage) if stage else None
     for path in sorted((root / "artifacts").glob("*/*/*")):
         if path.name.startswith(".") or path.suffix not in (".h5", WEIGHTS_SUFFIX):
             continue
@@ -136,6 +147,14 @@ def verify_artifact(path: Path) -> None:
 def _origins(path: Path, header: Mapping[str, Any]) -> list[str]:
     """Stages and kinds of outside data that an artifact was made from, each once."""
     return list(dict.fromkeys(origin.get("stage") or origin["kind"] for origin in read_inputs(path, header)))
+
+
+def read_settings(path: Path, header: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that an artifact was made with, by section. Raises DamagedArtifact."""
+    if path.suffix == WEIGHTS_SUFFIX:
+        return dict(header.get("settings", {}))
+    with Artifact(path) as artifact:
+        return dict(json.loads(artifact.attributes["settings"]))
 
 
 def read_inputs(path: Path, header: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -5,14 +5,12 @@ That is `numpy.packbits(mask, axis=-1)`, so plain h5py and `numpy.unpackbits(row
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fusionseg.models.labels import VOID
-from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.store.artifact import Artifact
 
 UInt8 = npt.NDArray[np.uint8]
@@ -59,17 +57,3 @@ def read_plain(artifact: Artifact, name: str, index: int) -> npt.NDArray[Any]:
         return frame
     width = int(artifact.facts[FRAME_SIZE][1])
     return unpack_label(frame, width) if name == "labels" else unpack_mask(frame, width).view(np.uint8)
-
-
-def read_frame(path: str | Path, name: str, index: int) -> npt.NDArray[Any]:
-    """One frame of an artifact's dataset, e.g. the weak labels' `labels`, as an array; what is packed is unpacked.
-
-    Raises UserError for a dataset or frame that isn't there, and for a damaged artifact.
-    """
-    with Artifact(Path(path)) as artifact:
-        known = artifact.datasets()
-        if name not in known:
-            raise UserError(f"{path}: no dataset {name!r}; it has: {', '.join(known) or 'none'}")
-        if not 0 <= index < artifact.length(name):
-            raise UserError(f"{path}: {name} has {artifact.length(name)} frames, none has number {index}")
-        return read_plain(artifact, name, index)

@@ -51,6 +51,11 @@ class Context:
         return progress_bar(title, total, unit, done, quiet=not self.processes.main)
 
 
+def inner_settings(sections: Mapping[str, Settings]) -> dict[str, dict[str, Any]]:
+    """Sections as JSON-able values, without the settings that name outside files."""
+    return {name: section.model_dump(mode="json", exclude=set(OUTSIDE)) for name, section in sections.items()}
+
+
 @dataclass(frozen=True)
 class Job:
     """`items`: outside data by role, restricted to what the stage may read; `sources`: their digests; `inputs`:
@@ -70,7 +75,7 @@ class Job:
     @cached_property
     def settings(self) -> dict[str, dict[str, Any]]:
         """The sections as JSON-able values, without those that name outside files."""
-        return {name: section.model_dump(mode="json", exclude=set(OUTSIDE)) for name, section in self.sections.items()}
+        return inner_settings(self.sections)
 
     @cached_property
     def key(self) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from fusionseg.pipeline.basics.atomic import write_json
+from fusionseg.pipeline.basics.paths import STORE, as_folder
+from fusionseg.pipeline.basics.validation import meant
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.graph import Stage, rounds_of
+from fusionseg.pipeline.graph import Stage, required, rounds_of, stages_for
 from fusionseg.pipeline.settings.profile import Profile
 from fusionseg.pipeline.store.artifact import Record, Unit
 
@@ -31,7 +34,9 @@ class StageRun:
 @dataclass(frozen=True)
 class RunRecord:
     """A run: `videos`, "data set/name" by role; `left_out`, the same of bad ones; `data`: folders by data set,
-    "(default)" for all others; `device`: the one that computed; `stages`: those done so far, in order."""
+    "(default)" for all others; `device`: the one that computed; `stages`: those done so far, in order; `request`: what
+    was asked for last, `Request.as_parameters()` (none in records of older versions); `passed_over`: by data set, files
+    that are no pictures and no videos; `read`: how files were read, where that isn't obvious."""
 
     name: str
     started: str
@@ -43,6 +48,9 @@ class RunRecord:
     device: str = ""
     data: Mapping[str, str] = field(default_factory=dict)
     finished: str = ""
+    request: Mapping[str, Any] = field(default_factory=dict)
+    passed_over: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    read: tuple[str, ...] = ()
 
     def records(self, stage: str) -> tuple[Record, ...]:
         """The records of one stage; none where the run has none."""
@@ -72,6 +80,52 @@ class RunRecord:
         """Data set and name of what plays a role."""
         return [(dataset, name) for dataset, _, name in (text.partition("/") for text in self.videos.get(role, ()))]
 
+    @property
+    def required(self) -> list[Stage]:
+        """The stages of a whole run of its settings, in order; those with given weights need none."""
+        sections = {stage.name: getattr(self.profile, stage.name.replace("-", "_"), None) for stage in self.declared}
+        given = {name for name, section in sections.items() if getattr(section, "weights", None) is not None}
+        stages = required(frozenset(given), *self.profile.variant)
+        return [replace(stage, needs=()) if stage.name in given else stage for stage in stages]
+
+    def need(self, stage: str, what: str) -> None:
+        """Raise UserError unless the run has records of `stage`: what of it is missing, and the command that makes it;
+        or that its settings make none. `what` is wanted, in words."""
+        if stage in self.stages:
+            return
+        stages = self.required
+        if stage not in {one.name for one in stages}:
+            raise UserError(f"run {self.name!r} has no {what}, and its settings make none: {self._why_none(stage)}")
+        wanted = {stage}
+        for one in reversed(stages):  # whoever is needed stands before
+            wanted.update(one.needs if one.name in wanted else ())
+        missing = [one.name for one in stages if one.name in wanted and one.name not in self.stages]
+        raise UserError(
+            f"run {self.name!r} has no {what}: it was made by --only, or stopped, and lacks {', '.join(missing)}; "
+            f"{self.command} makes what is missing"
+        )
+
+    def _why_none(self, stage: str) -> str:
+        store = self.profile.flow_images.store
+        if stage not in stages_for(*self.profile.variant):
+            return f'flow-images.store = "{store}" and weak-labels.rounds = {self.profile.weak_labels.rounds}'
+        return "given weights take the place of what would need it"
+
+    @property
+    def command(self) -> str:
+        """The command that computes all of the run, in backticks."""
+        if not self.request:
+            return f"`fusionseg run` with the run's profile, --data and --set, --name {self.name} and without --only"
+        return whole_command(self.request, self.name)
+
+
+def whole_command(request: Mapping[str, Any], name: str) -> str:
+    """The command that runs the whole chain of what `Request.as_parameters()` asks for, in backticks."""
+    data = [word for root in request["data"] for word in ("--data", root)]
+    sets = [word for text in request["overrides"] for word in ("--set", text)]
+    out = [] if request["out"] == "out" else ["--out", request["out"]]
+    return f"`{shlex.join(['fusionseg', 'run', request['profile'], *data, *out, '--name', name, *sets])}`"
+
 
 _ADAPTER = TypeAdapter(RunRecord)
 
@@ -83,12 +137,13 @@ def run_path(root: Path, name: str) -> Path:
 
 def read_run(root: Path, name: str) -> RunRecord:
     """The record of a run. Raises UserError."""
-    path = run_path(root, name)
+    path = run_path(as_folder(root, STORE), name)
     try:
         return _ADAPTER.validate_json(path.read_bytes())
     except FileNotFoundError:
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none yet"
-        raise UserError(f"no run {name!r} under {root} ({path}); known: {known}") from None
+        known = sorted(p.stem for p in path.parent.glob("*.json"))
+        named = f"{', '.join(known) or 'none yet'}{meant(name, known)}"
+        raise UserError(f"no run {name!r} under {root} ({path}); known: {named}") from None
     except ValidationError:
         raise UserError(f"{path}: not a run's record; run the same command again to write it anew") from None
 

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from commands import fails
 from typer.main import get_command
 
+import fusionseg
 from fusionseg.cli import main
 from fusionseg.cli.app import make_app
 
@@ -34,8 +36,8 @@ COMMANDS = dict(tree(get_command(make_app())))
 
 def test_commands_are_known() -> None:
     assert {" ".join(path) for path in COMMANDS} == {
-        "", "demo", "run", "compare", "export", "artifacts", "show", "import-caffe", "export-onnx", "score",
-        "weak-labels", "weak-labels audit", "weak-labels study", "data", "data check", "data convert",
+        "", "demo", "run", "compare", "export", "settings", "artifacts", "show", "import-caffe", "export-onnx", "score",
+        "weak-labels", "weak-labels audit", "weak-labels study", "data", "data list", "data check", "data convert",
     }  # fmt: skip
 
 
@@ -64,7 +66,7 @@ def test_brackets_in_help_are_no_markup(capsys: pytest.CaptureFixture[str], monk
 
 @pytest.mark.parametrize("words", [[], *GROUPS])
 def test_without_a_command_there_is_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(words) == 2
+    assert main(words) == 0
     told = capsys.readouterr()
     assert f"Usage: {' '.join(['fusionseg', *words])}" in told.out and not told.err
 
@@ -135,7 +137,7 @@ def test_defaults() -> None:
     assert not found.pop("data") and not found.pop("refresh") and not found.pop("overrides")
     assert found == {
         "profile": "davis", "out": Path("out"), "name": None, "only": None, "shard": None, "device": "auto",
-        "plain": False,
+        "plain": False, "dry_run": False,
     }  # fmt: skip
     found = understood(["score", "--protocol", "fbms", "--truth", "t", "--masks", "a=b", "--out", "o"])
     assert (found["missing"], found["threshold"], found["workers"]) == ("fail", None, None)
@@ -152,7 +154,7 @@ def python(code: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["run", "--nonesuch"]])
+@pytest.mark.parametrize("words", [[], ["--help"], ["--version"], ["run", "--help"], ["run", "--nonesuch"]])
 def test_nothing_heavy_is_loaded_for_help(words: list[str]) -> None:
     heavy = ["torch", "pandas", "numpy", "cv2", "prefect", "h5py", "scipy"]
     code = (
@@ -163,6 +165,23 @@ def test_nothing_heavy_is_loaded_for_help(words: list[str]) -> None:
     text = python(code)
     assert "loaded: []" in text
     assert int(re.findall(r"VmHWM:\s+(\d+) kB", text)[0]) < 60_000
+
+
+@pytest.mark.parametrize("words", [["settings", "davis"], ["settings", "--json"], ["data", "list"]])
+def test_what_only_tells_loads_no_engine(words: list[str]) -> None:
+    heavy = ["torch", "pandas", "cv2", "prefect", "h5py", "scipy", "timm"]
+    code = (
+        f"import sys; from fusionseg.cli import main; code = main({words!r})\n"
+        f"print('code', code, 'loaded:', [name for name in {heavy} if name in sys.modules])"
+    )
+    assert python(code).endswith("code 0 loaded: []\n")
+
+
+def test_the_version_is_the_one_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    assert capsys.readouterr().out == f"fusionseg {project['version']}\n"
+    assert fusionseg.__version__ == project["version"]
 
 
 def test_the_completion_script_of_the_shell_is_printed() -> None:
@@ -178,6 +197,7 @@ def test_the_completion_script_of_the_shell_is_printed() -> None:
         ("fusionseg ex", ["export", "export-onnx"]),
         ("fusionseg run ", ["davis", "demo", "paper"]),
         ("fusionseg run davis --re", ["--refresh"]),
+        ("fusionseg settings --section mo", ["motion-training"]),
         ("fusionseg run davis --only motion-t", ["motion-training", "motion-training-2"]),
         ("fusionseg data check davis2016", ["davis2016", "davis2016-small"]),
         ("fusionseg compare --out {store} lo", ["longer"]),

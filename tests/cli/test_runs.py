@@ -10,9 +10,11 @@ import cv2
 import numpy as np
 import pytest
 from commands import fails, run_arguments
+from report_fixtures import make_run
 from tiny import PROFILE, write_profile
 
 import fusionseg.data_manifests
+from fusionseg.cli import main
 
 
 def test_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,3 +158,35 @@ def test_export_wants_one_of_masks_and_flow(
     wanted: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "give one of --masks and --flow" in fails(capsys, tmp_path, "export", "davis", *wanted)
+
+
+def test_dry_run_computes_nothing(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [str(a) for a in run_arguments(tmp_path, data, "--dry-run") if a != "--plain"]
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    assert "[ 1/12] optical-flow" in text and "would be computed: never computed\n" in text
+    assert text.splitlines()[-1].startswith("nothing was computed; 12 of 12 stages would be")
+    assert not (tmp_path / "out").exists()
+    assert main(["demo", "--dry-run", "--out", str(tmp_path / "out")]) == 0
+    assert "first the built-in data is rendered" in capsys.readouterr().out and not (tmp_path / "out").exists()
+
+
+def test_dry_run_loads_no_engine(tmp_path: Path, data: Path) -> None:
+    arguments = [str(a) for a in run_arguments(tmp_path, data, "--dry-run")]
+    code = (
+        f"import sys; from fusionseg.cli import main; main({arguments!r})\n"
+        "print([name for name in ('torch', 'prefect', 'timm') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.endswith("\n[]\n"), done.stderr
+
+
+def test_export_says_what_it_replaces(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny = make_run(tmp_path)
+    export = ["export", "tiny", "--out", str(tiny.root), "--masks", str(tmp_path / "masks")]
+    assert main(export) == 0
+    assert capsys.readouterr().out == f"11 masks written to {tmp_path / 'masks'}\n"
+    assert main(export) == 0
+    assert capsys.readouterr().out == f"11 masks written to {tmp_path / 'masks'}; 11 of 11 files replaced\n"
+    assert "--overwrite" in fails(capsys, tiny.root, *export, "--method", "appearance")
+    assert main([*export, "--method", "appearance", "--overwrite"]) == 0

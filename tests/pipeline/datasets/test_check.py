@@ -101,7 +101,8 @@ def test_damage_inside_a_file_is_found_by_decoding_it(tmp_path: Path, davis: Dat
     start = data.index(b"\xff\xda")
     data[start : start + 2] = b"\xff\xd9"  # ends before its pixels
     frame.write_bytes(data)
-    assert one(davis, tmp_path).problems == []
+    # Of masks, a few are decoded anyway, to say how they are read.
+    assert {(p.kind, p.name) for p in one(davis, tmp_path).problems} == {("unreadable", "bear")}
     found = one(davis, tmp_path, deep=True)
     assert {(p.kind, p.name) for p in found.problems} == {("unreadable", "bear"), ("unreadable", "bus")}
     assert found.boxes == 6  # of the masks that can be read

@@ -60,6 +60,12 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
+@pytest.fixture(autouse=True)
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files were written long ago: nobody can set when their entries changed."""
+    monkeypatch.setattr(module.time, "time", lambda now=module.time.time: now() + 60)
+
+
 def test_files_are_read_once_and_remembered_by_the_next_process(tmp_path: Path, item: Item, reads: list[str]) -> None:
     first = Ledger(tmp_path / "digests.json")
     digest = first.digest(item, "frames")
@@ -76,6 +82,23 @@ def test_a_changed_file_is_read_again(tmp_path: Path, item: Item, reads: list[st
     assert ledger.digest(item, "frames") != before and len(reads) == 2
 
 
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_file_that_takes_anothers_place_is_read(tmp_path: Path, item: Item, reads: list[str], replaced: bool) -> None:
+    """Of the same size and time of change, as copies and archives keep them."""
+    ledger, path = Ledger(tmp_path / "digests.json"), item.frames[1]
+    before, size = ledger.digest(item, "frames"), path.stat().st_size
+    data = bytearray(path.read_bytes())
+    data[size // 2] ^= 1
+    if replaced:
+        (tmp_path / "other").write_bytes(data)
+        (tmp_path / "other").replace(path)
+    else:
+        path.write_bytes(data)
+    os.utime(path, (LONG_AGO, LONG_AGO))
+    assert path.stat().st_size == size
+    assert ledger.digest(item, "frames") != before and len(reads) == 2
+
+
 def test_a_touched_file_is_read_again_but_is_the_same(tmp_path: Path, item: Item, reads: list[str]) -> None:
     ledger = Ledger(tmp_path / "digests.json")
     before = ledger.digest(item, "frames")
@@ -83,9 +106,14 @@ def test_a_touched_file_is_read_again_but_is_the_same(tmp_path: Path, item: Item
     assert ledger.digest(item, "frames") == before and len(reads) == 2
 
 
-def test_files_written_just_now_are_not_remembered(tmp_path: Path, item: Item, reads: list[str]) -> None:
-    """They could change once more within one tick of their time stamp."""
-    item.frames[0].touch()
+def test_files_written_just_now_are_not_remembered(
+    tmp_path: Path, item: Item, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They could change once more within one tick of their time stamps, whatever time of change they were given."""
+    monkeypatch.undo()
+    monkeypatch.setattr(
+        module, "_read", lambda *given: (reads.append(given[1]), {"digest": "", "sizes": [], "read": []})[1]
+    )
     ledger = Ledger(tmp_path / "digests.json")
     for _ in range(2):
         ledger.digest(item, "frames")

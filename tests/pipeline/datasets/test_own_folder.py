@@ -136,10 +136,12 @@ def test_masks_without_frames_folder(tmp_path: Path) -> None:
 def test_masks_of_no_video(tmp_path: Path) -> None:
     write_pictures(tmp_path / "own" / "frames" / "clip", 1)
     write_masks(tmp_path / "own" / "masks" / "klip", [0])
-    assert "no video for the masks in masks/klip; the videos are: clip" in refused(tmp_path / "own")
+    assert "masks: no video for the masks in klip; the videos are: clip" in refused(tmp_path / "own")
     (tmp_path / "own" / "masks" / "klip").rename(tmp_path / "own" / "masks" / "clip")
     write_masks(tmp_path / "own" / "masks", [0])
-    assert "masks holds pictures (000.png); expected a folder for each video, masks/clip/" in refused(tmp_path / "own")
+    assert "masks: holds masks of clip in several ways: clip, pictures; expected one" in refused(tmp_path / "own")
+    write_pictures(tmp_path / "own" / "frames" / "other", 1)
+    assert "masks: holds pictures; expected a folder for each video, clip/" in refused(tmp_path / "own")
 
 
 def test_a_mask_of_no_frame(tmp_path: Path) -> None:

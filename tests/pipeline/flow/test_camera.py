@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusionseg.pipeline.datasets.reading import decode_mask
 from fusionseg.pipeline.flow import camera as module
 from fusionseg.pipeline.flow.camera import camera_motion, doubt, residual
 from fusionseg.pipeline.flow.estimation import estimate
+from fusionseg.pipeline.formats.masks import decode_mask
 from fusionseg.pipeline.formats.pictures import decode_frame
 
 SIZE = (120, 160)
@@ -182,7 +182,7 @@ def test_objects_stand_out_in_real_video(real_data: Path, name: str) -> None:
     """The camera follows them, so the background moves more; benchmarks/stabilisation.py measures all sequences."""
     root = real_data / "davis2016_train"
     flow = estimate(*(decode_frame((root / f"JPEGImages/480p/{name}/{n:05}.jpg").read_bytes()) for n in (20, 21)))
-    mask = decode_mask(root / f"Annotations/480p/{name}/00020.png") > 0
+    mask = decode_mask(root / f"Annotations/480p/{name}/00020.png")[0] > 0
     motion = camera_motion(flow)
     speed = [np.linalg.norm(f, axis=-1) for f in (flow, residual(flow, motion))]
     inside, outside = ([np.median(s[part]) for s in speed] for part in (mask, ~mask))

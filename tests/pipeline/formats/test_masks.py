@@ -22,37 +22,42 @@ def save(path: Path, image: Image.Image) -> Path:
     return path
 
 
+def labels(path: Path) -> np.ndarray:
+    """What a file holds that is known to hold labels."""
+    return decode_mask(path, "labels")[0]
+
+
 def palette_image() -> Image.Image:
     image = Image.new("P", (3, 2))
-    image.putpalette([(37 * n) % 256 for n in range(768)])
+    image.putpalette([(37 * n) % 256 for n in range(768)])  # entry 0 is nearly black
     image.putdata(LABELS.reshape(-1).tolist())
     return image
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "pgm", "tif"])
 def test_grey_masks_give_their_levels(tmp_path: Path, suffix: str) -> None:
-    assert np.array_equal(decode_mask(save(tmp_path / f"grey.{suffix}", Image.fromarray(LABELS))), LABELS)
+    assert np.array_equal(labels(save(tmp_path / f"grey.{suffix}", Image.fromarray(LABELS))), LABELS)
 
 
 def test_indexed_masks_give_indices_not_colours(tmp_path: Path) -> None:
-    assert np.array_equal(decode_mask(save(tmp_path / "indexed.png", palette_image())), LABELS)
+    assert np.array_equal(labels(save(tmp_path / "indexed.png", palette_image())), LABELS)
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "ppm", "tif"])
 def test_colour_masks_give_their_largest_channel(tmp_path: Path, suffix: str) -> None:
     colour = np.zeros((2, 3, 3), np.uint8)
     colour[..., 1] = LABELS
-    assert np.array_equal(decode_mask(write_png(tmp_path / f"colour.{suffix}", colour)), LABELS)
+    assert np.array_equal(labels(write_png(tmp_path / f"colour.{suffix}", colour)), LABELS)
 
 
 def test_alpha_is_no_object(tmp_path: Path) -> None:
     clear = np.dstack([np.zeros((2, 3, 3), np.uint8), np.full((2, 3), 255, np.uint8)])
-    assert not decode_mask(save(tmp_path / "a.png", Image.fromarray(clear, "RGBA"))).any()
+    assert not decode_mask(save(tmp_path / "a.png", Image.fromarray(clear, "RGBA")))[0].any()
 
 
 def test_sixteen_bits_are_not_cut_to_eight(tmp_path: Path) -> None:
     deep = np.array([[0, 255, 256], [65535, 1, 0]], np.uint16)
-    raw = decode_mask(save(tmp_path / "deep.png", Image.fromarray(deep)))
+    raw = labels(save(tmp_path / "deep.png", Image.fromarray(deep)))
     assert np.array_equal(raw, deep)
     assert mask_label(raw, 255).tolist() == [[0, VOID, 1], [1, 1, 0]]
 
@@ -61,7 +66,7 @@ def test_sixteen_bits_are_not_cut_to_eight(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["bits.png", "bits.pbm", "bits.bmp"])
 def test_a_mask_of_one_bit_has_no_void(tmp_path: Path, name: str, void: int | None) -> None:
     """Whatever stands for void, its only other value is object."""
-    raw = decode_mask(write_png(tmp_path / name, LABELS > 0))
+    raw = labels(write_png(tmp_path / name, LABELS > 0))
     assert np.array_equal(mask_label(raw, void), LABELS > 0)
 
 
@@ -71,7 +76,7 @@ def test_a_mask_stored_as_jpeg_is_cut_in_the_middle(tmp_path: Path) -> None:
     done, data = cv2.imencode(".jpg", truth.astype(np.uint8) * 255, [cv2.IMWRITE_JPEG_QUALITY, 60])
     path = write_bytes(tmp_path / "m.jpg", data.tobytes())
     assert done and 0 < (np.asarray(Image.open(path)) % 255 > 0).mean() < 1  # it does ring
-    assert np.array_equal(mask_label(decode_mask(path), 255), truth)
+    assert np.array_equal(mask_label(decode_mask(path)[0], 255), truth)
 
 
 def test_void_is_one_value_and_object_all_others() -> None:
@@ -81,7 +86,7 @@ def test_void_is_one_value_and_object_all_others() -> None:
 
 
 def test_matlab_file_of_sbd(tmp_path: Path) -> None:
-    assert np.array_equal(decode_mask(write_sbd(tmp_path / "a.mat", LABELS)), LABELS)
+    assert np.array_equal(labels(write_sbd(tmp_path / "a.mat", LABELS)), LABELS)
 
 
 @pytest.mark.parametrize(

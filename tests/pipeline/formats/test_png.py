@@ -34,19 +34,21 @@ def plain_png(mask: np.ndarray) -> bytes:
 def test_one_bit(width: int) -> None:
     mask = values(1, width).astype(bool)
     found = decode_plain_png(plain_png(mask))
-    assert found is not None and found.dtype == np.bool_ and found.flags.writeable
-    assert np.array_equal(found, mask)
+    assert found is not None and found.values.dtype == np.bool_ and found.values.flags.writeable
+    assert np.array_equal(found.values, mask) and found.palette.shape == (0, 3)
 
 
 def test_one_bit_with_filters(tmp_path: Path) -> None:
     mask = values(1).astype(bool)
-    found = decode_mask(write_png(tmp_path / "mask.png", mask))
+    found, _ = decode_mask(write_png(tmp_path / "mask.png", mask))
     assert found.dtype == np.bool_ and np.array_equal(found, mask)
 
 
 def test_indexed(tmp_path: Path) -> None:
     found = decode_plain_png(write_indexed(tmp_path / "mask.png", values(255)).read_bytes())
-    assert found is not None and found.dtype == np.uint8 and np.array_equal(found, values(255))
+    assert found is not None and found.values.dtype == np.uint8 and np.array_equal(found.values, values(255))
+    with Image.open(tmp_path / "mask.png") as image:
+        assert found.palette.reshape(-1).tolist() == image.getpalette()
 
 
 def test_files_of_other_kinds_are_left_to_a_general_decoder(tmp_path: Path) -> None:
@@ -61,7 +63,7 @@ def test_files_of_other_kinds_are_left_to_a_general_decoder(tmp_path: Path) -> N
         "a header that lies": plain[:16] + b"\x7f" + plain[17:],
     }  # fmt: skip
     assert {name: decode_plain_png(data) for name, data in others.items()} == dict.fromkeys(others)
-    assert np.array_equal(decode_mask(tmp_path / "smooth.png"), smooth)
+    assert np.array_equal(decode_mask(tmp_path / "smooth.png", "labels")[0], smooth)
 
 
 def test_a_damaged_mask_is_an_error(tmp_path: Path) -> None:
@@ -76,14 +78,14 @@ def test_real_masks(real_data: Path) -> None:
         with Image.open(path) as image:
             expected = np.asarray(image)
         found = decode_plain_png(path.read_bytes())
-        assert found is not None and found.dtype == expected.dtype and np.array_equal(found, expected)
+        assert found is not None and found.values.dtype == expected.dtype and np.array_equal(found.values, expected)
 
 
 def test_small_values_of_deep_colours_are_kept(tmp_path: Path) -> None:
     colours = np.zeros((4, 5, 3), np.uint16)
     colours[1, 2, 1], colours[2, 3, 0] = 1, 40000
     cv2.imwrite(str(tmp_path / "deep.png"), colours)
-    assert np.array_equal(decode_mask(tmp_path / "deep.png"), colours.max(2))
+    assert np.array_equal(decode_mask(tmp_path / "deep.png", "labels")[0], colours.max(2))
 
 
 def test_objects_have_numbers_not_colours(tmp_path: Path) -> None:

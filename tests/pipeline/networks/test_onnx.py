@@ -105,9 +105,9 @@ def weights_of(context: Context, stage: str) -> Record:
     return record_of(work)
 
 
-def write_record(root: Path, name: str, *records: Record) -> None:
+def write_record(root: Path, name: str, *records: Record, rounds: int = 1) -> None:
     stages = {record.stage: StageRun("computed", records=(record,)) for record in records}
-    write_run(root, RunRecord(name, "", stages, read_profile("demo"), {}))
+    write_run(root, RunRecord(name, "", stages, read_profile("demo", [f"weak-labels.rounds={rounds}"]), {}))
 
 
 def test_a_run_gives_three_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,10 +132,14 @@ def test_a_run_gives_three_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_of_two_rounds_the_last_motion_stream_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stages = ("appearance-training", "motion-training", "motion-training-2", "fusion-training")
-    write_record(tmp_path, "two", *(weights_of(make_context(tmp_path), stage) for stage in stages))
+    made = [weights_of(make_context(tmp_path), stage) for stage in stages]
+    write_record(tmp_path, "two", *made, rounds=2)
     monkeypatch.setattr(onnx_export, "_export", lambda weights, given, target: Exported(weights, 0.0))
     motion = [d.path for d in export_onnx("two", tmp_path, tmp_path / "o")][1]
     assert motion.is_relative_to(tmp_path / "artifacts/motion-training-2")
+    write_record(tmp_path, "stopped", made[0], made[1], made[3], rounds=2)
+    with pytest.raises(UserError, match=r"'stopped' has no network of motion: .*lacks .*motion-training-2; "):
+        list(export_onnx("stopped", tmp_path, tmp_path / "o"))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +159,9 @@ def test_weights_of_a_network_that_is_not_known(tmp_path: Path, header: dict[str
 
 def test_a_run_that_has_not_come_so_far(tmp_path: Path) -> None:
     write_record(tmp_path, "davis")
-    with pytest.raises(UserError, match=r"run davis .* has no appearance-training yet; run it to its end"):
+    with pytest.raises(
+        UserError, match=r"run 'davis' has no network of appearance: .* lacks appearance-training; `fusionseg run"
+    ):
         list(export_onnx("davis", tmp_path, tmp_path))
     with pytest.raises(UserError, match="no run 'other'"):
         list(export_onnx("other", tmp_path, tmp_path))

@@ -12,7 +12,8 @@ from report_page import Page
 
 from fusionseg.cli import main
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.report.compare import dotted, finish_comparison, frames_to_show
+from fusionseg.pipeline.report.compare import finish_comparison, frames_to_show
+from fusionseg.pipeline.settings.differences import dotted
 from fusionseg.pipeline.store.artifact import ArtifactWriter
 
 OTHER_SCORES = {

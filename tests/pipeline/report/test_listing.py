@@ -79,8 +79,10 @@ def test_truncated_artifact_shows_without_verifying(tiny: TinyRun, capsys: pytes
 
 
 def test_no_artifacts_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    print_artifacts(tmp_path / "nothing")
-    assert capsys.readouterr().out == f"no artifacts under {tmp_path / 'nothing'}\n"
+    print_artifacts(tmp_path)
+    assert capsys.readouterr().out == f"no artifacts under {tmp_path}\n"
+    with pytest.raises(UserError, match="nothing: no such folder; expected the folder that runs"):
+        print_artifacts(tmp_path / "nothing")
     print_artifacts(tmp_path, "scoring")
     assert capsys.readouterr().out == f"no artifacts of scoring under {tmp_path}\n"
 
@@ -166,7 +168,7 @@ def test_files_that_cannot_be_shown(tiny: TinyRun, tmp_path: Path) -> None:
     cut.write_bytes(cut.read_bytes()[:5000])
     for name, words in {
         "none.h5": "no such file", "": "a folder", "text.txt": "expected an artifact", "foreign.h5": "another schema",
-        "bad.safetensors": "not a whole safetensors file", "empty.h5": "no FusionSeg header",
+        "bad.safetensors": "not a whole safetensors file", "empty.h5": "no HDF5 file",
         str(cut): "damaged artifact .*5000 bytes, expected",
     }.items():  # fmt: skip
         with pytest.raises(UserError, match=words) as caught:

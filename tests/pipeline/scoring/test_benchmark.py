@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -17,6 +18,7 @@ from PIL import Image
 
 from fusionseg.cli import main
 from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.formats.readings import SOFT_NOTE
 from fusionseg.pipeline.scoring.benchmark import ScoreRequest, listed, named_folders, score
 from fusionseg.pipeline.scoring.measures import contour_accuracy, region_similarity
 from fusionseg.pipeline.scoring.outputs import Scored, outputs, write_outputs
@@ -114,11 +116,14 @@ def test_indexed_masks_are_no_probabilities(request_: ScoreRequest, tmp_path: Pa
     assert any("no probabilities; score it without" in line for line in problems(replace(request, threshold=0.5)))
 
 
-def test_probabilities_without_a_threshold_are_told(request_: ScoreRequest, tmp_path: Path) -> None:
-    ramp = np.tile(np.arange(40, dtype=np.uint8), (24, 1)) + np.arange(0, 72, 3, dtype=np.uint8)[:, None]
-    masks = {"soft": write_tree(tmp_path / "soft", ["bear", "surf"], [ramp] * FRAMES)}
-    found = problems(replace(request_, masks=masks))
-    assert any("different values; if they are probabilities, give --threshold" in line for line in found)
+def test_probabilities_without_a_threshold_are_cut_at_half(request_: ScoreRequest, tmp_path: Path) -> None:
+    maps = [cv2.GaussianBlur(np.where(mask, 255, 0).astype(np.uint8), (5, 5), 0) for mask in squares()]
+    exact = [soft > 127 for soft in maps]
+    soft = write_tree(tmp_path / "soft", ["bear", "surf"], maps)
+    for truth, masks in ((write_tree(tmp_path / "t", ["bear", "surf"], exact), soft), (soft, tmp_path / "t")):
+        found = score(replace(request_, truth=truth, masks={"one": masks}))
+        assert found.overall.loc[0, "J"] == 1
+        assert found.notes() == [f"{'one' if masks is soft else 'truth'}: {2 * (FRAMES - 2)} masks: {SOFT_NOTE}"]
 
 
 def test_numbers_that_are_no_labels_are_told(request_: ScoreRequest, tmp_path: Path) -> None:
@@ -293,15 +298,35 @@ def test_everything_that_is_wrong_is_told_at_once(request_: ScoreRequest, tmp_pa
     write_png(good / "surf/00002.bmp", squares()[2])
     lines = problems(replace(request_, masks={"late": late, "good": good}))
     assert lines[0] == (
-        "the masks can't be scored: 1 missing, 2 extra, 1 misnamed, 1 unclear, 1 wrong size, 1 unreadable; "
+        "the masks can't be scored: 1 missing, 1 misnamed, 1 unclear, 1 wrong size, 1 unreadable; "
         "nothing was written; --missing zero counts missing masks as empty"
     )
     text = "\n".join(lines)
     for expected in (
-        "late: bear/00001", "late: cow, a sequence of 5 masks", "bear/00009.png", "bear/2.png; expected 00002",
+        "late: bear/00001", "bear/2.png; expected 00002",
         "00002.bmp and 00002.png", "bear/00003.png: 20x12, the truth 40x24", "surf/00001.png: not a picture (10 bytes)",
     ):  # fmt: skip
         assert text.count(expected) == 1, expected
+
+
+def test_what_the_truth_does_not_have_is_left_out_and_told(request_: ScoreRequest, tmp_path: Path) -> None:
+    """Published masks are those of all sequences, the truth often that of a part."""
+    expected, late = score(request_), request_.masks["late"]
+    assert expected.notes() == []
+    for number in range(7):
+        write_tree(late, [f"cow{number}"], squares())
+    write_png(late / "bear/00009.png", squares()[0])
+    write_bytes(late / "read me.txt")
+    found = score(request_)
+    pd.testing.assert_frame_equal(found.per_frame, expected.per_frame)
+    lines = [
+        "late: left out, 7 sequences that the truth hasn't: cow0, cow1, cow2, cow3, cow4 and 2 more",
+        "late: left out, 1 frames that the truth hasn't: bear/00009", "late: left out, no masks: read me.txt",
+    ]  # fmt: skip
+    assert found.notes() == lines and all(line in found.lines() for line in lines)
+    assert "cow4 and 2 more" in outputs(found)["comparison.html"].decode()
+    chosen = score(replace(request_, sequences=("surf",)))
+    assert not any("sequences" in line for line in chosen.notes())
 
 
 def test_every_missing_mask_is_listed_but_not_every_file_that_cannot_be_read(tmp_path: Path) -> None:

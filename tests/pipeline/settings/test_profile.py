@@ -75,7 +75,7 @@ def test_every_backbone_can_be_named(tmp_path: Path, name: str) -> None:
 
 
 def test_no_setting_names_a_backbone_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"network\.backbone: .*convnext-tiny.*found 'vgg16'"):
+    with pytest.raises(UserError, match=r"network\.backbone=.*convnext-tiny.*found 'vgg16'"):
         own(tmp_path, "", "network.backbone=vgg16")
 
 
@@ -172,12 +172,12 @@ def test_override_reaches_nested_tables(tmp_path: Path) -> None:
         ("motion-training.lr=1", r"unknown key 'motion-training\.lr'; known here: weights, steps"),
         ("motion.steps=1", r"unknown key 'motion'; known here: .*motion-training"),
         ("motion_training.steps=1", "unknown key 'motion_training'"),
-        ("motion-training.steps=0", r"motion-training\.steps: .*found 0"),
-        ("motion-training.steps=many", r"motion-training\.steps: .*found 'many'"),
+        ("motion-training.steps=0", r"motion-training\.steps=.*found 0"),
+        ("motion-training.steps=many", r"motion-training\.steps=.*found 'many'"),
         ("motion-training.lr_head=nan", r"motion-training\.lr_head"),
         ("motion-training.momentum=1", r"motion-training\.momentum"),
         ("motion-training.crop=[1]", r"motion-training\.crop"),
-        ("network.output_stride=4", r"network\.output_stride: .*8, 16 or 32, found 4"),
+        ("network.output_stride=4", r"network\.output_stride=.*8, 16 or 32, found 4"),
         ("flow-filter.min_overlap=1.5", r"flow-filter\.min_overlap"),
         ("flow-filter.min_contrast=-1", r"flow-filter\.min_contrast"),
         ("run.workers=0", r"run\.workers"),
@@ -187,7 +187,7 @@ def test_override_reaches_nested_tables(tmp_path: Path) -> None:
         ("data.stills.frames=2", r"stills\.frames = 2: stills are no video"),
         ('data.scored=[{manifest = "d", split = "x", frames = 3}]', "scored: frames = 3 of d/x: every frame is scored"),
         ("flow-filter.min_confidence=2", r"flow-filter\.min_confidence"),
-        ("box-pruning.components=some", r"box-pruning\.components: .*'all' or 'largest', found 'some'"),
+        ("box-pruning.components=some", r"box-pruning\.components=.*'all' or 'largest', found 'some'"),
         (
             'data.scored=[{manifest = "d", split = "x", stride = 3}]',
             r"scored: stride = 3 of d/x: every frame is scored",
@@ -235,7 +235,7 @@ def test_missing_or_invalid_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"own\.toml: not valid TOML: .*line"):
         own(tmp_path, "x = = 1")
     (tmp_path / "empty.toml").touch()
-    with pytest.raises(UserError, match=r"empty\.toml: data: Field required"):
+    with pytest.raises(UserError, match=r"empty\.toml: data: missing"):
         read_profile(str(tmp_path / "empty.toml"))
 
 
@@ -279,3 +279,89 @@ def sections(kind: type[Settings]) -> list[type[Settings]]:
 def test_every_setting_says_why(kind: type[Settings]) -> None:
     silent = [name for name, field in kind.model_fields.items() if not field.description and kind is not Profile]
     assert silent == []
+
+
+ALL_OF_A_KIND = [
+    (
+        ["motion-training.step=3"],
+        "--set motion-training.step=3: unknown key 'motion-training.step'; known here: weights, steps",
+    ),
+    (["motion_training.steps=3"], "(did you mean 'motion-training'?)"),
+    (["motion-training.step=3"], "(did you mean 'steps'?)"),
+    (["flow-filter.min-overlap=0.5"], "(did you mean 'min_overlap'?)"),
+    (["run.workers=0"], "--set run.workers=0: expected 1 or more, found 0"),
+    (["motion-training.momentum=1"], "--set motion-training.momentum=1: expected less than 1, found 1"),
+    (["motion-training.steps=1.5"], "--set motion-training.steps=1.5: expected a whole number, found 1.5"),
+    (["motion-training.mirror=maybe"], "--set motion-training.mirror=maybe: expected true or false, found 'maybe'"),
+    (["flow-images.store=all"], "--set flow-images.store=all: expected 'both', 'flow' or 'images', found 'all'"),
+    (["data.stills=x"], "--set data.stills=x: expected a table of manifest, split, stride, frames, found 'x'"),
+    (["data.scored=x"], "--set data.scored=x: expected a list, found 'x'"),
+    (["data.scored.split=x"], "--set data.scored.split=x: 'scored' is a list; set all of it"),
+    (["steps=3"], "expected section.key=value, e.g. appearance-training.steps=..."),
+    ([".steps=3"], "--set .steps=3: expected section.key=value"),
+    (["=3"], "--set =3: expected section.key=value"),
+    (["run.workers=1\nbatch = 2"], "expected a whole number"),
+    (  # both, in one line, each after whose it is
+        ["run.workers=0", "run.batch=many"],
+        "--set run.batch=many: expected a whole number, found 'many'; --set run.workers=0: expected 1 or more, found 0",
+    ),
+    (  # of one override two faults
+        ['data.scored=[{manifst = "x", split = "y"}]'],
+        "data.scored.0.manifest: missing; unknown key 'data.scored.0.manifst'; known here: manifest, split",
+    ),
+    (  # only together are they wrong
+        ["data.boxed.manifest=davis2016", "run.batch=2", "data.boxed.split=val"],
+        "--set data.boxed.manifest=davis2016, --set data.boxed.split=val: data: the split davis2016/val is scored",
+    ),
+    (["flow-images.store=images"], '--set flow-images.store=images: flow-images.store = "images" drops u and v'),
+]
+
+
+@pytest.mark.parametrize(("overrides", "said"), ALL_OF_A_KIND)
+def test_what_is_set_wrong_is_told_as_it_was_set(overrides: list[str], said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        read_profile("paper", overrides)
+    text = str(caught.value)
+    assert (
+        said in text
+        and ".toml" not in text
+        and "\n" not in text
+        and "more)" not in text
+        and "--set run.batch=2" not in text
+    )
+
+
+def test_all_faults_of_a_file_are_told_by_its_name_as_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.toml").write_text(f'{OWN}\n[motion-training]\nsteps = "a"\nscale = 2\n[run]\nbatch = 0\n')
+    with pytest.raises(UserError) as caught:
+        read_profile(Path("own.toml"), ["run.workers=0"])
+    assert str(caught.value).startswith("own.toml: motion-training.steps: expected a whole number, found 'a'; ")
+    assert "unknown key 'motion-training.scale'" in str(caught.value) and "'scales'?)" in str(caught.value)
+    assert "; run.batch: expected 1 or more, found 0; --set run.workers=0: expected 1 or more" in str(caught.value)
+
+
+def test_an_override_may_mend_a_file(tmp_path: Path) -> None:
+    broken = "[run]\nbatch = 0\n"
+    assert own(tmp_path, broken, "run.batch=3").run.batch == 3
+    with pytest.raises(UserError, match=r"own\.toml: run\.batch: expected 1 or more, found 0$"):
+        own(tmp_path, broken, "run.workers=3")
+
+
+def test_a_profile_written_on_windows(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text("\ufeff" + OWN, encoding="utf-8")
+    assert read_profile(path).name == "own"
+
+
+def test_the_name_of_no_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.toml").touch()
+    with pytest.raises(UserError, match=r"no profile 'mine'; known: .*there is a file mine\.toml$") as caught:
+        read_profile("mine")
+    assert "/" not in str(caught.value)
+    with pytest.raises(UserError, match=r"no profile 'dvais' \(did you mean 'davis'\?\)"):
+        read_profile("dvais")
+    with pytest.raises(UserError, match="Is a directory"):
+        Path("folder.toml").mkdir()
+        read_profile("folder.toml")

@@ -135,7 +135,11 @@ def test_verdicts_of_a_run_by_one_call(tmp_path: Path) -> None:
         read_verdicts(tiny.root, "tiny")
     del tiny.record["stages"]["flow-filter"]
     tiny.save()
-    assert read_verdicts(tiny.root, "tiny").empty
+    with pytest.raises(UserError, match="'tiny' has no weak labels: it was made by --only, or stopped"):
+        read_verdicts(tiny.root, "tiny")
+    tiny.record["profile"]["motion-training"]["weights"] = "mine.safetensors"
+    tiny.save()
+    assert read_verdicts(tiny.root, "tiny").empty, "it needs none"
 
 
 def test_verdicts_of_an_older_version_are_refused(tmp_path: Path) -> None:

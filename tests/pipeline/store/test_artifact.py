@@ -14,7 +14,8 @@ from builders import flip
 
 from fusionseg.pipeline.basics.digests import json_digest
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
-from fusionseg.pipeline.store.artifact import Artifact, artifact_path, create_artifact, read_artifact_header, read_table
+from fusionseg.pipeline.store.artifact import Artifact, artifact_path, create_artifact, read_artifact_header
+from fusionseg.pipeline.store.reading import read_table
 
 IDENTITY: dict[str, Any] = {
     "stage": "flow-filter", "stage_version": 3, "dataset": "tiny", "video": "clip", "key": "k" * 40,

@@ -15,10 +15,10 @@ from fusionseg.pipeline.store.bits import (
     pack_label,
     pack_mask,
     packed_width,
-    read_frame,
     unpack_label,
     unpack_mask,
 )
+from fusionseg.pipeline.store.reading import read_frame
 
 SHAPES = array_shapes(min_dims=2, max_dims=2, max_side=19)
 
@@ -52,5 +52,5 @@ def test_reading_one_frame(tmp_path: Path) -> None:
     assert np.array_equal(read_frame(path, "plain", 0), label)
     with pytest.raises(UserError, match=r"no dataset 'masks'; it has: labels, plain, regions"):
         read_frame(path, "masks", 0)
-    with pytest.raises(UserError, match="labels has 1 frames, none has number 1"):
+    with pytest.raises(UserError, match="labels has 1 frames, numbered from 0; none has number 1"):
         read_frame(path, "labels", 1)

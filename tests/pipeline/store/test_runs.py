@@ -35,6 +35,7 @@ def test_the_file_is_the_one_that_was_always_written(tmp_path: Path) -> None:
     values = json.loads(run_path(tmp_path, "own").read_text())
     assert list(values) == [
         "name", "started", "stages", "profile", "videos", "left_out", "software", "device", "data", "finished",
+        "request", "passed_over", "read",
     ]  # fmt: skip
     assert values["profile"] == RUN.profile.as_dict()
     assert list(values["stages"]["scoring"]) == ["state", "seconds", "peak_memory", "records"]
