@@ -82,7 +82,7 @@ def own_videos(root: Path) -> Own:
     frames, masks = frames_and_masks(folders)
     found = sorted_below(folders, frames)
     videos = _videos(folders, frames, found)
-    left = [name for here, some in found.items() for name in _paths(here, some.others)]
+    left = [_joined(frames, path) for here, some in found.items() for path in _paths(here, some.others)]
     if frames:
         left += _beside(folders, frames, masks)
     faults = _faults(folders, frames, found)

@@ -141,7 +141,8 @@ class Session:
             for stage in (self.by_name[name] for name in [*self.names, *(stage.name for stage, _ in self.own)]):
                 if stage.name not in self.given:
                     self._inspect(stage)
-            for line in (*self.ledger.how_read(), *map(left_out_line, self.inputs.passed_over.values())):
+            left = [f"{dataset}: {left_out_line(some)}" for dataset, some in self.inputs.passed_over.items()]
+            for line in (*self.ledger.how_read(), *left):
                 self.context.say(line)
         finally:
             self._save_ledger()
