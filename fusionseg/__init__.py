@@ -12,9 +12,8 @@ may be a string or any `os.PathLike`.
 
 from __future__ import annotations
 
-import importlib.metadata
+import importlib
 import os
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +69,9 @@ def __getattr__(name: str) -> Any:
 
 def _version() -> str:
     """The installed package's, or that of the checkout that this is."""
+    import importlib.metadata  # what few ask for: Ctrl-C while the package loads finds no orderly end
+    import tomllib
+
     if (project := _CHECKOUT / "pyproject.toml").exists():
         return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
     return importlib.metadata.version("fusionseg")

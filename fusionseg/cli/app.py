@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from fusionseg.cli import artifacts, data, labels, masks, networks, runs, settings
-from fusionseg.cli.exits import ended
+from fusionseg.cli.exits import Stopped, ended
 
 # Errors are ours to tell, in one line; OpenCV would add its own.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
@@ -30,6 +30,12 @@ def _shown(wanted: bool) -> None:
 
 class _Commands(TyperGroup):
     """The commands; how one ends is ours to say, not typer's."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return super().make_context(*arguments, **options)
+        except KeyboardInterrupt:  # typer would end without a word
+            raise Stopped from None
 
     def invoke(self, ctx: Any) -> int:
         return ended(lambda: super(_Commands, self).invoke(ctx), typer.Exit)

@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from fusionseg.machine import explained
 from fusionseg.pipeline.errors import UserError
 
 EXIT_PROBLEMS = 1
@@ -25,13 +24,17 @@ _NO_MEMORY = ("Insufficient memory", "out of memory", "can't allocate memory")
 TRACEBACK = "FUSIONSEG_TRACEBACK"
 
 
+class Stopped(Exception):
+    """Ctrl-C, where others would take KeyboardInterrupt for theirs."""
+
+
 def ended(command: Callable[[], int | None], *passed_on: type[Exception]) -> int:
     """Run a command to its end, whatever that is; its exit code. `passed_on`: exceptions that are somebody else's."""
     try:
         return command() or 0
     except passed_on:
         raise
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         tell("stopped; the same command goes on from here")
         return EXIT_INTERRUPTED
     except Exception as error:
@@ -52,6 +55,8 @@ def _words(error: Exception) -> str | None:
         what = f"{_shown(error.filename)}: " if error.filename else ""
         return f"{what}{error.strerror or error}; check path, permissions, free space"
     if isinstance(error, ImportError):  # of a library that the system lacks; all others are bugs
+        from fusionseg.machine import explained
+
         return explained(error) or None
     if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
         return "out of memory; give it more, or less to do at a time: smaller batches, crops or frames, fewer workers"

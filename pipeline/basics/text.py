@@ -30,13 +30,13 @@ def nfc(name: str) -> str:
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
-def read_text(path: Path) -> str:
-    """A text file in UTF-8, or in UTF-8, UTF-16 or UTF-32 with a byte-order mark; without the mark.
+def read_text(path: Path, unmarked: str = "utf-8") -> str:
+    """A text file in UTF-8, UTF-16 or UTF-32 with a byte-order mark, which is left out, or `unmarked` without one.
 
     Raises OSError, and ValueError, with the words to say (they begin with the path), for any other.
     """
     data = path.read_bytes()
-    mark, encoding = next((found for found in _MARKS if data.startswith(found[0])), (b"", "utf-8"))
+    mark, encoding = next((found for found in _MARKS if data.startswith(found[0])), (b"", unmarked))
     try:
         text = data[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:

@@ -162,7 +162,7 @@ def read_boxes(item: Item, index: int) -> FrameBoxes:
         return frame_boxes([])
     matlab = path.suffix.lower() == ".mat"
     try:
-        return parse_youtube_objects(path.read_bytes()) if matlab else parse_vid_xml(path.read_text(encoding="utf-8"))
+        return parse_youtube_objects(path.read_bytes()) if matlab else parse_vid_xml(path.read_bytes())
     except (OSError, ValueError, OverflowError, ElementTree.ParseError) as error:
         kind = "a YouTube-Objects" if matlab else "an ImageNet-VID"
         raise bad_file(item, index, path, f"not {kind} annotation ({error})") from None

@@ -35,8 +35,8 @@ def frame_boxes(
     return FrameBoxes(np.array(boxes, np.int32).reshape(-1, 4), *flags)
 
 
-def parse_vid_xml(text: str) -> FrameBoxes:
-    """Boxes of an ImageNet-VID annotation, whose corners are inclusive pixel coordinates.
+def parse_vid_xml(text: str | bytes) -> FrameBoxes:
+    """Boxes of an ImageNet-VID annotation, whose corners are inclusive pixel coordinates; bytes say their encoding.
 
     Raises ValueError, OverflowError, ElementTree.ParseError.
     """

@@ -12,6 +12,7 @@ from PIL import Image
 
 from fusionseg.models.labels import VOID
 from fusionseg.pipeline.basics.digests import Stamp, stamp
+from fusionseg.pipeline.basics.text import read_text
 from fusionseg.pipeline.formats.boxes import read_mat
 from fusionseg.pipeline.formats.planes import Raw, check_single, opened, read_plane
 from fusionseg.pipeline.formats.readings import evidence_of, is_plain, read_mask_values
@@ -122,7 +123,7 @@ def read_regions(path: Path) -> tuple[int, ...]:
 
 @lru_cache(64)
 def _read_regions(path: Path, changed: Stamp) -> tuple[int, ...]:
-    lines = [line.strip() for line in path.read_text(encoding="latin-1").splitlines()]
+    lines = [line.strip() for line in read_text(path, "latin-1").splitlines()]
     after = lambda title: [lines[n + 1 : n + 2] for n, line in enumerate(lines) if line.lower().startswith(title)]  # noqa: E731
     try:
         ((count,), *_) = after("total number of regions")

@@ -166,6 +166,17 @@ def test_on_a_terminal_it_stops_in_one_line(number: int, body: str) -> None:
     os.close(main_end)
 
 
+def test_stopped_while_words_are_looked_at_it_says_so() -> None:
+    code = stub("pass").replace(
+        "from fusionseg.cli import main\n",
+        "from fusionseg.cli import main\nimport typer.core\n"
+        "def slow(*arguments, **options): os.kill(os.getpid(), signal.SIGINT); time.sleep(9)\n"
+        "typer.core.TyperGroup.make_context = slow\n",
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "fusionseg: stopped; the same command goes on from here\n")
+
+
 def test_a_terminal_that_was_closed_stops_nothing(tmp_path: Path) -> None:
     main_end, other_end = pty.openpty()
     body = f"sys.stdin.read(); print(1, flush=True); open('{tmp_path / 'done'}', 'w').write('whole')"

@@ -86,3 +86,10 @@ def test_broken_youtube_objects_file_is_named(tmp_path: Path, content: Any) -> N
 def test_numbers_that_no_pixel_has_are_refused() -> None:
     with pytest.raises(OverflowError):
         frame_boxes([(0, 0, 2**40, 1)])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "iso-8859-1"])
+def test_bytes_say_their_encoding(encoding: str) -> None:
+    declared = "" if encoding.startswith("utf-8") else f'<?xml version="1.0" encoding="{encoding}"?>'
+    text = vid_xml([(1, 2, 3, 4)]).replace("<annotation>", "<annotation><folder>caf\u00e9</folder>")
+    assert len(parse_vid_xml((declared + text).encode(encoding))) == 1

@@ -134,6 +134,12 @@ def test_a_changed_definition_is_read_again(tmp_path: Path) -> None:
     assert read_regions(path) == (255, 0)
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8-sig", "utf-16"])
+def test_definitions_of_any_editor(tmp_path: Path, encoding: str) -> None:
+    text = "Total number of regions:\r\n1\r\nScale of region 0: caf\u00e9\r\n7\r\n"
+    assert read_regions(write_bytes(tmp_path / "d.dat", text.encode(encoding))) == (7,)
+
+
 @pytest.mark.parametrize("text", ["", "words", "Total number of regions:\n2\nScale of region 0:\n0\n",
                                   "Total number of regions:\n1\nScale of region 0:\nwhite\n",
                                   "Total number of regions:\nScale of region 0:\n"])  # fmt: skip
