@@ -93,7 +93,6 @@ def test_frames_of_other_kinds(cases: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_masks_as_a_video(cases: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What lies there as masks is a copy of the frames."""
+    """What lies there as masks is a copy of the frames; cut at half, all the same."""
     code, said = check(cases / "masks-as-a-video", capsys)
-    assert said.splitlines()[1].split()[1:4] == ["1", "8", "8"]
-    assert code == 1 and "holds a picture in colours, expected a mask" in said
+    assert code == 0 and said.splitlines()[1].split()[1:4] == ["1", "8", "8"]

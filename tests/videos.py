@@ -41,14 +41,16 @@ def write_video(
     turned: int | Sequence[int] | None = None,
     options: Mapping[str, str] | None = None,
     codec: str | None = None,
+    pixels: str | None = None,
 ) -> Path:
-    """Write a video of RGB frames: `times` in 1/25 s where its rate varies; `turned`: degrees, or a display matrix."""
+    """Write a video of RGB frames: `times` in 1/25 s where its rate varies; `turned`: degrees, or a display matrix;
+    `codec` and `pixels`: others than `CODECS` has."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pictures = [marked_frame(n) for n in range(frames)] if isinstance(frames, int) else frames
-    name, pixels = CODECS[path.suffix.lower()]
+    name, usual = CODECS[path.suffix.lower()]
     with av.open(f"file:{path}", "w", options=dict(options or {})) as out:
         stream = out.add_stream(codec or name, rate=RATE)
-        stream.height, stream.width, stream.pix_fmt = *(pictures[0].shape[:2] if pictures else SIZE), pixels
+        stream.height, stream.width, stream.pix_fmt = *(pictures[0].shape[:2] if pictures else SIZE), pixels or usual
         if isinstance(turned, int):
             stream.set_display_rotation(turned)
         elif turned is not None:

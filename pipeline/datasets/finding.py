@@ -21,7 +21,7 @@ from fusionseg.pipeline.names import SPARSE_PROTOCOL
 class Extract(Protocol):
     """Gives the frames of a video file as pictures, of masks without loss. Raises UserError."""
 
-    def __call__(self, path: Path, lossless: bool = False) -> tuple[Path, ...]: ...
+    def __call__(self, path: Path, masks: bool = False) -> tuple[Path, ...]: ...
 
 
 def load_items(
@@ -216,18 +216,18 @@ class _Finder:
         assert video.file is not None
         return {path.stem: path for path in self._extract(video.file, extract, video.name)}
 
-    def _extract(self, path: Path, extract: Extract | None, video: str, lossless: bool = False) -> tuple[Path, ...]:
+    def _extract(self, path: Path, extract: Extract | None, video: str, masks: bool = False) -> tuple[Path, ...]:
         if extract is None:
             raise UserError(f"{path}: a video file, whose frames have to be extracted first")
         try:
-            return extract(path, lossless)
+            return extract(path, masks)
         except UserError as error:
             self._report(str(error.args[0]), video, UNREADABLE)
             return ()
 
     def _moving_masks(self, path: Path, extract: Extract | None, frames: int, video: str) -> list[tuple[Path, ...]]:
         """Masks of each frame out of a video of them."""
-        masks = self._extract(path, extract, video, lossless=True)
+        masks = self._extract(path, extract, video, masks=True)
         if masks and len(masks) != frames:
             self._report(f"{path}: {len(masks)} masks, {video} has {frames} frames; expected as many", video, UNCLEAR)
         return [(mask,) for mask in masks] if len(masks) == frames else []

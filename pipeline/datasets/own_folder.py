@@ -13,15 +13,26 @@ What fits no rule is refused; files that are neither pictures nor videos are lef
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from fusionseg.pipeline.datasets.digests import LEDGER
 from fusionseg.pipeline.datasets.patterns import Folders, natural
-from fusionseg.pipeline.formats.kinds import GIF, is_array, is_picture, is_unread, is_video, stem
-from fusionseg.pipeline.formats.pictures import file_header
+from fusionseg.pipeline.datasets.videos import SOURCE
+from fusionseg.pipeline.formats.kinds import (
+    is_animation,
+    is_array,
+    is_gif,
+    is_picture,
+    is_text,
+    is_unread,
+    is_video,
+    stem,
+)
 
 FRAMES = ("frames", "jpegimages", "images", "imgs", "img", "videos", "rgb")
 _SURE = ("frames", "jpegimages")  # hold the frames though there are no masks
@@ -29,6 +40,9 @@ MASKS = (
     "masks", "annotations", "annotation", "mask", "labels", "gt", "groundtruth", "ground_truth", "ground-truth",
     "segmentation", "segmentations", "segmentationclass", "segmentationobject",
 )  # fmt: skip
+# What a mask's name adds to that of its frame, or a folder's to that of the video.
+_MASK_OF = re.compile(r"(?P<name>.+?)[-_. ]?(?:masks?|gt|labels?|annotations?|seg|segmentations?)", re.IGNORECASE)
+_STORED = {"frames", "artifacts", "rendered", "runs"}  # folders of a store, beside its ledger
 _EXPECTED = "expected pictures, or a folder of pictures or a video file for each video"
 
 
@@ -121,32 +135,34 @@ def _one_of(folders: Folders, names: Sequence[str]) -> str:
 
 def sorted_below(folders: Folders, top: str) -> dict[str, Sorted]:
     """What lies in each folder below `top`, by kind; the folders' paths begin below `top`."""
-    found = {}
-    for folder in folders.walk(top):
-        here = folder[len(top) :].lstrip("/") if top else folder
-        found[here] = _sorted(folders, folder)
+    every = list(folders.walk(top))
+    ours = tuple(f"{folder}/" for folder in every if folder != top and _is_ours(folders, folder))
+    found = {
+        folder[len(top) :].lstrip("/") if top else folder: _sorted(folders, folder)
+        for folder in every
+        if not f"{folder}/".startswith(ours)
+    }
     return {here: found[here] for here in sorted(found, key=natural)}
+
+
+def _is_ours(folders: Folders, folder: str) -> bool:
+    """Whether a folder is a store of this program's, or of frames that it took out of a video: nobody's videos."""
+    files = folders.files(folder)
+    return SOURCE in files or (LEDGER in files and not _STORED.isdisjoint(folders.subfolders(folder)))
 
 
 def _sorted(folders: Folders, folder: str) -> Sorted:
     """The files of a folder by kind."""
     names = sorted(folders.files(folder), key=natural)
-    gifs = [name for name in names if name.lower().endswith(GIF)]
+    gifs = [name for name in names if is_gif(name)]
     pictures = [name for name in names if is_picture(name) and name not in gifs]
-    if gifs and (pictures or (len(gifs) > 1 and all(_is_still(folders.path(f"{folder}/{name}")) for name in gifs))):
+    if pictures or (len(gifs) > 1 and not any(is_animation(folders.path(_joined(folder, name))) for name in gifs)):
         pictures = sorted(pictures + gifs, key=natural)
     videos = [name for name in names if is_video(name) and name not in pictures]
-    unread = [name for name in names if is_unread(name)]
+    stems = {stem(name) for name in pictures}  # beside IMG_1.JPG, IMG_1.CR2 is what it was made from
+    unread = [name for name in names if is_unread(name) and stem(name) not in stems]
     known = {*pictures, *videos, *unread}
     return Sorted(pictures, videos, unread, [name for name in names if name not in known])
-
-
-def _is_still(path: Path) -> bool:
-    try:
-        file_header(path)
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _videos(folders: Folders, frames: str, found: Mapping[str, Sorted]) -> list[OwnVideo]:
@@ -155,6 +171,7 @@ def _videos(folders: Folders, frames: str, found: Mapping[str, Sorted]) -> list[
         raise ValueError(f"holds no pictures and no videos{f' in {frames}' if frames else ''}; {_EXPECTED}")
     videos = []
     for here, some in found.items():
+        _check_no_masks(folders, _joined(frames, here), here, some)
         if some.pictures:
             _check_alone(here or ".", [*some.videos, *_below(here, found)])
             pattern = _joined(frames, "{video}" if here else "", "{frame}.*")
@@ -165,6 +182,28 @@ def _videos(folders: Folders, frames: str, found: Mapping[str, Sorted]) -> list[
     if twice := [name for name, count in Counter(video.name for video in videos).items() if count > 1]:
         raise ValueError(f"holds several videos of the name {_listed(twice)}; rename all but one")
     return sorted(videos, key=lambda video: natural(video.name))
+
+
+def _check_no_masks(folders: Folders, folder: str, here: str, some: Sorted) -> None:
+    """Masks are no videos, and no frames. Raises ValueError for what is called as if it held some."""
+    if not any(some[:2]):
+        if arrays := [name for name in some.others if is_array(name)]:
+            raise ValueError(f"{_joined(folder, arrays[0])}: an array; give the frames as pictures or as a video file")
+        return
+    *above, last = here.split("/")
+    siblings = folders.subfolders(_parent(folder))
+    of_sibling = _MASK_OF.fullmatch(last)
+    if any(part.lower() in MASKS for part in (*above, last)) or (of_sibling and of_sibling["name"] in siblings):
+        raise ValueError(
+            f"{folder} seems to hold masks; put all videos into frames/, and their masks beside it into masks/"
+        )
+    stems = {stem(name) for name in some.pictures}
+    among = [name for name in stems if (found := _MASK_OF.fullmatch(name)) and found["name"] in stems]
+    if among:
+        raise ValueError(
+            f"{folder or 'it'} holds masks among the frames, {sorted(among, key=natural)[0]}; put the frames into "
+            "frames/, and the masks beside it into masks/"
+        )
 
 
 def _below(folder: str, found: Mapping[str, Sorted]) -> list[str]:
@@ -218,14 +257,15 @@ def masks_of(videos: Sequence[str], found: Mapping[str, Sorted], alone: bool = F
     Raises ValueError for what fits none of that.
     """
     of_pictures = [here for here, some in found.items() if some.pictures]
+    inside = _common(of_pictures) if alone else ""
     files = [path for here, some in found.items() for path in _paths(here, some.videos)]
     places: dict[str, MaskPlaces] = {}
     for video in videos:
         single = len(videos) == 1
         direct = [here for here in of_pictures if here == video or (here == "" and single)]
         objects = [here for here in of_pictures if _parent(here) == video and "/" in here]
-        if alone:
-            objects += [here for here in of_pictures if here and "/" not in here and here not in direct]
+        if alone:  # nobody gave the video a name
+            objects += [here for here in of_pictures if _parent(here) == inside and here not in ("", *direct, *objects)]
         moving = [path for path in files if stem(path) == video or (single and not of_pictures and len(files) == 1)]
         if len([kind for kind in (direct, objects, moving) if kind]) > 1 or len(direct) > 1 or len(moving) > 1:
             several = [*(here or "pictures" for here in direct), *objects, *moving]
@@ -234,6 +274,12 @@ def masks_of(videos: Sequence[str], found: Mapping[str, Sorted], alone: bool = F
             places[video] = MaskPlaces(tuple(direct or objects), "".join(moving))
     _check_all_used(videos, places, of_pictures, files)
     return places
+
+
+def _common(folders: Sequence[str]) -> str:
+    """The folder that all of these lie in, one of several; "" without one."""
+    parents = {_parent(folder) for folder in folders}
+    return parents.pop() if len(parents) == 1 and len(folders) > 1 else ""
 
 
 def _check_all_used(
@@ -253,7 +299,7 @@ def _with_masks(
     """The videos with their masks, what was left out of the folder of masks, and what can't be used. Raises
     ValueError."""
     found = sorted_below(folders, masks)
-    if arrays := [path for here, some in found.items() for path in _paths(here, some.others) if is_array(path)]:
+    if arrays := _unread_masks([video.name for video in videos], found):
         raise ValueError(f"{masks}/{arrays[0]}: masks in files of this kind aren't read; save them as pictures (PNG)")
     try:
         places = masks_of([video.name for video in videos], found, is_alone(videos))
@@ -264,6 +310,17 @@ def _with_masks(
     left = [f"{masks}/{path}" for here, some in found.items() for path in _paths(here, some.others)]
     done = [_masked(folders, masks, video, places.get(video.name, MaskPlaces())) for video in videos]
     return done, left, _faults(folders, masks, found)
+
+
+def _unread_masks(videos: Sequence[str], found: Mapping[str, Sorted]) -> list[str]:
+    """Files that hold masks in a way that isn't read: arrays, and text called like a video, or lying where its masks
+    should."""
+    others = [path for here, some in found.items() for path in _paths(here, some.others)]
+    return [
+        path
+        for path in others
+        if is_array(path) or (is_text(path) and any(f"{path}/".startswith((f"{name}/", f"{name}.")) for name in videos))
+    ]
 
 
 def is_alone(videos: Sequence[OwnVideo]) -> bool:

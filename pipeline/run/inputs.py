@@ -101,10 +101,10 @@ class _Finder:
             check_masked(role, ref, items)
         return items if role == "stills" else [paired(item, self.request.settings.optical_flow) for item in items]
 
-    def _extract(self, path: Path, lossless: bool = False) -> tuple[Path, ...]:
+    def _extract(self, path: Path, masks: bool = False) -> tuple[Path, ...]:
         """The frames of a video file, extracted now if they aren't in the store."""
         with shown(f"frames of {path.name}", "frame") as show:
-            return extractor(self.ledger, show, self.make)(path, lossless)
+            return extractor(self.ledger, show, self.make)(path, masks)
 
 
 def paired(item: Item, settings: OpticalFlow) -> Item:

@@ -157,7 +157,7 @@ def _find(request: ScoreRequest, protocol: Protocol, store: Path) -> _Found:
     truth = find_truth(request.truth, protocol)
     methods = {method: find_masks(root) for method, root in request.masks.items()}
     fit(truth, methods, protocol)
-    unfold(truth, methods, lambda path: extract_frames(path, store, file_digest, lossless=True))
+    unfold(truth, methods, lambda path: extract_frames(path, store, file_digest, masks=True))
     asked = listed(request, truth.tree)
     wanted = {name: truth.tree[name] for name in truth.tree if name in set(asked) or not asked}
     problems = [*truth.problems, *_short(protocol, wanted)]

@@ -20,7 +20,7 @@ from fusionseg.pipeline.datasets.own_folder import (
 )
 from fusionseg.pipeline.datasets.patterns import Folders, natural
 from fusionseg.pipeline.errors import MISSING, UNCLEAR, UNREADABLE, WRONG_SIZE, UserError
-from fusionseg.pipeline.formats.kinds import is_array, stem
+from fusionseg.pipeline.formats.kinds import is_array, is_video, stem
 from fusionseg.pipeline.scoring.protocols import Protocol, scored_frames
 
 MISNAMED, UNSUITABLE = "misnamed", "unsuitable"
@@ -123,6 +123,8 @@ def find_masks(root: Path) -> Masks:
 
     Raises UserError where `root` is no folder, or holds neither.
     """
+    if root.is_file() and is_video(root.name):
+        return Masks(root, {}, {_ALONE: root})
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; expected a tree SEQUENCE/FRAME.png")
     folders, masks = Folders(root), Masks(root, {})
@@ -200,16 +202,18 @@ def _rename(masks: Masks, name: str) -> None:
 
 
 def unfold(truth: Masks, methods: Mapping[str, Masks], extract: Extract) -> None:
-    """Videos of masks as pictures, named like those of the truth; where there aren't as many it is a problem. Raises
-    UserError for a video that can't be read."""
+    """Videos of masks as pictures, named like those of the truth (or, of a truth that is a video, like a method's);
+    where there aren't as many it is a problem. Raises UserError for a video that can't be read."""
     for masks in (truth, *methods.values()):
         for name, path in masks.moving.items():
             if masks is not truth and name not in truth.tree:
                 continue  # left out
             frames = extract(path)
-            wanted = list(truth.tree.get(name, {})) or [frame.stem for frame in frames]
+            trees = [one.tree[name] for one in (truth, *methods.values()) if name in one.tree]
+            wanted = list(trees[0]) if trees else [frame.stem for frame in frames]
             if len(frames) != len(wanted):
-                what = f"{path}: {len(frames)} masks, the truth has {len(wanted)}; expected as many"
+                whose = "the truth" if masks is not truth else "a method"
+                what = f"{path}: {len(frames)} masks, {whose} has {len(wanted)}; expected as many"
                 masks.problems.append(Problem(UNCLEAR, what))
             masks.tree[name] = {frame: (one,) for frame, one in zip(wanted, frames, strict=False)}
 

@@ -271,7 +271,7 @@ def test_what_is_left_out_is_named(tmp_path: Path, capsys: pytest.CaptureFixture
     assert scored(root, masks(tmp_path / "ours/v1").parent).notes() == ["truth: left out, no masks: list.csv"]
 
 
-@pytest.mark.parametrize("name", ["00002.heic", "00002.PSD", "00005.exr", "00005.dng"])
+@pytest.mark.parametrize("name", ["00005.heic", "00005.PSD", "00005.exr", "00005.dng"])
 def test_pictures_that_cannot_be_read_are_not_passed_over(tmp_path: Path, name: str) -> None:
     """The flow would go over the gap, as if the object had jumped."""
     root = tmp_path / "own"
@@ -339,3 +339,75 @@ def test_two_names_that_are_one(tmp_path: Path) -> None:
     frames(root / "cafe\u0301")
     with pytest.raises(UserError, match="two of this name, in two forms of Unicode; rename one"):
         load_items(MANIFEST, "all", root)
+
+
+@pytest.mark.parametrize(
+    ("frames_at", "masks_at"),
+    [
+        ("v1/frames", "v1/masks"),
+        ("set/frames/v1", "set/masks/v1"),
+        ("v1", "v1_mask"),
+        ("frames/a/v1", "frames/a/v1-GT"),
+    ],
+)
+def test_masks_are_not_taken_as_videos(tmp_path: Path, frames_at: str, masks_at: str) -> None:
+    frames(tmp_path / "own" / frames_at)
+    masks(tmp_path / "own" / masks_at)
+    with pytest.raises(UserError, match="seems to hold masks; put all videos into frames/"):
+        load_items(MANIFEST, "all", tmp_path / "own")
+
+
+@pytest.mark.parametrize("form", ["{}_mask", "{}-gt", "{}.labels", "{}_GT"])
+def test_masks_are_not_taken_as_frames(tmp_path: Path, form: str) -> None:
+    root = tmp_path / "own/v1"
+    frames(root)
+    write_png(root / f"{form.format('00001')}.png", truth()[1])
+    with pytest.raises(UserError, match="v1 holds masks among the frames, 00001"):
+        load_items(MANIFEST, "all", tmp_path / "own")
+    frames(tmp_path / "other/my_mask")  # no video's name with something behind it
+    assert [item.name for item in load_items(MANIFEST, "all", tmp_path / "other")] == ["my_mask"]
+
+
+def test_what_this_program_wrote_beside_the_videos_is_no_video(tmp_path: Path) -> None:
+    write_video(tmp_path / "own/clip.mp4", 4)
+    (out := tmp_path / "own/out").mkdir()
+    extract = extractor(ledger := Ledger(out / "digests.json"))
+    for _ in range(2):
+        assert [item.name for item in load_items(MANIFEST, "all", tmp_path / "own", extract=extract)] == ["clip"]
+        (out / "digests.json").write_text("{}")
+    assert ledger.path.is_file() and list((out / "frames").iterdir())
+
+
+def test_what_a_picture_was_made_from_is_no_frame(tmp_path: Path) -> None:
+    frames(tmp_path / "own/v1")
+    write_bytes(tmp_path / "own/v1/00002.CR2", b"what 00002.jpg was made from")
+    (item,) = load_items(MANIFEST, "all", tmp_path / "own")
+    assert len(item.frames) == FRAMES
+
+
+def test_arrays_in_place_of_frames_are_refused(tmp_path: Path) -> None:
+    frames(tmp_path / "own/v1")
+    write_bytes(tmp_path / "own/v2/0.npy", b"numbers")
+    with pytest.raises(UserError, match=r"v2/0\.npy: an array; give the frames as pictures or as a video file"):
+        load_items(MANIFEST, "all", tmp_path / "own")
+
+
+def test_videos_are_trees_whatever_the_others_call_their_frames(tmp_path: Path) -> None:
+    mask_video(tmp_path / "videos/v1.avi")
+    mask_video(tmp_path / "videos/v2.avi")
+    for name in ("v1", "v2"):
+        for index, mask in enumerate(truth(), 1):
+            write_png(tmp_path / "pictures" / name / f"f{index}.png", mask)
+    for one, other in (("videos", "pictures"), ("pictures", "videos"), ("videos", "videos")):
+        found = scored(tmp_path / one, tmp_path / other)
+        assert found.overall.loc[0, "J"] == 1 and found.per_frame["sequence"].nunique() == 2
+    assert scored(tmp_path / "videos/v1.avi", tmp_path / "videos/v2.avi").overall.loc[0, "J"] == 1
+
+
+def test_masks_in_a_video_of_any_brightness(tmp_path: Path) -> None:
+    frames(tmp_path / "own/frames/v1")
+    shown = [np.repeat(np.where(mask, 128, 0).astype(np.uint8)[..., None], 3, axis=2) for mask in truth()]
+    write_video(tmp_path / "own/masks/v1.mp4", shown)
+    (item,) = load_items(MANIFEST, "all", tmp_path / "own", extract=extractor(Ledger(tmp_path / "store/digests.json")))
+    for index, mask in enumerate(truth()):
+        assert (read_mask(item, index) == 1)[mask].mean() > 0.9 and (read_mask(item, index) == 1)[~mask].mean() < 0.02

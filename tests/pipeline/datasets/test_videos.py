@@ -234,3 +234,56 @@ def test_a_file_that_is_not_there_and_a_folder(tmp_path: Path) -> None:
     (tmp_path / "folder.mp4").mkdir()
     with pytest.raises(UserError, match=r"folder\.mp4: a folder; expected a video file"):
         extract(tmp_path / "folder.mp4")
+
+
+# ---- videos of masks
+
+
+def masks_of(path: Path) -> list[npt.NDArray[np.uint8]]:
+    found = extract_frames(path, path.parent / "store", digest, masks=True)
+    return [cv2.imread(str(file), cv2.IMREAD_UNCHANGED) for file in found]
+
+
+def labels(*values: int) -> list[npt.NDArray[np.uint8]]:
+    """Frames with a stripe of each value, and an empty one."""
+    frame = np.zeros((*SIZE, 3), np.uint8)
+    for index, value in enumerate(values):
+        frame[8:40, 8 + 8 * index : 16 + 8 * index] = value
+    return [frame, np.zeros_like(frame)]
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixels"), [("ffv1", "bgr0"), ("ffv1", "gray"), ("png", "rgb24"), ("rawvideo", "bgr24")]
+)
+def test_masks_that_were_coded_without_loss_keep_their_values(tmp_path: Path, codec: str, pixels: str) -> None:
+    path = write_video(tmp_path / "masks.avi", labels(1, 2, 3, 255), codec=codec, pixels=pixels)
+    for mask, truth in zip(masks_of(path), labels(1, 2, 3, 255), strict=True):
+        np.testing.assert_array_equal(mask, truth[..., 0])  # grey, as all colours are
+
+
+@pytest.mark.parametrize("white", [255, 128])
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif"])
+def test_masks_that_were_coded_with_loss_are_cut_at_half_of_the_brightest(
+    tmp_path: Path, suffix: str, white: int
+) -> None:
+    """Also the empty ones, in which noise would pass for labels."""
+    found = masks_of(write_video(tmp_path / f"masks{suffix}", labels(white, white, white)))
+    for mask, truth in zip(found, labels(white, white, white), strict=True):
+        assert mask.dtype == np.uint8 and set(np.unique(mask)) <= {0, 255}
+        assert ((mask > 0) != (truth[..., 0] > 0)).mean() < 0.01
+
+
+def test_masks_that_a_video_cannot_hold_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"brightest value is \d+ of 255, so it shows no object; expected white objects"
+    ):
+        masks_of(write_video(tmp_path / "numbers.mp4", labels(1, 2, 3)))
+    with pytest.raises(UserError, match=r"more than 8 bits a channel in a video; give them as PNGs"):
+        masks_of(write_video(tmp_path / "deep.mkv", labels(1, 2), codec="ffv1", pixels="gray16le"))
+
+
+def test_frames_and_masks_of_one_file_are_kept_apart(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.mp4", labels(255))
+    assert extract(path)[0].suffix == ".jpg"
+    first = extract_frames(path, path.parent / "store", digest, masks=True)
+    assert first[0].suffix == ".png" and first == extract_frames(path, path.parent / "store", digest, masks=True)
