@@ -89,10 +89,10 @@ def left_out_line(names: Sequence[str]) -> str:
     """What was left out, in words.
 
     >>> left_out_line(["notes.txt", "list.csv"])
-    'left out, no pictures and no videos: notes.txt, list.csv'
+    'left out, neither frames nor masks: notes.txt, list.csv'
     """
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"left out, no pictures and no videos: {', '.join(names[:_NAMED])}{more}"
+    return f"left out, neither frames nor masks: {', '.join(names[:_NAMED])}{more}"
 
 
 def split_names(manifest: DataManifest, split: str, root: Path) -> list[str]:
@@ -194,7 +194,7 @@ class _Finder:
     def tell(self, faults: Sequence[Fault], videos: Sequence[str], leave_out: Collection[str]) -> None:
         """Files that can't be used, but must not be passed over, as belonging to the videos beside which they lie."""
         for place, path, what in faults:
-            owner = next((name for name in videos if f"{place}/".startswith(f"{name}/")), place or (*videos, "")[0])
+            owner = next((name for name in videos if f"{place}/".startswith(f"{name}/")), place or path.name)
             if owner not in leave_out:
                 self._report(f"{path}: {what} ({self.manifest.name}, {owner})", owner, UNREADABLE)
 

@@ -38,7 +38,8 @@ FRAMES = ("frames", "jpegimages", "images", "imgs", "img", "videos", "rgb")
 _SURE = ("frames", "jpegimages")  # hold the frames though there are no masks
 MASKS = (
     "masks", "annotations", "annotation", "mask", "labels", "gt", "groundtruth", "ground_truth", "ground-truth",
-    "segmentation", "segmentations", "segmentationclass", "segmentationobject",
+    "segmentation", "segmentations", "segmentationclass", "segmentationobject", "ground truth", "ground truths",
+    "alpha", "alphas", "matte", "mattes", "annotation_masks", "segmentation_masks", "object_masks", "mask_images",
 )  # fmt: skip
 # What a mask's name adds to that of its frame, or a folder's to that of the video.
 _MASK_OF = re.compile(r"(?P<name>.+?)[-_. ]?(?:masks?|gt|labels?|annotations?|seg|segmentations?)", re.IGNORECASE)
@@ -153,7 +154,8 @@ def _is_ours(folders: Folders, folder: str) -> bool:
 
 def _sorted(folders: Folders, folder: str) -> Sorted:
     """The files of a folder by kind."""
-    names = sorted(folders.files(folder), key=natural)
+    broken = set(folders.broken(folder))  # told apart
+    names = sorted((name for name in folders.files(folder) if name not in broken), key=natural)
     gifs = [name for name in names if is_gif(name)]
     pictures = [name for name in names if is_picture(name) and name not in gifs]
     if pictures or (len(gifs) > 1 and not any(is_animation(folders.path(_joined(folder, name))) for name in gifs)):

@@ -55,7 +55,7 @@ def decode_objects(path: Path) -> Raw:
     plane = read_plane(path.read_bytes())
     if plane.coloured:
         raise ValueError("holds colours, expected palette indices or grey levels that number the objects")
-    if evidence_of(plane).soft and not is_plain(plane):
+    if evidence_of(plane).masks_are == "soft" and not is_plain(plane):
         raise ValueError("holds shades, expected palette indices or grey levels that number the objects")
     return plane.values.astype(np.uint8) if plane.values.dtype == np.bool_ else plane.values
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -26,7 +27,7 @@ _BITS_AT, _COLOURS_AT = 24, 25  # where a PNG's header says how many bits a chan
 _WITH_ALPHA = (4, 6)
 _TRANSPARENT = b"tRNS"  # a PNG's chunk
 _WHITE_16 = 2**16 - 1
-_LOOKED_AT = 7  # frames of a video, for the depth of its 16-bit pictures
+_LOOKED_AT = 200  # frames of a video, for the depth of its 16-bit pictures
 
 # How the files of a format end; decoders fill what is missing with grey and say nothing.
 _ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
@@ -99,8 +100,8 @@ def decode_frame(data: bytes, siblings: Callable[[], Sequence[Path]] = tuple) ->
     if pixels.dtype == np.uint8:
         return pixels
     looked = tuple(spread(siblings(), _LOOKED_AT))
-    white = depth(max(int(pixels.max()), _largest(looked)), _WHITE_16)
-    return (pixels >> (white.bit_length() - 8)).astype(np.uint8)
+    white = depth(_largest(looked) or int(pixels.max()), _WHITE_16)  # one for all frames, or the video would flicker
+    return (np.minimum(pixels, white) >> (white.bit_length() - 8)).astype(np.uint8)
 
 
 def frame_notes(paths: Sequence[Path]) -> tuple[str, ...]:
@@ -139,6 +140,8 @@ def _decoded(data: bytes) -> Raw:
     with opened(data) as image:
         check_single(image)
         found = None
+        if image.format == "PPM" and not _is_full(data):  # scaled by what the file says is white
+            return (np.asarray(image) >> 8).astype(np.uint8) if image.mode == "I" else _by_pillow(image)
         if image.format in _BY_OPENCV and image.mode != "1":
             found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         if found is None:
@@ -146,6 +149,12 @@ def _decoded(data: bytes) -> Raw:
     if found.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"pixels of type {found.dtype}, expected 8 or 16 bits; save it as a PNG")
     return np.asarray(found)
+
+
+def _is_full(data: bytes) -> bool:
+    """Whether white is the largest value of a byte or of two, in a PGM or PPM."""
+    found = re.match(rb"P[56](?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+(\d+)", data)
+    return found is None or int(found[1]) in (2**8 - 1, _WHITE_16)
 
 
 def _by_pillow(image: Image.Image) -> Raw:

@@ -23,7 +23,7 @@ _BITS_AT, _COLOURS_AT = 24, 25  # where a PNG's header says how many bits a chan
 _MANY_CHANNELS = (2, 4, 6)  # colours, grey and alpha, colours and alpha
 _BITS_PER_SAMPLE = 258  # TIFF's tag
 _GREY_16 = ("I", "I;16", "I;16B", "I;16L")
-_SEVERAL_COLOURS = 3  # of a drawn mask: black and two more; a photograph's cut-out has many
+_SEVERAL_COLOURS = 22  # of a drawn mask; a photograph's cut-out has many
 _MOST_LABELS = 64  # in one picture; no data set has as many objects in a frame
 _PHOTOGRAPH = 0.5  # share of pixels that are neither dark nor bright, from which on colours are no mask's
 
@@ -31,13 +31,15 @@ _PHOTOGRAPH = 0.5  # share of pixels that are neither dark nor bright, from whic
 @dataclass(frozen=True)
 class Plane:
     """`values` (H, W), bool or integers; `white`: the largest value that its type, or its colours, can have; `labels`:
-    the values are names, not shades; `lossy`: they ring around edges, as JPEG's do; `coloured`: the values are the
-    largest channel of colours; `notes`: how it was read, where that isn't the obvious way."""
+    the values are names, not shades; `lossy`: they ring around edges, as JPEG's do; `relative`: white is what is the
+    brightest in the sequence, as of colours or an overlay; `coloured`: the values are the largest channel of colours;
+    `notes`: how it was read, where that isn't the obvious way."""
 
     values: Raw
     white: int
     labels: bool = False
     lossy: bool = False
+    relative: bool = False
     coloured: bool = False
     notes: tuple[str, ...] = ()
 
@@ -69,7 +71,16 @@ def _held(data: bytes) -> _Held:
         check_single(image)
         if _is_deep(image, data):
             return _of_deep(data)
-        return _of_image(image)
+        return _of_image(image, _is_lossy(image, data))
+
+
+def _is_lossy(image: Image.Image, data: bytes) -> bool:
+    """Whether a file's values are only about what was stored."""
+    if image.format == "WEBP":
+        return b"VP8L" not in data
+    if image.format == "JPEG2000":  # its coding style says which wavelet: 1 can be undone exactly
+        return data[data.find(b"\xff\x52") + 13 :][:1] == b"\0"
+    return image.format in ("JPEG", "MPO", "AVIF")
 
 
 def _of_plain(png: PlainPNG) -> _Held:
@@ -110,14 +121,15 @@ def _of_deep(data: bytes) -> _Held:
     return _Held(np.asarray(image[..., 2::-1]), _WHITE_16, _seen(image[..., 3]) if image.shape[2] == 4 else None)
 
 
-def _of_image(image: Image.Image) -> _Held:
-    lossy = image.format in ("JPEG", "MPO")
+def _of_image(image: Image.Image, lossy: bool) -> _Held:
+    key = image.info.get("transparency")
     if image.mode == "1":  # a third of the time of converting it to an array at once
-        return _Held(np.asarray(image.convert("L")) > 0, 1)
+        bits = np.asarray(image.convert("L")) > 0
+        return _Held(~bits if key else bits, 1)  # where white is what nobody sees, black is the shape
     if image.mode == "F":
         raise ValueError("holds floating-point numbers; save it as a PNG of 8 or 16 bits")
     if image.mode in _GREY_16:
-        return _deep_grey(np.asarray(image))
+        return _deep_grey(np.asarray(image), key)
     if image.has_transparency_data:
         return _with_alpha(image, lossy)
     if image.mode == "P":
@@ -126,10 +138,10 @@ def _of_image(image: Image.Image) -> _Held:
     return _Held(np.asarray(image if image.mode == "L" else image.convert("RGB")), _WHITE_8, lossy=lossy)
 
 
-def _deep_grey(values: Raw) -> _Held:
+def _deep_grey(values: Raw, key: int | None) -> _Held:
     if values.min() < 0 or values.max() > _WHITE_16:
         raise ValueError(f"values from {values.min()} to {values.max()}; expected 0 to {_WHITE_16}")
-    return _Held(values, _WHITE_16)
+    return _Held(values, _WHITE_16, (values != key) * _WHITE_16 if key else None)
 
 
 def _with_alpha(image: Image.Image, lossy: bool) -> _Held:
@@ -139,9 +151,15 @@ def _with_alpha(image: Image.Image, lossy: bool) -> _Held:
         return _Held(np.asarray(image), _WHITE_8)
     pixels = np.asarray(image.convert("RGBA"))
     alpha = _seen(pixels[..., 3])
-    if alpha is None and image.mode in ("P", "PA"):
-        return _of_image(_without_alpha(image))
+    if image.mode in ("P", "PA"):
+        plain = _of_image(_without_alpha(image), lossy)
+        if alpha is None or _same(_by_palette(plain).values > 0, alpha):  # its indices tell more
+            return plain
     return _Held(pixels[..., :3], _WHITE_8, alpha, lossy=lossy)
+
+
+def _same(shape: Raw, alpha: Raw) -> bool:
+    return bool(np.array_equal(shape, alpha > _WHITE_8 // 2))
 
 
 def _without_alpha(image: Image.Image) -> Image.Image:
@@ -161,22 +179,22 @@ def _by_alpha(held: _Held) -> Plane:
     Raises ValueError for what tells two shapes: nobody can say which one is meant.
     """
     assert held.alpha is not None
-    shape = held.alpha > held.white // 2
+    shape = held.alpha > held.alpha.max() // 2
     colours = held.values.reshape(*shape.shape, -1)
-    visible = colours[shape]
-    shades = bool((visible == visible[:, :1]).all()) and len(np.unique(visible)) > 1
-    if shades or _drawn(visible) or (not len(visible) and _drawn(colours.reshape(-1, colours.shape[-1]))):
+    seen = colours[shape] if shape.any() else colours.reshape(-1, colours.shape[-1])
+    shades = bool((seen == seen[:, :1]).all()) and len(np.unique(seen)) > 1
+    if shades or _drawn(seen):
         drawn = colours.any(2)
-        if np.array_equal(drawn, shape) and visible.max() < _MOST_LABELS:
-            return Plane(np.ascontiguousarray(colours.max(2)), held.white, labels=True)
+        if np.array_equal(drawn, shape):  # the colours tell more
+            return _by_colours(_Held(colours, held.white, lossy=held.lossy))
         if not np.array_equal(drawn & (colours.max(2) > held.white // 2), shape):
             raise ValueError("draws one shape in its colours and another in its alpha channel; save the mask alone")
-    return Plane(held.alpha, held.white, notes=("the shape is in the alpha channel",))
+    return Plane(held.alpha, held.white, lossy=held.lossy, relative=True, notes=("the shape is in the alpha channel",))
 
 
 def _drawn(colours: Raw) -> bool:
-    """Whether (N, 3) colours draw a shape themselves: black, and few others."""
-    distinct = np.unique(colours, axis=0) if len(colours) else colours
+    """Whether (N, channels) colours draw a shape themselves: black, and few others."""
+    distinct = np.unique(colours, axis=0)
     return 1 < len(distinct) <= _SEVERAL_COLOURS and not distinct[0].any()
 
 
@@ -185,7 +203,7 @@ def _by_palette(held: _Held) -> Plane:
     present = np.flatnonzero(np.bincount(held.values.ravel(), minlength=1))
     palette = np.zeros((_WHITE_8 + 1, 3), np.uint8)
     palette[: len(held.palette)] = held.palette[: _WHITE_8 + 1]
-    if len(present) > _MOST_LABELS or (_is_grey(palette[present]) and len(present) > 2):
+    if len(present) > 2 and _is_grey(palette[present]):
         return _by_colours(_Held(palette[held.values], _WHITE_8))
     black = np.flatnonzero(~held.palette.any(axis=1)).tolist()
     if not black and _is_grey(held.palette):
@@ -238,7 +256,8 @@ def _by_colours(held: _Held) -> Plane:
     if len(codes) > _MOST_LABELS and ((largest > top // 8) & (largest < top - top // 8)).mean() > _PHOTOGRAPH:
         raise ValueError("holds a picture in colours, expected a mask")
     notes = ("no colour is black, the background; all was taken as object",) if 1 < len(codes) <= _MOST_LABELS else ()
-    return Plane(largest, top, lossy=held.lossy, coloured=True, notes=notes if codes[0] else ())
+    said = notes if codes[0] else ()
+    return Plane(largest, held.white, lossy=held.lossy, relative=True, coloured=True, notes=said)
 
 
 def _codes(colours: Raw) -> Raw:

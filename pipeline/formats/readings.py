@@ -22,48 +22,60 @@ from fusionseg.pipeline.basics.spread import spread
 from fusionseg.pipeline.formats.planes import Plane, Raw, read_plane
 from fusionseg.pipeline.names import MasksAre
 
-SOFT_NOTE = "many grey levels: a soft mask, cut at half"
+SOFT_NOTE = "shades: a soft mask, cut at half"
 _MOST_LABELS = 64  # of one picture; see planes
 _SMALL = 64  # labels are counted from 1; values that stay below this are no shades
-_FILLED = 0.1  # share of the pixels of in-between values that lie amid their equals, from which on they are labels
-_NESTED, _TOUCHING = 4, 0.25  # levels in between, and the share of the brightest one's border that is with black
-LOOKED_AT = 7  # masks of a sequence
+_EDGES = 0.7  # share of the pixels of in-between values with a darker and a brighter neighbour: more make shades
+_NESTED, _CONTOURS = 4, 0.9  # levels in between, and the share of all steps that lead to the next: contour lines
+EVIDENCE = 200  # masks of a sequence that are looked at where one can't tell what it is
+LOOKED_AT = 7  # to say how they are read
 _DEPTHS = (8, 10, 12, 14, 16)  # bits that 16-bit files are filled with
 _LOST = 32  # of 255; a JPEG that holds nothing brighter was made of labels
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What masks of a sequence tell: how many are surely soft or surely labels, and their largest value."""
+    """What masks of a sequence tell: how many are surely soft, look soft, or look like labels; their largest value."""
 
+    sure: int = 0
     soft: int = 0
     labels: int = 0
     largest: int = 0
 
     @property
     def masks_are(self) -> MasksAre:
-        """How files that can't tell are read."""
-        return "soft" if self.soft and self.soft >= self.labels else "labels"
+        """How they are read."""
+        return "soft" if self.sure or (self.soft and self.soft >= self.labels) else "labels"
 
 
 def read_mask_values(
     plane: Plane, masks_are: MasksAre | None = None, siblings: Callable[[], Sequence[Path]] = tuple
 ) -> tuple[Raw, tuple[str, ...]]:
     """(H, W) labels, 0 background, or bool where there are no more than object and background; and what to say of how
-    they were read. `siblings` gives the masks of the same sequence. Raises ValueError for labels in a JPEG.
+    they were read. `siblings` gives the masks of the same sequence. Raises ValueError for what shows no object under
+    either reading.
     """
+    labels = plane.values > 0 if plane.relative else plane.values
     if plane.values.dtype == np.bool_ or plane.labels or is_plain(plane):
-        return plane.values, plane.notes
-    if masks_are == "labels" and not plane.lossy:
-        return plane.values, plane.notes
-    evidence = _joined(plane, siblings())
-    if plane.lossy and 0 < evidence.largest < _LOST:
-        raise ValueError(f"a JPEG with values up to {evidence.largest}: labels don't survive in one; save it as a PNG")
+        return labels, plane.notes
+    evidence = Evidence() if masks_are == "labels" and not plane.lossy else _joined(plane, siblings())
     if (masks_are or evidence.masks_are) == "labels" and not plane.lossy:
-        return plane.values, plane.notes
-    white = depth(evidence.largest, plane.white)
+        return labels, plane.notes
+    white = evidence.largest if plane.lossy or plane.relative else depth(evidence.largest, plane.white)
+    _check_bright(plane, evidence.largest, white)
     notes = (SOFT_NOTE,) if not plane.lossy else ()
     return plane.values > white // 2, (*plane.notes, *notes)
+
+
+def _check_bright(plane: Plane, largest: int, white: int) -> None:
+    """Raises ValueError for a sequence in which nothing can be an object."""
+    if plane.lossy and 0 < largest < _LOST:
+        raise ValueError(f"values up to {largest} in a JPEG or such: labels don't survive there; save it as a PNG")
+    if 0 < largest <= white // 2:
+        raise ValueError(
+            f"values up to {largest} of {white} in its sequence, of which none reaches half; if these are labels, say "
+            "masks_are: labels in the manifest, or save them as indexed PNGs"
+        )
 
 
 def is_plain(plane: Plane) -> bool:
@@ -85,17 +97,18 @@ def depth(largest: int, white: int) -> int:
 
 def _joined(plane: Plane, siblings: Sequence[Path]) -> Evidence:
     """The evidence of a plane and of its sequence."""
-    looked = tuple(spread(siblings, LOOKED_AT))
-    own, others = evidence_of(plane), _of_files(looked) if looked else Evidence()
-    return Evidence(own.soft + others.soft, own.labels + others.labels, max(own.largest, others.largest))
+    looked = tuple(spread(siblings, EVIDENCE))
+    return _sum((evidence_of(plane), _of_files(looked) if looked else Evidence()))
+
+
+def _sum(found: Sequence[Evidence]) -> Evidence:
+    counts = [sum(getattr(one, name) for one in found) for name in ("sure", "soft", "labels")]
+    return Evidence(*counts, largest=max((one.largest for one in found), default=0))
 
 
 @lru_cache(256)
 def _of_files(paths: tuple[Path, ...]) -> Evidence:
-    found = [evidence_of(plane) for plane in map(_plane_or_none, paths) if plane is not None]
-    return Evidence(
-        sum(one.soft for one in found), sum(one.labels for one in found), max((one.largest for one in found), default=0)
-    )
+    return _sum([evidence_of(plane) for plane in map(_plane_or_none, paths) if plane is not None])
 
 
 def _plane_or_none(path: Path) -> Plane | None:
@@ -114,27 +127,29 @@ def evidence_of(plane: Plane) -> Evidence:
     values = np.flatnonzero(counts)
     largest = int(values[-1])
     if plane.lossy or len(values) > _MOST_LABELS:
-        return Evidence(soft=1, largest=largest)
+        return Evidence(sure=1, largest=largest)
     if values[0] != 0:  # no background: then small numbers are labels
         return Evidence(soft=int(largest >= _SMALL and len(values) > 1), largest=largest)
-    if len(values) < 3:
+    if len(values) < 3 or largest < _SMALL:
         return Evidence(largest=largest)
-    if largest < _SMALL and plane.white >= 2 * _SMALL:
-        return Evidence(labels=1 if len(values) * 2 > largest else 0, largest=largest)
     ranks = np.cumsum(counts > 0, dtype=np.uint8) - np.uint8(1)
     soft = _is_shaded(ranks[plane.values])
-    return Evidence(int(soft), int(not soft), largest)
+    return Evidence(soft=int(soft), labels=int(not soft), largest=largest)
 
 
 def _is_shaded(ranks: Raw) -> bool:
-    """Whether the values between the least and the largest lie along edges only, or one around the other; (H, W)."""
-    top = int(ranks.max())
+    """Whether the values between the least and the largest lie along edges, between a darker and a brighter neighbour,
+    or one around the other like contour lines; (H, W)."""
+    top, (height, width) = int(ranks.max()), ranks.shape
     middle = ranks[1:-1, 1:-1]
     between = (middle > 0) & (middle < top)
-    around = [ranks[:-2, 1:-1], ranks[2:, 1:-1], ranks[1:-1, :-2], ranks[1:-1, 2:]]
-    filled = between & np.logical_and.reduce([other == middle for other in around])
-    if filled.sum() < _FILLED * between.sum() or not between.any():
+    if not between.any():
         return True
-    border = sum(int(((middle == top) & (other < top)).sum()) for other in around)
-    touching = sum(int(((middle == top) & (other == 0)).sum()) for other in around)
-    return top - 1 >= _NESTED and touching < _TOUCHING * border
+    places = [(y, x) for y in range(3) for x in range(3) if (y, x) != (1, 1)]
+    around = [ranks[y : height - 2 + y, x : width - 2 + x] for y, x in places]
+    darker = np.logical_or.reduce([other < middle for other in around])
+    brighter = np.logical_or.reduce([other > middle for other in around])
+    if (darker & brighter & between).sum() > _EDGES * between.sum():
+        return True
+    steps = np.concatenate([np.abs(np.diff(ranks.astype(np.int16), axis=axis)).ravel() for axis in (0, 1)])
+    return top - 1 >= _NESTED and bool((steps[steps > 0] == 1).mean() > _CONTOURS)

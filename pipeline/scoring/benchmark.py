@@ -22,12 +22,13 @@ from fusionseg.pipeline.basics.progress import shown
 from fusionseg.pipeline.basics.spread import spread
 from fusionseg.pipeline.basics.text import named_path
 from fusionseg.pipeline.datasets.digests import file_digest
+from fusionseg.pipeline.datasets.finding import Extract
 from fusionseg.pipeline.datasets.videos import extract_frames
 from fusionseg.pipeline.errors import UNREADABLE, WRONG_SIZE, UserError
 from fusionseg.pipeline.formats.kinds import PICTURE_SUFFIXES
 from fusionseg.pipeline.formats.masks import decode_map, decode_mask, decode_objects
 from fusionseg.pipeline.formats.planes import Raw
-from fusionseg.pipeline.formats.readings import LOOKED_AT
+from fusionseg.pipeline.formats.readings import EVIDENCE
 from fusionseg.pipeline.scoring.frames import frame_scores, joined, sequence_rows
 from fusionseg.pipeline.scoring.measures import LabelScores
 from fusionseg.pipeline.scoring.outputs import Scored, check_out, write_outputs
@@ -154,10 +155,11 @@ _Found = tuple[Tree, dict[str, Tree], list[Problem], list[str]]
 def _find(request: ScoreRequest, protocol: Protocol, store: Path) -> _Found:
     """The truth that is scored, the trees of masks, what is wrong with their names, and what is left out, in words.
     Raises UserError."""
-    truth = find_truth(request.truth, protocol)
+    extract = _extractor(store)
+    truth = find_truth(request.truth, protocol, extract)
     methods = {method: find_masks(root) for method, root in request.masks.items()}
     fit(truth, methods, protocol)
-    unfold(truth, methods, lambda path: extract_frames(path, store, file_digest, masks=True))
+    unfold(truth, methods, extract)
     asked = listed(request, truth.tree)
     wanted = {name: truth.tree[name] for name in truth.tree if name in set(asked) or not asked}
     problems = [*truth.problems, *_short(protocol, wanted)]
@@ -173,6 +175,10 @@ def _find(request: ScoreRequest, protocol: Protocol, store: Path) -> _Found:
             problems += compare(method, wanted, masks.tree, protocol, request.zero)
         left_out += beyond(method, wanted, masks, protocol, every=not asked)
     return wanted, {method: masks.tree for method, masks in methods.items()}, problems, left_out
+
+
+def _extractor(store: Path) -> Extract:
+    return lambda path, masks=False: extract_frames(path, store, file_digest, masks=masks)
 
 
 def _protocol(request: ScoreRequest) -> Protocol:
@@ -221,7 +227,7 @@ def _frames(protocol: Protocol, truth: Tree, trees: Mapping[str, Tree]) -> Itera
 
 
 def _some(paths: Sequence[Path]) -> tuple[Path, ...]:
-    return tuple(spread(paths, LOOKED_AT))
+    return tuple(spread(paths, EVIDENCE))
 
 
 def _numbers(names: Sequence[str]) -> dict[str, int]:

@@ -6,18 +6,14 @@ out, and told.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fusionseg.pipeline.datasets.own_folder import (
-    MaskPlaces,
-    frames_and_masks,
-    is_alone,
-    masks_of,
-    own_videos,
-    sorted_below,
-)
+from fusionseg.pipeline.datasets.finding import Extract, left_out, load_items
+from fusionseg.pipeline.datasets.items import Item
+from fusionseg.pipeline.datasets.manifest import read_manifest
+from fusionseg.pipeline.datasets.own_folder import frames_and_masks, sorted_below
 from fusionseg.pipeline.datasets.patterns import Folders, natural
 from fusionseg.pipeline.errors import MISSING, UNCLEAR, UNREADABLE, WRONG_SIZE, UserError
 from fusionseg.pipeline.formats.kinds import is_array, is_video, stem
@@ -42,7 +38,6 @@ _ALONE = ""  # the name of the one sequence of a folder that holds its masks its
 
 Files = Mapping[str, tuple[Path, ...]]  # frame -> its files: one, or one an object
 Tree = Mapping[str, Files]  # sequence -> frames
-Extract = Callable[[Path], tuple[Path, ...]]  # video of masks -> its frames as pictures; raises UserError
 
 
 @dataclass(frozen=True)
@@ -55,14 +50,15 @@ class Problem:
 
 @dataclass
 class Masks:
-    """What lies below a folder: `tree`, by folder; `moving`, videos of masks by sequence; what is wrong; and the paths
-    of what was left out."""
+    """What lies below a folder: `tree`, by folder; `moving`, videos of masks by sequence; what is wrong; the paths of
+    what was left out; and the sequences whose objects, in folders of their own, were merged."""
 
     root: Path
     tree: dict[str, dict[str, tuple[Path, ...]]]
     moving: dict[str, Path] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    merged: list[str] = field(default_factory=list)
 
     @property
     def names(self) -> list[str]:
@@ -70,12 +66,12 @@ class Masks:
         return sorted({*self.tree, *self.moving}, key=natural)
 
 
-def find_truth(root: Path, protocol: Protocol) -> Masks:
+def find_truth(root: Path, protocol: Protocol, extract: Extract) -> Masks:
     """The truth below `root`, which may be the root of DAVIS, or of a user's own frames and masks. Raises UserError
     where there is none."""
     places = [root / name for name in (_DAVIS_OBJECTS if protocol.objects else _DAVIS)]
     place = next((place for place in places if place.is_dir()), None)
-    masks = _of_own(root) if place is None else None
+    masks = _of_own(root, extract) if place is None else None
     if masks is None:
         masks = find_masks(place or root)
         if protocol.object_folders:
@@ -83,33 +79,30 @@ def find_truth(root: Path, protocol: Protocol) -> Masks:
     return masks
 
 
-def _of_own(root: Path) -> Masks | None:
-    """The masks beside a user's own frames, by the rules of the layout `folder`; None where it isn't such a folder.
-    Raises UserError."""
+def _of_own(root: Path, extract: Extract) -> Masks | None:
+    """The masks beside a user's own frames, as a run finds them; None where there is no such folder. Raises
+    UserError."""
     if not root.is_dir():
         return None
     folders = Folders(root)
     try:
         frames, below = frames_and_masks(folders)
-        if not (frames and below):
-            return None
-        videos = own_videos(root).videos
     except ValueError as error:
         if any(name.lower() in ("frames", "masks") for name in folders.subfolders("")):
             raise UserError(f"{root}: {error}") from None
         return None
-    found = find_masks(root / below)
-    alone = is_alone(videos)
-    places = masks_of([video.name for video in videos], sorted_below(Folders(root / below), ""), alone)
-    if alone:  # it has no name but the folder's
-        places = dict.fromkeys([_ALONE], *places.values())
-    tree = {name: _at(found, place) for name, place in places.items() if place.folders}
-    moving = {name: root / below / place.file for name, place in places.items() if place.file}
-    return Masks(root, tree, moving, found.problems, found.left_out)
+    if not (frames and below):
+        return None
+    manifest = read_manifest("folder")
+    items = load_items(manifest, "all", root, extract=extract)
+    tree = {item.name: _by_frame(item) for item in items if item.masks}
+    if len(items) == 1 and items[0].name == root.resolve().name:  # it has no name but the folder's
+        tree = dict.fromkeys([_ALONE], *tree.values())
+    return Masks(root, tree, left_out=[name for name in left_out(manifest, root) if name.startswith(f"{below}/")])
 
 
-def _at(masks: Masks, place: MaskPlaces) -> dict[str, tuple[Path, ...]]:
-    return _joined([masks.tree[folder] for folder in place.folders])
+def _by_frame(item: Item) -> dict[str, tuple[Path, ...]]:
+    return {frame.stem: masks.paths for frame, masks in zip(item.frames, item.masks, strict=True) if masks.paths}
 
 
 def _joined(trees: Sequence[Files]) -> dict[str, tuple[Path, ...]]:
@@ -134,14 +127,16 @@ def find_masks(root: Path) -> Masks:
             masks.problems += double
         at = f"{here}/" if here else ""
         masks.moving |= {stem(f"{at}{name}"): folders.path(f"{at}{name}") for name in some.videos}
-        for name in (*some.unread, *filter(is_array, some.others)):
+        for name in some.unread:
             what = f"{folders.path(f'{at}{name}')}: masks in files of this kind aren't read; save them as PNG"
             masks.problems.append(Problem(UNREADABLE, what))
         broken = [f"{folders.path(f'{at}{name}')}: a link that leads nowhere" for name in folders.broken(here)]
         masks.problems += [Problem(UNREADABLE, what) for what in broken]
-        masks.left_out += [f"{at}{name}" for name in some.others if not is_array(name)]
+        masks.left_out += [f"{at}{name}" for name in some.others]
     if not masks.names:
-        told = f"; {masks.problems[0].what}" if masks.problems else ""
+        arrays = [name for name in masks.left_out if is_array(name)]
+        unread = f"; {arrays[0]}: masks in files of this kind aren't read, save them as PNG" if arrays else ""
+        told = f"; {masks.problems[0].what}" if masks.problems else unread
         raise UserError(f"{root}: no masks in it; expected a tree SEQUENCE/FRAME.png{told}")
     return masks
 
@@ -163,6 +158,7 @@ def _merge(masks: Masks, parents: Collection[str]) -> None:
     for parent in parents:
         parts = [name for name in masks.tree if _parent(name) == parent and "/" in name] if parent else []
         if parts and parent not in masks.tree:
+            masks.merged.append(parent)
             masks.tree[parent] = _joined([masks.tree.pop(name) for name in sorted(parts, key=natural)])
     masks.tree = {name: masks.tree[name] for name in sorted(masks.tree, key=natural)}
 
@@ -191,6 +187,7 @@ def _strip(masks: Masks, names: Collection[str]) -> None:
     """Leave out the folder that all sequences lie in, as DAVIS's 480p, where they are called as the truth's then."""
     tops = {name.partition("/")[0] for name in masks.names}
     inner = {name.partition("/")[2] for name in masks.names}
+    inner |= {_parent(name) for name in inner}
     if len(tops) == 1 and not set(masks.names) & set(names) and inner & set(names):
         masks.tree = {name.partition("/")[2]: files for name, files in masks.tree.items()}
         masks.moving = {name.partition("/")[2]: path for name, path in masks.moving.items()}
@@ -208,7 +205,7 @@ def unfold(truth: Masks, methods: Mapping[str, Masks], extract: Extract) -> None
         for name, path in masks.moving.items():
             if masks is not truth and name not in truth.tree:
                 continue  # left out
-            frames = extract(path)
+            frames = extract(path, masks=True)
             trees = [one.tree[name] for one in (truth, *methods.values()) if name in one.tree]
             wanted = list(trees[0]) if trees else [frame.stem for frame in frames]
             if len(frames) != len(wanted):
@@ -232,6 +229,8 @@ def compare(method: str, truth: Tree, masks: Tree, protocol: Protocol, zero: boo
     """What is wrong with the names of a method's masks. `zero`: missing ones are no problem."""
     for name, frames in truth.items():
         there = masks.get(name, {})
+        if there and not protocol.annotated_only:
+            yield from _shifted(method, name, frames, there)
         lacking = [frame for frame in scored(protocol, frames) if frame not in there]
         numbers = {int(frame): frame for frame in lacking if frame.isdecimal()}
         for frame in (frame for frame in there if frame not in frames and frame.isdecimal()):
@@ -244,6 +243,16 @@ def compare(method: str, truth: Tree, masks: Tree, protocol: Protocol, zero: boo
             yield from (Problem(MISSING, f"{method}: {name}/{frame}") for frame in lacking)
 
 
+def _shifted(method: str, name: str, frames: Files, there: Files) -> Iterator[Problem]:
+    """Frames counted from another number: then every mask would be scored on a neighbour."""
+    if not all(frame.isdecimal() for frame in (*frames, *there)):
+        return
+    true, own = ({int(frame) for frame in some} for some in (frames, there))
+    if own != true and own == {number + min(own) - min(true) for number in true}:
+        what = f"{method}: {name}: its frames go from {min(own)} to {max(own)}"
+        yield Problem(MISNAMED, f"{what}, the truth's from {min(true)} to {max(true)}")
+
+
 def beyond(method: str, truth: Tree, masks: Masks, protocol: Protocol, every: bool) -> Iterator[str]:
     """What a method has that the truth hasn't, and files that are no masks, in words. `every`: all sequences are
     scored, so that others of the method are worth a word."""
@@ -253,6 +262,8 @@ def beyond(method: str, truth: Tree, masks: Masks, protocol: Protocol, every: bo
     if not protocol.annotated_only:
         frames = [f"{name}/{f}" for name, some in truth.items() for f in masks.tree.get(name, {}) if f not in some]
         yield from _told(method, "frames", frames)
+    if masks.merged:
+        yield f"{method}: folders of objects merged: {_some(masks.merged)}"
     if masks.left_out:
         yield f"{method}: left out, no masks: {_some(masks.left_out)}"
 

@@ -267,8 +267,8 @@ def test_what_is_left_out_is_named(tmp_path: Path, capsys: pytest.CaptureFixture
     expected = ["Thumbs.db", "extra/", "frames/v1/notes.txt", "masks/list.csv"]
     assert left_out(MANIFEST, root) == expected
     assert main(["data", "check", "folder", "--data", str(root), "--out", str(tmp_path / "store")]) == 0
-    assert "left out, no pictures and no videos: " in capsys.readouterr().out
-    assert scored(root, masks(tmp_path / "ours/v1").parent).notes() == ["truth: left out, no masks: list.csv"]
+    assert "left out, neither frames nor masks: " in capsys.readouterr().out
+    assert scored(root, masks(tmp_path / "ours/v1").parent).notes() == ["truth: left out, no masks: masks/list.csv"]
 
 
 @pytest.mark.parametrize("name", ["00005.heic", "00005.PSD", "00005.exr", "00005.dng"])
@@ -283,7 +283,7 @@ def test_pictures_that_cannot_be_read_are_not_passed_over(tmp_path: Path, name: 
     shutil.move(root / "frames/v1" / name, root / "masks/v1" / name)
     (problem,) = checked(root, tmp_path / "store").problems
     assert f"masks/v1/{name}: " in problem.problem and problem.name == "v1"
-    with pytest.raises(UserError, match="aren't read; save them as PNG"):
+    with pytest.raises(UserError, match="pictures of this kind can't be read here"):
         scored(root, masks(tmp_path / "ours/v1").parent)
 
 
@@ -411,3 +411,29 @@ def test_masks_in_a_video_of_any_brightness(tmp_path: Path) -> None:
     (item,) = load_items(MANIFEST, "all", tmp_path / "own", extract=extractor(Ledger(tmp_path / "store/digests.json")))
     for index, mask in enumerate(truth()):
         assert (read_mask(item, index) == 1)[mask].mean() > 0.9 and (read_mask(item, index) == 1)[~mask].mean() < 0.02
+
+
+def test_frames_counted_from_another_number_are_told(tmp_path: Path) -> None:
+    """Else every mask would be scored on its neighbour."""
+    root = tmp_path / "own"
+    usual(root)
+    for index, mask in enumerate(truth(), 1):
+        write_png(tmp_path / f"ours/v1/{index:05}.png", mask)
+    with pytest.raises(UserError, match="v1: its frames go from 1 to 5, the truth's from 0 to 4"):
+        scored(root, tmp_path / "ours")
+    assert "misnamed" in str(pytest.raises(UserError, scored, root, tmp_path / "ours").value)
+
+
+def test_merged_objects_are_told(tmp_path: Path) -> None:
+    root = tmp_path / "own"
+    usual(root)
+    objects(tmp_path / "ours/v1", "cat", "dog")
+    assert scored(root, tmp_path / "ours").notes() == ["ours: folders of objects merged: v1"]
+
+
+def test_files_beside_whole_masks_are_left_out(tmp_path: Path) -> None:
+    root = tmp_path / "own"
+    usual(root)
+    write_bytes(masks(tmp_path / "ours/v1") / "scores.npy", b"numbers")
+    found = scored(root, tmp_path / "ours")
+    assert found.overall.loc[0, "J"] == 1 and found.notes() == ["ours: left out, no masks: v1/scores.npy"]

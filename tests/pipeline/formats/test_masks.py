@@ -44,10 +44,10 @@ def test_indexed_masks_give_indices_not_colours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "ppm", "tif"])
-def test_colour_masks_give_their_largest_channel(tmp_path: Path, suffix: str) -> None:
+def test_what_is_not_black_in_colours_is_object(tmp_path: Path, suffix: str) -> None:
     colour = np.zeros((2, 3, 3), np.uint8)
     colour[..., 1] = LABELS
-    assert np.array_equal(labels(write_png(tmp_path / f"colour.{suffix}", colour)), LABELS)
+    assert np.array_equal(labels(write_png(tmp_path / f"colour.{suffix}", colour)), LABELS > 0)
 
 
 def test_alpha_is_no_object(tmp_path: Path) -> None:

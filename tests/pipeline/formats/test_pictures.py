@@ -62,6 +62,21 @@ def test_white_is_that_of_the_video_not_of_the_frame(tmp_path: Path, colours: np
     assert alone != ledger.digest(item, "frames")
 
 
+@pytest.mark.parametrize("white", [100, 255, 1023, 65535])
+def test_the_white_that_a_file_tells(white: int) -> None:
+    values = np.linspace(0, white, 48 * 64 * 3).reshape(48, 64, 3)
+    data = values.astype(">u2" if white > 255 else np.uint8).tobytes()
+    found = decode_frame(b"P6\n# made by hand\n64 48\n%d\n" % white + data)[..., ::-1]
+    assert np.abs(found - values / white * 255).max() < 4
+
+
+def test_all_frames_of_a_video_have_one_white(tmp_path: Path) -> None:
+    values = [np.full((24, 40), 6000 if n == 11 else 4000, np.uint16) for n in range(30)]
+    paths = [write_bytes(tmp_path / f"{n:02}.png", deep(value)) for n, value in enumerate(values)]
+    frames = [read_frame(make_item(frames=paths), n).max() for n in (0, 11, 29)]
+    assert frames == [4000 >> 6, 6000 >> 6, 4000 >> 6]  # 14 bits
+
+
 def test_how_a_frame_is_read_belongs_to_its_digest(tmp_path: Path) -> None:
     path = write_bytes(tmp_path / "0.png", deep(SMOOTH.astype(np.uint16) * 16 + 15))
     ledger, item = Ledger(tmp_path / "digests.json"), make_item(frames=[path])

@@ -11,7 +11,7 @@ import pytest
 from builders import write_bytes
 from hypothesis import given
 from hypothesis import strategies as st
-from mask_encodings import ENCODINGS, SOFT, Mask, colours, flat, grey, jpeg, photograph, saved, soft, with_alpha
+from mask_encodings import ENCODINGS, SOFT, Mask, colours, flat, grey, jpeg, photograph, saved, shades, soft, with_alpha
 from PIL import Image
 
 from fusionseg.pipeline.formats.masks import decode_mask, decode_objects
@@ -138,6 +138,88 @@ def test_what_cannot_tell_is_read_as_the_others_of_its_sequence(tmp_path: Path) 
     assert not decode_mask(faint, siblings=lambda: [tmp_path / "0.png", *smooth])[0].any()
 
 
+def logistic(shown: bool) -> np.ndarray:
+    """A probability map of a network, and one of a frame on which it saw nothing."""
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    shares = 255 / (1 + np.exp((np.hypot(y - 20, x - 32) - 12) / 3))
+    return np.round(shares if shown else 0.01 * shares).astype(np.uint8)
+
+
+@pytest.mark.parametrize("shown", [2, 5, 39])
+@pytest.mark.parametrize("deep", [False, True])
+def test_frames_on_which_nothing_is_seen_do_not_decide(tmp_path: Path, shown: int, deep: bool) -> None:
+    maps = [logistic(n in range(10, 10 + shown)).astype(np.uint16 if deep else np.uint8) for n in range(40)]
+    paths = [
+        write_bytes(tmp_path / f"{n}.png", saved(Image.fromarray(m * 257 if deep else m))) for n, m in enumerate(maps)
+    ]
+    for path, values in zip(paths, maps, strict=True):
+        assert np.array_equal(decode_mask(path, siblings=lambda: paths)[0] > 0, values > 127)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF", "JPEG2000"])
+@pytest.mark.parametrize("colour", [(255, 255, 255), (200, 0, 0), (128, 128, 128)])
+def test_what_was_stored_with_loss_is_cut_at_half_of_the_brightest(
+    tmp_path: Path, kind: str, colour: tuple[int, int, int]
+) -> None:
+    options = (
+        {"irreversible": True, "quality_mode": "dB", "quality_layers": [38]} if kind == "JPEG2000" else {"quality": 80}
+    )
+    masks = [ellipse(), np.zeros(SIZE, bool), two()]
+    pictures = [Image.fromarray(mask[..., None] * np.array(colour, np.uint8)) for mask in masks]
+    paths = [write_bytes(tmp_path / f"{n}.x", saved(one, kind, **options)) for n, one in enumerate(pictures)]
+    for path, mask in zip(paths, masks, strict=True):
+        found = decode_mask(path, siblings=lambda: paths)[0]
+        assert (found != mask).mean() < 0.02 and found.any() == mask.any()
+
+
+THIN = {
+    "two lines": [((10, 5), (50, 5), 100), ((10, 20), (50, 20), 200)],
+    "three thin lines": [((5, y), (60, y), value) for y, value in ((5, 38), (15, 75), (25, 113))],
+    "a line beside a square": [((8, 2), (8, 36), 100), ((20, 5), (50, 35), 200)],
+}
+
+
+@pytest.mark.parametrize("name", THIN)
+def test_thin_and_small_labels(name: str) -> None:
+    mask = np.zeros(SIZE, np.uint8)
+    for start, end, value in THIN[name]:
+        cv2.rectangle(mask, start, (end[0], end[1] + 1), value, -1)
+    assert np.array_equal(shape(saved(Image.fromarray(mask))), mask > 0)
+
+
+def test_labels_upon_a_label() -> None:
+    mask = ellipse((32, 20), (28, 18)).astype(np.uint8) * np.uint8(51)
+    for place, value in enumerate((102, 153, 204, 255)):
+        mask[ellipse((16 + 11 * place, 20), (4, 6))] = value
+    assert np.array_equal(shape(saved(Image.fromarray(mask))), mask > 0)
+
+
+def test_a_transparent_background_of_a_palette_changes_nothing() -> None:
+    """Its indices stay labels, with which a void value can be told."""
+    labels = labelled((1, 255))
+    image = Image.fromarray(labels, "P")
+    image.putpalette([0, 0, 0, 128, 0, 0] + [0] * 759 + [224, 224, 192])
+    assert np.array_equal(read_plane(saved(image, transparency=0)).values, labels)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "I;16"])
+def test_white_that_nobody_sees(mode: str) -> None:
+    mask = ellipse()
+    values = {"1": ~mask, "L": ~mask * np.uint8(255), "I;16": ~mask * np.uint16(65535)}[mode]
+    key = {"1": 1, "L": 255, "I;16": 65535}[mode]
+    assert np.array_equal(shape(saved(Image.fromarray(values), transparency=key)), mask)
+
+
+def test_an_overlay_is_a_shape_whatever_its_strength() -> None:
+    for colour, strength in (((255, 0, 0), 100), ((255, 255, 255), 102), ((0, 0, 0), 60)):
+        pixels = np.zeros((*SIZE, 4), np.uint8)
+        pixels[ellipse()] = (*colour, strength)
+        assert np.array_equal(shape(saved(Image.fromarray(pixels, "RGBA"))), ellipse())
+    labels = labelled((50, 250))
+    clear = np.dstack([labels, np.where(labels, 255, 0).astype(np.uint8)])
+    assert np.array_equal(shape(saved(Image.fromarray(clear, "LA"))), labels > 0)
+
+
 def test_limited_range_of_video() -> None:
     """16 is black there, 235 white."""
     mask = np.where(ellipse(), 235, 16).astype(np.uint8)
@@ -186,6 +268,21 @@ def test_animations(kind: str) -> None:
     assert "holds 3 pictures, expected one" in refusal(data)
 
 
+def test_nothing_that_reaches_half() -> None:
+    """All would be empty, and nobody would know."""
+    many = np.kron(np.arange(1, 71, dtype=np.uint8).reshape(7, 10), np.ones((5, 5), np.uint8))
+    many[:, -1] = 0
+    assert "values up to 70 of 255 in its sequence, of which none reaches half" in refusal(saved(Image.fromarray(many)))
+    with pytest.raises(ValueError, match="masks_are: labels"):
+        read_mask_values(read_plane(grey(1)(ellipse())), "soft")
+
+
+def test_a_drawing_that_nobody_sees() -> None:
+    pixels = np.zeros((*SIZE, 4), np.uint8)
+    pixels[..., :3] = np.frombuffer(shades(ellipse(), 2).tobytes(), np.float64).reshape(SIZE)[..., None] * 255
+    assert "another in its alpha channel" in refusal(saved(Image.fromarray(pixels, "RGBA")))
+
+
 def test_labels_do_not_survive_in_a_jpeg() -> None:
     assert "labels don't survive" in refusal(saved(Image.fromarray(labelled((1, 2))), "JPEG", quality=95))
     assert not shape(jpeg(np.zeros(SIZE, bool))).any()
@@ -209,7 +306,7 @@ def test_shades_number_no_objects(tmp_path: Path) -> None:
 
 
 def test_evidence() -> None:
-    assert evidence_of(read_plane(soft()(ellipse()))) == Evidence(soft=1, largest=255)
+    assert evidence_of(read_plane(soft(sigma=4)(ellipse()))) == Evidence(sure=1, largest=249)
     assert evidence_of(read_plane(saved(Image.fromarray(labelled((85, 170)))))) == Evidence(labels=1, largest=170)
     assert evidence_of(read_plane(grey(1)(ellipse()))) == Evidence(largest=1)
     assert evidence_of(read_plane(ENCODINGS["1 bit"](ellipse()))) == Evidence()
