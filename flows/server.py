@@ -109,7 +109,8 @@ def is_named() -> bool:
     profiles = Path(os.environ.get("PREFECT_PROFILES_PATH", home / "profiles.toml"))
     files = (profiles, Path("prefect.toml"), Path(".env"), Path("pyproject.toml"))
     texts = [path.read_text(encoding="utf-8", errors="replace") for path in files if path.is_file()]
-    return _URL in os.environ or any(word in text for word in (_URL, "[tool.prefect", "[api]") for text in texts)
+    words = (_URL, "[tool.prefect", "[api]")
+    return bool(os.environ.get(_URL)) or any(word in text for word in words for text in texts)
 
 
 def check_named() -> None:

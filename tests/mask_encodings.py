@@ -173,6 +173,7 @@ ENCODINGS: dict[str, Encoder] = {
     "palette, white first, unset": palette([WHITES] + [BLACK] * 255, 1, 0),
     "palette, white first, bmp": palette([WHITES, BLACK], 1, 0, "BMP"),
     "palette, gif": palette([WHITES, BLACK], 1, 0, "GIF"),
+    "palette, gif, no black": palette([(0, 37, 74), (111, 148, 185)], 0, 1, "GIF"),
     "palette, dark and light": palette([(220,) * 3, (30,) * 3], 1, 0), "palette, transparent": transparent_gif,
     "rgb, white": colours(WHITES), "rgb, colour": colours((200, 0, 60)), "rgb, dark": colours((0, 0, 64)),
     "rgb, label": colours((1, 1, 1)), "rgb, bmp": colours(WHITES, "BMP"), "rgb, ppm": colours(RED, "PPM"),

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fusionseg.cli import names
+from fusionseg.cli.exits import EXIT_PROBLEMS
 from fusionseg.cli.options import OUT, Out
 
 
@@ -20,11 +21,11 @@ def artifacts(
         bool, typer.Option("--verify", metavar="", help="read every artifact whole and compare with its digest")
     ] = False,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="write the whole table there")] = None,
-) -> None:
-    """A table of all artifacts."""
+) -> int:
+    """A table of all artifacts; exit code 1 if one is damaged."""
     from fusionseg.pipeline.report.listing import print_artifacts
 
-    print_artifacts(out, stage, verify, csv)
+    return EXIT_PROBLEMS if print_artifacts(out, stage, verify, csv) else 0
 
 
 def show(

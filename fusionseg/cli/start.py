@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 
 from fusionseg.cli import streams
-from fusionseg.cli.exits import ended
+from fusionseg.cli.exits import EXIT_INTERRUPTED, ended
 from fusionseg.pipeline.errors import UserError
 
 
@@ -18,7 +18,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     streams.make_ready()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` is as orderly as Ctrl-C
-    return ended(lambda: _command(sys.argv[1:] if arguments is None else arguments))
+    code = ended(lambda: _command(sys.argv[1:] if arguments is None else arguments))
+    if code == EXIT_INTERRUPTED and arguments is None:  # asking again would only tear off what ends
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+    return code
 
 
 def _command(arguments: Sequence[str]) -> int:
@@ -35,6 +39,8 @@ def _command(arguments: Sequence[str]) -> int:
 def _check_text(arguments: Sequence[str]) -> None:
     """Raises UserError for bytes that are no text: they could stand in no record, table or list."""
     for text in arguments:
+        if not text.strip():
+            raise UserError("an empty argument is no path, name or value; leave it out")
         try:
             text.encode("utf-8")
         except UnicodeEncodeError:

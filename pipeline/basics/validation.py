@@ -20,6 +20,7 @@ _EXPECTED = {
     "bool_parsing": "expected true or false",
     "bool_type": "expected true or false",
     "int_parsing": "expected a whole number",
+    "int_parsing_size": "expected a whole number with fewer digits",
     "int_type": "expected a whole number",
     "int_from_float": "expected a whole number",
     "float_parsing": "expected a number",
@@ -30,6 +31,9 @@ _EXPECTED = {
     "too_short": "expected {min_length} or more in the list",
     "too_long": "expected at most {max_length} in the list",
 }
+
+
+_SHOWN = 120  # characters of what was found
 
 
 class Fault(NamedTuple):
@@ -72,8 +76,16 @@ def _fault(error: Any, model: type[BaseModel], kinds: Kinds) -> Fault:
     else:
         said = _EXPECTED.get(error["type"])
         what = said.format_map(error.get("ctx", {})) if said else _plain(error["msg"])
-    found = "" if error["type"] == "missing" or isinstance(error["input"], dict) else f", found {error['input']!r}"
+    found = (
+        ""
+        if error["type"] == "missing" or isinstance(error["input"], dict)
+        else f", found {_short(repr(error['input']))}"
+    )
     return Fault(keys, f"{what}{found}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _plain(message: str) -> str:

@@ -133,7 +133,7 @@ def check(
     `extract` gives the frames of a video file, `progress` is told of frames done and of their total number. Raises
     UserError for a folder or split that isn't there.
     """
-    if not root.exists():
+    if not (root.exists() if manifest.layout == "folder" else root.is_dir()):
         raise UserError(f"data set {manifest.name}: no folder {root}; give it with --data ROOT")
     for split in splits:
         if split not in manifest.splits:

@@ -21,6 +21,7 @@ ANY_PICTURE = ".*"
 # How a pattern refers to a frame: by the very text, or by its number, however many digits it is written with.
 FRAME = ("{frame}", "{number}")
 _REMEMBERED = 64  # folders
+_SPACE, _DELETE = 32, 127  # what comes before the one, and the other, are control characters
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
@@ -174,6 +175,8 @@ class Folders:
 def _note(found: Listing, entry: os.DirEntry[str]) -> None:
     """Add an entry of a folder."""
     name = nfc(entry.name)
+    if any(ord(letter) < _SPACE or ord(letter) == _DELETE for letter in name):
+        raise UserError(f"{entry.path!a}: a name with control characters; rename it")
     if name in found.files or name in found.folders:
         raise UserError(f"{entry.path}: there are two of this name, in two forms of Unicode; rename one")
     try:
@@ -184,6 +187,8 @@ def _note(found: Listing, entry: os.DirEntry[str]) -> None:
         folder = entry.is_dir()
     except OSError:  # a link to itself
         folder = False
+    if not folder and not entry.is_symlink() and not entry.is_file():
+        raise UserError(f"{entry.path}: neither a file nor a folder, but a pipe or device; remove it")
     (found.folders if folder else found.files)[name] = entry.name
     if entry.is_symlink():
         if folder:

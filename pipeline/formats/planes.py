@@ -206,7 +206,10 @@ def _by_palette(held: _Held) -> Plane:
     if len(present) > 2 and _is_grey(palette[present]):
         return _by_colours(_Held(palette[held.values], _WHITE_8))
     black = np.flatnonzero(~held.palette.any(axis=1)).tolist()
-    if not black and _is_grey(held.palette):
+    unset = _unset(len(held.palette), black)
+    if not np.isin(unset, present).any():  # nobody chose these entries, and nobody uses them
+        black = [entry for entry in black if entry not in unset]
+    if not black and _is_grey(held.palette[: unset.start] if unset else held.palette):
         return Plane(palette[:, 0][held.values] > _WHITE_8 // 2, 1)
     background, note = _background(len(held.palette), black, present.tolist())
     if background == [0]:

@@ -102,8 +102,8 @@ def _joined(plane: Plane, siblings: Sequence[Path]) -> Evidence:
 
 
 def _sum(found: Sequence[Evidence]) -> Evidence:
-    counts = [sum(getattr(one, name) for one in found) for name in ("sure", "soft", "labels")]
-    return Evidence(*counts, largest=max((one.largest for one in found), default=0))
+    sure, soft, labels = (sum(getattr(one, name) for one in found) for name in ("sure", "soft", "labels"))
+    return Evidence(sure, soft, labels, max((one.largest for one in found), default=0))
 
 
 @lru_cache(256)

@@ -186,7 +186,9 @@ def _difference(path: Path, reference: nn.Module, inputs: tuple[str, ...], examp
 
 
 def run_export(source: str, root: Path, folder: Path, say: Callable[[str], None]) -> None:
-    """`export_onnx`, telling of each file."""
+    """`export_onnx`, telling of each file. Raises UserError for a folder that can't be one, ahead of the work."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: a file; expected a folder")
     for done in export_onnx(source, root, folder):
         size = done.path.stat().st_size / 1e6
         say(f"{done.path}: {size:.1f} MB, within {done.difference:.0e} of PyTorch in onnxruntime")

@@ -35,17 +35,15 @@ _MOST_ROWS = 8  # of a table, or of a list of inputs
 _BLACK, _RED, _CREAM = (0, 0, 0), (128, 0, 0), (224, 224, 192)
 
 
-def print_artifacts(root: Path, stage: str | None = None, verify: bool = False, csv: Path | None = None) -> None:
-    """Print a table of all artifacts under `root` (of one stage); `csv` gets the whole table.
-
-    Raises UserError for an unknown stage or folder, and after the table if an artifact is damaged.
-    """
+def print_artifacts(root: Path, stage: str | None = None, verify: bool = False, csv: Path | None = None) -> int:
+    """Print a table of all artifacts under `root` (of one stage); `csv` gets the whole table. Gives the number of those
+    that are damaged. Raises UserError for an unknown stage or folder."""
     table = list_artifacts(root, stage, verify)
     if csv is not None:
         write_table(csv, table)
     if table.empty:
         print(f"no artifacts{f' of {stage}' if stage else ''} under {root}")
-        return
+        return 0
     damaged = table[~table["state"].isin(_GOOD)]
     print("\n".join(artifact_lines(table)))
     verdict = ", all verified" if verify and damaged.empty else ""
@@ -53,7 +51,8 @@ def print_artifacts(root: Path, stage: str | None = None, verify: bool = False, 
     for state in damaged["state"]:
         print(state)
     if len(damaged):
-        raise UserError(f"{len(damaged)} of {len(table)} artifacts can't be used; see above")
+        print(f"{len(damaged)} of {len(table)} artifacts can't be used; a run that needs them makes them anew")
+    return len(damaged)
 
 
 def artifact_lines(table: pd.DataFrame) -> list[str]:

@@ -63,9 +63,11 @@ def find_inputs(request: Request, wanted: Wanted, ledger: Ledger, context: Conte
     asked = {role: request.settings.data.of(role) for role in ROLES if role in wanted.roles}
     for role, refs in asked.items():
         check_refs(role, refs)
-    roots = with_rendered(roots, request, context, make)
     for ref in (ref for refs in asked.values() for ref in refs):
-        root_of(read_manifest(ref.manifest), roots)
+        if (manifest := read_manifest(ref.manifest)).layout == "folder" or request.settings.render is None:
+            root_of(manifest, roots)
+    check_place(request.root)
+    roots = with_rendered(roots, request, context, make)
     finder = _Finder(request, wanted, roots, ledger, make)
     items: dict[str, list[Item]] = {role: finder.of(role) if role in wanted.roles else [] for role in ROLES}
     check_apart(items)
@@ -136,6 +138,17 @@ def check_readable(what: str, path: Path, is_folder: bool) -> None:
         raise UserError(f"{what}: {there}; give the path of one")
     if not os.access(path, os.R_OK | (os.X_OK if is_folder else 0)):
         raise UserError(f"{what}: may not be read by this user; change its permissions, or give another")
+
+
+def check_place(root: Path) -> None:
+    """The store can be there. Raises UserError."""
+    above = next(path for path in (root, *root.parents) if path.exists())
+    if not above.is_dir():
+        raise UserError(f"--out {root}: {above} is a file; expected a folder, or a name for a new one")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(
+            f"--out {root}: nothing may be written in {above}; change its permissions, or give another --out"
+        )
 
 
 def check_refs(role: Role, refs: Sequence[DataRef]) -> None:

@@ -16,6 +16,7 @@ from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import BY_NAME, EVERY
 from fusionseg.pipeline.settings.profile import Profile, read_profile
+from fusionseg.pipeline.store.runs import check_run_name
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,7 @@ class Request:
     def run_name(self) -> str:
         """The run's name. Raises UserError for one that can't be a file's."""
         name = self.name or self.settings.name
-        if not re.fullmatch(r"\w[\w. +-]{0,99}", name):
-            raise UserError(f"run name {name!r}: expected letters, digits, '.', '_', '-', since it becomes a file name")
+        check_run_name(name)
         return name
 
     @property

@@ -20,7 +20,7 @@ import pandas as pd
 from fusionseg.pipeline.basics.lists import Known, Line, read_lines
 from fusionseg.pipeline.basics.progress import shown
 from fusionseg.pipeline.basics.spread import spread
-from fusionseg.pipeline.basics.text import named_path
+from fusionseg.pipeline.basics.text import named_path, nfc
 from fusionseg.pipeline.datasets.digests import file_digest
 from fusionseg.pipeline.datasets.finding import Extract
 from fusionseg.pipeline.datasets.videos import extract_frames
@@ -39,7 +39,7 @@ from fusionseg.pipeline.scoring.trees import (
     Tree,
     beyond,
     compare,
-    find_masks,
+    find_method,
     find_truth,
     fit,
     problem_text,
@@ -89,6 +89,9 @@ def listed(request: ScoreRequest, names: Collection[str]) -> list[str]:
     known = Known(names, PICTURE_SUFFIXES)
     if request.listing is None:
         asked = [Line(number, name.strip()) for number, name in enumerate(request.sequences, 1)]
+        for _, name in asked:
+            if " " in name and nfc(name) not in known.names and "/" not in name and name[0] not in "\"'":
+                raise UserError(f"--sequences {name}: no sequence of that name; several are divided by commas")
         return _known(known, [line for line in asked if line.text], "--sequences, name")
     where = f"--list {request.listing}"
     try:
@@ -157,7 +160,7 @@ def _find(request: ScoreRequest, protocol: Protocol, store: Path) -> _Found:
     Raises UserError."""
     extract = _extractor(store)
     truth = find_truth(request.truth, protocol, extract)
-    methods = {method: find_masks(root) for method, root in request.masks.items()}
+    methods = {method: find_method(root, extract) for method, root in request.masks.items()}
     fit(truth, methods, protocol)
     unfold(truth, methods, extract)
     asked = listed(request, truth.tree)
@@ -335,7 +338,8 @@ class _Reader:
                 return decode_objects(path)
             values, notes = decode_mask(path, siblings=lambda: self.frame.beside[whose])
         except (OSError, ValueError, SyntaxError) as error:
-            self.problems.append(Problem(UNREADABLE, f"{title}: {path}: {error}"))
+            said = error.strerror if isinstance(error, OSError) and error.strerror else error
+            self.problems.append(Problem(UNREADABLE, f"{title}: {path}: {said}"))
             return None
         self.notes += [(whose, note) for note in notes]
         return values

@@ -111,6 +111,11 @@ def _joined(trees: Sequence[Files]) -> dict[str, tuple[Path, ...]]:
     return {frame: tuple(path for tree in trees for path in tree.get(frame, ())) for frame in frames}
 
 
+def find_method(root: Path, extract: Extract) -> Masks:
+    """A method's masks below `root`, which may be a folder of frames and masks too. Raises UserError."""
+    return _of_own(root, extract) or find_masks(root)
+
+
 def find_masks(root: Path) -> Masks:
     """All pictures below `root`, by folder and name without suffix, and all videos, in natural order.
 

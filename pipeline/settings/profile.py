@@ -37,6 +37,7 @@ from fusionseg.pipeline.settings.sections import (
 )
 
 # Of a value that should have been text, as pydantic tells it.
+_SHOWN = 200  # characters of an override that errors show
 _TEXT_WANTED = ("string_type", "path_type")
 
 
@@ -176,7 +177,8 @@ def _read(given: str, where: str, path: Path) -> dict[str, Any]:
     except RecursionError:
         raise UserError(f"{where}: not valid TOML: brackets nest too deeply") from None
     except ValueError as error:
-        raise UserError(str(error)) from None
+        said = str(error)  # of read_text's, or that a number has thousands of digits
+        raise UserError(said if str(path) in said else f"{where}: a number with too many digits; shorten it") from None
     values.setdefault("name", path.stem)
     return values
 
@@ -209,7 +211,8 @@ class _Override:
         if not equals or len(keys) < 2 or not all(keys):
             hint = _sections_with(keys[-1]) or "motion-training.steps=500"
             raise UserError(f"--set {' '.join(text.split())}: expected section.key=value, e.g. {hint}")
-        return cls(" ".join(text.split()), keys, _value(value.strip()), value.strip())
+        said = " ".join(text.split())
+        return cls(said if len(said) <= _SHOWN else f"{said[:_SHOWN]}...", keys, _value(value.strip()), value.strip())
 
     def apply(self, values: dict[str, Any]) -> None:
         """Put it into a profile's values. Raises UserError where a value stands in its way."""
@@ -237,6 +240,6 @@ def _value(text: str) -> Any:
     """TOML's reading of a value; a bare word is a string."""
     try:
         found = tomllib.loads(f"x = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # TOML's own errors are ValueErrors
         return text
     return found["x"] if len(found) == 1 else text  # several lines are no value

@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -27,10 +28,21 @@ _LARGEST_INTEGER, _FLOATS = 2**63 - 1, (1e-30, 1e30)
 _LARGEST_SIDE = 16_384  # px; twice that is as far as OpenCV's maps of positions go
 
 
+_LARGEST_BATCH = 65_536  # more would only be a slip: no machine holds it
+
+
 class Settings(BaseModel):
     """Base of all sections: unknown keys refused, values never changed afterwards."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and kind in (int, float):
+            raise ValueError(f"expected a {'whole ' if kind is int else ''}number")
+        return value
 
     @field_validator("*")
     @classmethod
@@ -221,8 +233,10 @@ class Training(Settings):
 
     weights: UserPath | None = Field(None, description="given weights: the training is skipped")
     steps: int = Field(700, ge=1, description="updates; at 8 images some 10 minutes of a small stream on 2 cores")
-    batch: int = Field(8, ge=1, description="images a step, over all processes")
-    accumulate: int = Field(1, ge=1, description="parts that a step's batch is worked off in: less memory, same step")
+    batch: int = Field(8, ge=1, le=_LARGEST_BATCH, description="images a step, over all processes")
+    accumulate: int = Field(
+        1, ge=1, le=_LARGEST_BATCH, description="parts that a step's batch is worked off in: less memory, same step"
+    )
     bf16: bool = Field(False, description="bfloat16 training (autocast); pays for ResNets, not for depthwise networks")
     crop: tuple[int, int] = Field((240, 424), description="px, height and width of training crops")
     scales: tuple[float, float] = Field((0.75, 1.5), description="range of random scales")
@@ -390,6 +404,6 @@ class Run(Settings):
     """How to compute, not what: nothing here enters a key."""
 
     checkpoint_seconds: float = Field(30.0, ge=0, description="a killed training loses at most this much")
-    batch: int = Field(4, ge=1, description="frames a forward pass of inference")
-    workers: int = Field(2, ge=1, description="threads that read and prepare data")
+    batch: int = Field(4, ge=1, le=_LARGEST_BATCH, description="frames a forward pass of inference")
+    workers: int = Field(2, ge=1, le=1024, description="threads that read and prepare data")
     cache_mb: int = Field(1024, ge=0, description="MB of memory for loaded training samples; what fits is read once")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -130,6 +131,15 @@ def whole_command(request: Mapping[str, Any], name: str) -> str:
 _ADAPTER = TypeAdapter(RunRecord)
 
 
+def check_run_name(name: str) -> None:
+    """Raises UserError for a name that no run can have."""
+    if not re.fullmatch(r"\w[\w. +-]{0,99}", name):
+        raise UserError(
+            f"run name {name!r}: expected at most 100 letters, digits, spaces, '.', '_', '+', '-', the first a letter "
+            "or digit, since it becomes a file name"
+        )
+
+
 def run_path(root: Path, name: str) -> Path:
     """Where the record of a run lies."""
     return root / "runs" / f"{name}.json"
@@ -137,6 +147,7 @@ def run_path(root: Path, name: str) -> Path:
 
 def read_run(root: Path, name: str) -> RunRecord:
     """The record of a run. Raises UserError."""
+    check_run_name(name)
     path = run_path(as_folder(root, STORE), name)
     try:
         return _ADAPTER.validate_json(path.read_bytes())

@@ -195,3 +195,47 @@ def test_commands_run_in_any_thread() -> None:
     thread.start()
     thread.join()
     assert codes == [0]
+
+
+@pytest.mark.parametrize(
+    "words", [["show", ""], ["data", "check", "folder", "--data", ""], ["artifacts", "--out", " "]]
+)
+def test_an_empty_argument_is_nothing(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """It would be the current folder."""
+    assert main(words) == 2
+    assert "an empty argument is no path, name or value" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("appearance-training.steps=true", "expected a whole number, found True"),
+        ("appearance-training.lr_head=true", "expected a number, found True"),
+        ("appearance-training.batch=99999999", "expected 65536 or less"),
+        (f"run.workers={'9' * 10_000}", "expected a whole number with fewer digits, found '999"),
+    ],
+)
+def test_slips_in_numbers(setting: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--dry-run", "--out", str(tmp_path / "out"), "--set", setting]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1 and len(error) < 500
+
+
+def test_own_videos_are_never_the_built_in_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = ["--set", 'data.scored=[{manifest="folder", split="all"}]', "--out", str(tmp_path / "out")]
+    assert main(["demo", "--plain", *own]) == 2
+    assert "no folder for the data set folder; give it with --data" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_store_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("words")
+    for dry in ([], ["--dry-run"]):
+        assert main(["demo", "--plain", *dry, "--out", str(tmp_path / "file")]) == 2
+        assert "is a file; expected a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../digests", "a/b", "x" * 101])
+def test_names_that_no_run_has(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", name, "demo", "--out", str(tmp_path)]) == 2
+    assert "expected at most 100 letters, digits" in capsys.readouterr().err

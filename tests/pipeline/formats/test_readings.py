@@ -53,6 +53,7 @@ CONSTANT = (
     "la, black",
     "la, 16 bits",
     "palette, transparent",
+    "palette, gif, no black",
 )
 
 

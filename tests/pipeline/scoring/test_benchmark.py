@@ -224,6 +224,11 @@ def test_a_list_that_is_not_there(request_: ScoreRequest, tmp_path: Path) -> Non
         score(replace(request_, listing=tmp_path / "nowhere"))
 
 
+def test_names_are_divided_by_commas(request_: ScoreRequest) -> None:
+    with pytest.raises(UserError, match="bear surf: no sequence of that name; several are divided by commas"):
+        score(replace(request_, sequences=("bear surf",)))
+
+
 def test_objects_are_matched(tmp_path: Path) -> None:
     write_davis2017(tmp_path / "davis", {"dogs": 2})
     for index, mask in enumerate(squares(2)):
