@@ -76,12 +76,8 @@ def _fault(error: Any, model: type[BaseModel], kinds: Kinds) -> Fault:
     else:
         said = _EXPECTED.get(error["type"])
         what = said.format_map(error.get("ctx", {})) if said else _plain(error["msg"])
-    found = (
-        ""
-        if error["type"] == "missing" or isinstance(error["input"], dict)
-        else f", found {_short(repr(error['input']))}"
-    )
-    return Fault(keys, f"{what}{found}")
+    nothing = error["type"] == "missing" or isinstance(error["input"], dict)
+    return Fault(keys, what if nothing else f"{what}, found {_short(repr(error['input']))}")
 
 
 def _short(text: str) -> str:
