@@ -26,7 +26,8 @@ import numpy as np
 from PIL import Image
 
 from fusionseg.pipeline.formats.masks import decode_mask
-from fusionseg.pipeline.scoring.benchmark import ScoreRequest, score
+from fusionseg.pipeline.scoring.benchmark import score
+from fusionseg.pipeline.scoring.request import ScoreRequest
 
 TOLERANCE = 1e-9  # of a sequence's mean J or F
 OTHER = """

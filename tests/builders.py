@@ -15,8 +15,9 @@ from scipy.io import savemat
 from fusionseg.pipeline.basics.digests import json_digest
 from fusionseg.pipeline.datasets.items import Boxes, Item
 from fusionseg.pipeline.datasets.manifest import DataManifest
+from fusionseg.pipeline.settings.base import Settings
 from fusionseg.pipeline.settings.profile import Profile
-from fusionseg.pipeline.settings.sections import Run, Settings
+from fusionseg.pipeline.settings.sections import Run
 from fusionseg.pipeline.store.artifact import Record, create_artifact
 from fusionseg.pipeline.store.job import Context, Job, Work
 

@@ -89,7 +89,9 @@ def test_frames_of_other_kinds(cases: Path, capsys: pytest.CaptureFixture[str]) 
     """JPEG 2000 is read; v3.vob and v4.flv hold words."""
     code, said = check(cases / "frames-of-other-kinds", capsys)
     assert code == 1 and said.count("not a video, or damaged") == 2
-    assert said.splitlines()[1].split()[1:3] == ["2", "10"] and "left out, neither frames nor masks: notes.txt" in said
+    assert (
+        said.splitlines()[1].split()[1:3] == ["2", "10"] and "left out, neither frames nor masks (1): notes.txt" in said
+    )
 
 
 def test_masks_as_a_video(cases: Path, capsys: pytest.CaptureFixture[str]) -> None:

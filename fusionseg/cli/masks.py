@@ -65,7 +65,8 @@ def score(
     if sequences is not None and listing is not None:
         raise UserError("give one of --sequences and --list (fusionseg score --help)")
     from fusionseg.pipeline.basics.progress import say
-    from fusionseg.pipeline.scoring.benchmark import ScoreRequest, named_folders, run_score
+    from fusionseg.pipeline.scoring.benchmark import run_score
+    from fusionseg.pipeline.scoring.request import ScoreRequest, named_folders
 
     request = ScoreRequest(
         protocol,

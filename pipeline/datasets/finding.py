@@ -89,10 +89,10 @@ def left_out_line(names: Sequence[str]) -> str:
     """What was left out, in words.
 
     >>> left_out_line(["notes.txt", "list.csv"])
-    'left out, neither frames nor masks: notes.txt, list.csv'
+    'left out, neither frames nor masks (2): notes.txt, list.csv'
     """
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"left out, neither frames nor masks: {', '.join(names[:_NAMED])}{more}"
+    return f"left out, neither frames nor masks ({len(names)}): {', '.join(names[:_NAMED])}{more}"
 
 
 def split_names(manifest: DataManifest, split: str, root: Path) -> list[str]:

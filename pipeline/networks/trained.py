@@ -19,9 +19,10 @@ from fusionseg.models.stream import Architecture, Stream
 from fusionseg.models.weights import WeightsError, read_header, read_weights
 from fusionseg.pipeline.basics.digests import json_digest
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
+from fusionseg.pipeline.settings.base import Settings
 from fusionseg.pipeline.settings.plug_ins import plug_ins
 from fusionseg.pipeline.settings.profile import Profile
-from fusionseg.pipeline.settings.sections import Network, Settings
+from fusionseg.pipeline.settings.sections import Network
 from fusionseg.pipeline.store.artifact import Record
 from fusionseg.pipeline.store.job import Work
 

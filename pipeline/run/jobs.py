@@ -14,8 +14,9 @@ from fusionseg.pipeline.graph import FINAL, Stage
 from fusionseg.pipeline.names import PROTOCOL_INPUT
 from fusionseg.pipeline.run.inputs import Inputs
 from fusionseg.pipeline.run.request import Request, in_shard
+from fusionseg.pipeline.settings.base import Settings
 from fusionseg.pipeline.settings.plug_ins import plug_ins
-from fusionseg.pipeline.settings.sections import OUTSIDE, Settings
+from fusionseg.pipeline.settings.sections import OUTSIDE
 from fusionseg.pipeline.store.artifact import Record, Unit
 from fusionseg.pipeline.store.job import SUFFIXES, Job, inner_settings
 

@@ -270,7 +270,7 @@ def beyond(method: str, truth: Tree, masks: Masks, protocol: Protocol, every: bo
     if masks.merged:
         yield f"{method}: folders of objects merged: {_some(masks.merged)}"
     if masks.left_out:
-        yield f"{method}: left out, no masks: {_some(masks.left_out)}"
+        yield f"{method}: left out, no masks ({len(masks.left_out)}): {_some(masks.left_out)}"
 
 
 def _told(method: str, what: str, names: Sequence[str]) -> Iterator[str]:

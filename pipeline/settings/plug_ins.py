@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fusionseg.models.outside.plugins import PluginError, Plugins, backbones, decoders, fusions
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.names import flow_methods
-from fusionseg.pipeline.settings.sections import Settings
+from fusionseg.pipeline.settings.base import Settings
 
 # Section and field of a setting that may name a plug-in.
 CHOICES: Mapping[tuple[str, str], Plugins] = {

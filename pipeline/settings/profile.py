@@ -18,6 +18,7 @@ from fusionseg.pipeline.basics.text import nfc, read_text
 from fusionseg.pipeline.basics.validation import Fault, faults, meant
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import Variant
+from fusionseg.pipeline.settings.base import Settings
 from fusionseg.pipeline.settings.sections import (
     AppearanceTraining,
     BoxPruning,
@@ -32,7 +33,6 @@ from fusionseg.pipeline.settings.sections import (
     Render,
     Run,
     Scores,
-    Settings,
     WeakLabels,
 )
 

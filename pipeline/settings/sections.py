@@ -2,61 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from fusionseg.models.outside.plugins import backbones, decoders, fusions
-from fusionseg.pipeline.basics.text import user_path
 from fusionseg.pipeline.names import flow_methods
+from fusionseg.pipeline.settings.base import Settings, UserPath
 
 # Settings that name outside files: what is in these belongs to a result's key, where they lie doesn't.
 OUTSIDE = frozenset({"weights", "raft_weights", "folder"})
 
-# What 64-bit integers and, with room to multiply, 32-bit floating-point numbers hold.
-_LARGEST_INTEGER, _FLOATS = 2**63 - 1, (1e-30, 1e30)
 _LARGEST_SIDE = 16_384  # px; twice that is as far as OpenCV's maps of positions go
-
-
 _LARGEST_BATCH = 65_536  # more would only be a slip: no machine holds it
-
-
-class Settings(BaseModel):
-    """Base of all sections: unknown keys refused, values never changed afterwards."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        kind = cls.model_fields[info.field_name or ""].annotation
-        if isinstance(value, bool) and kind in (int, float):
-            raise ValueError(f"expected a {'whole ' if kind is int else ''}number")
-        return value
-
-    @field_validator("*")
-    @classmethod
-    def _fits_the_machine(cls, value: Any) -> Any:
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, int) and abs(number) > _LARGEST_INTEGER:
-                raise ValueError(f"expected at most {_LARGEST_INTEGER}")
-            if isinstance(number, float) and number and not _FLOATS[0] <= abs(number) <= _FLOATS[1]:
-                raise ValueError(f"expected 0, or a number from {_FLOATS[0]:g} to {_FLOATS[1]:g}")
-        return value
-
-
-# A path as people write it, see `user_path`.
-UserPath = Annotated[Path, BeforeValidator(lambda value: str(user_path(value)) if isinstance(value, str) else value)]
 
 
 class DataRef(Settings):

@@ -14,7 +14,8 @@ from fusionseg.pipeline.basics.processes import ALONE, Processes
 from fusionseg.pipeline.basics.progress import Bar, progress_bar
 from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.graph import first_name
-from fusionseg.pipeline.settings.sections import OUTSIDE, Run, Settings
+from fusionseg.pipeline.settings.base import Settings
+from fusionseg.pipeline.settings.sections import OUTSIDE, Run
 from fusionseg.pipeline.store.artifact import SCHEMA_VERSION, Artifact, Record, artifact_path
 
 if TYPE_CHECKING:

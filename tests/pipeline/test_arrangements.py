@@ -22,8 +22,9 @@ from fusionseg.pipeline.datasets.manifest import read_manifest
 from fusionseg.pipeline.datasets.reading import read_mask
 from fusionseg.pipeline.datasets.videos import extractor
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.scoring.benchmark import ScoreRequest, score
+from fusionseg.pipeline.scoring.benchmark import score
 from fusionseg.pipeline.scoring.outputs import Scored
+from fusionseg.pipeline.scoring.request import ScoreRequest
 
 FRAMES = 5
 MANIFEST = read_manifest("folder")
@@ -269,8 +270,8 @@ def test_what_is_left_out_is_named(tmp_path: Path, capsys: pytest.CaptureFixture
     expected = ["Thumbs.db", "extra/", "frames/v1/notes.txt", "masks/list.csv"]
     assert left_out(MANIFEST, root) == expected
     assert main(["data", "check", "folder", "--data", str(root), "--out", str(tmp_path / "store")]) == 0
-    assert "left out, neither frames nor masks: " in capsys.readouterr().out
-    assert scored(root, masks(tmp_path / "ours/v1").parent).notes() == ["truth: left out, no masks: masks/list.csv"]
+    assert "left out, neither frames nor masks (4): " in capsys.readouterr().out
+    assert scored(root, masks(tmp_path / "ours/v1").parent).notes() == ["truth: left out, no masks (1): masks/list.csv"]
 
 
 @pytest.mark.parametrize("name", ["00005.heic", "00005.PSD", "00005.exr", "00005.dng"])
@@ -437,7 +438,7 @@ def test_files_beside_whole_masks_are_left_out(tmp_path: Path) -> None:
     usual(root)
     write_bytes(masks(tmp_path / "ours/v1") / "scores.npy", b"numbers")
     found = scored(root, tmp_path / "ours")
-    assert found.overall.loc[0, "J"] == 1 and found.notes() == ["ours: left out, no masks: v1/scores.npy"]
+    assert found.overall.loc[0, "J"] == 1 and found.notes() == ["ours: left out, no masks (1): v1/scores.npy"]
 
 
 def test_pipes_and_devices_are_refused(tmp_path: Path) -> None:

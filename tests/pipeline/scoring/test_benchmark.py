@@ -19,9 +19,10 @@ from PIL import Image
 from fusionseg.cli import main
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.formats.readings import SOFT_NOTE
-from fusionseg.pipeline.scoring.benchmark import ScoreRequest, listed, named_folders, score
+from fusionseg.pipeline.scoring.benchmark import score
 from fusionseg.pipeline.scoring.measures import contour_accuracy, region_similarity
 from fusionseg.pipeline.scoring.outputs import Scored, outputs, write_outputs
+from fusionseg.pipeline.scoring.request import ScoreRequest, listed, named_folders
 
 FRAMES = 5
 
@@ -326,7 +327,7 @@ def test_what_the_truth_does_not_have_is_left_out_and_told(request_: ScoreReques
     pd.testing.assert_frame_equal(found.per_frame, expected.per_frame)
     lines = [
         "late: left out, 7 sequences that the truth hasn't: cow0, cow1, cow2, cow3, cow4 and 2 more",
-        "late: left out, 1 frames that the truth hasn't: bear/00009", "late: left out, no masks: read me.txt",
+        "late: left out, 1 frames that the truth hasn't: bear/00009", "late: left out, no masks (1): read me.txt",
     ]  # fmt: skip
     assert found.notes() == lines and all(line in found.lines() for line in lines)
     assert "cow4 and 2 more" in outputs(found)["comparison.html"].decode()

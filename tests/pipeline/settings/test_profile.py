@@ -9,8 +9,9 @@ from fusionseg.models.backbone import BACKBONES
 from fusionseg.models.caffe import RELEASE
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.networks.trained import architecture_of
+from fusionseg.pipeline.settings.base import Settings
 from fusionseg.pipeline.settings.profile import Profile, read_profile
-from fusionseg.pipeline.settings.sections import AppearanceTraining, Settings, Training
+from fusionseg.pipeline.settings.sections import AppearanceTraining, Training
 
 OWN = """
 [data]
