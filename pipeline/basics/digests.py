@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 Stamp = tuple[int, int, int, int]
+Stamped = tuple[tuple[Path, Stamp | None], ...]
 _KEY_IN_NAME = 12  # hex digits: enough to keep the versions of one video's artifact apart
 
 
@@ -29,6 +32,17 @@ def stamp(stat: os.stat_result) -> Stamp:
     was written over another time of change of its entry, which nobody can set.
     """
     return stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns
+
+
+def stamped(paths: Iterable[Path]) -> Stamped:
+    """Files with their stamps, for what is remembered while they don't change; None of what isn't there."""
+    found: list[tuple[Path, Stamp | None]] = []
+    for path in paths:
+        try:
+            found.append((path, stamp(path.stat())))
+        except OSError:
+            found.append((path, None))
+    return tuple(found)
 
 
 def changed_at(stat: os.stat_result) -> float:

@@ -14,16 +14,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from fusionseg.pipeline.basics.digests import Stamped, stamped
 from fusionseg.pipeline.basics.spread import spread
 from fusionseg.pipeline.formats.masks import decode_sbd
-from fusionseg.pipeline.formats.planes import Raw, check_single, opened
+from fusionseg.pipeline.formats.planes import BITS_AT, COLOURS_AT, Raw, check_single, opened
 from fusionseg.pipeline.formats.readings import depth
 
 UInt8 = npt.NDArray[np.uint8]
 # Not turned by EXIF: masks and boxes belong to the picture as it is stored.
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 _JPEG_START, _PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-_BITS_AT, _COLOURS_AT = 24, 25  # where a PNG's header says how many bits a channel has, and what its channels are
 _WITH_ALPHA = (4, 6)
 _TRANSPARENT = b"tRNS"  # a PNG's chunk
 _WHITE_16 = 2**16 - 1
@@ -100,7 +100,9 @@ def decode_frame(data: bytes, siblings: Callable[[], Sequence[Path]] = tuple) ->
     if pixels.dtype == np.uint8:
         return pixels
     looked = tuple(spread(siblings(), _LOOKED_AT))
-    white = depth(_largest(looked) or int(pixels.max()), _WHITE_16)  # one for all frames, or the video would flicker
+    white = depth(
+        _largest(stamped(looked)) or int(pixels.max()), _WHITE_16
+    )  # one for all frames, or the video would flicker
     return (np.minimum(pixels, white) >> (white.bit_length() - 8)).astype(np.uint8)
 
 
@@ -115,16 +117,16 @@ def frame_notes(paths: Sequence[Path]) -> tuple[str, ...]:
     notes = ("transparent parts keep the colours that they are stored with",) if clear else ()
     if pixels.dtype == np.uint8:
         return notes
-    return (*notes, f"16 bits a channel, of which {depth(_largest(looked), _WHITE_16).bit_length()} are used")
+    return (*notes, f"16 bits a channel, of which {depth(_largest(stamped(looked)), _WHITE_16).bit_length()} are used")
 
 
 def _is_usual(data: bytes) -> bool:
     """A JPEG, or a PNG of 8 bits without transparency: decoded by OpenCV, in which nothing gets lost."""
     if data.startswith(_JPEG_START) or not data:
         return True
-    if not data.startswith(_PNG_START) or len(data) <= _COLOURS_AT:
+    if not data.startswith(_PNG_START) or len(data) <= COLOURS_AT:
         return False
-    plain = data[_BITS_AT] <= 8 and data[_COLOURS_AT] not in _WITH_ALPHA
+    plain = data[BITS_AT] <= 8 and data[COLOURS_AT] not in _WITH_ALPHA
     before_pixels = data[: data.find(b"IDAT")]
     return plain and _TRANSPARENT not in before_pixels and b"acTL" not in before_pixels
 
@@ -167,10 +169,10 @@ def _by_pillow(image: Image.Image) -> Raw:
 
 
 @lru_cache(256)
-def _largest(paths: tuple[Path, ...]) -> int:
+def _largest(files: Stamped) -> int:
     """The largest value in some frames; those that can't be read are told of when it is their turn."""
     found = 0
-    for path in paths:
+    for path, _ in files:
         try:
             found = max(found, int(_pixels(path.read_bytes()).max()))
         except (OSError, ValueError):

@@ -19,12 +19,12 @@ from fusionseg.pipeline.formats.png import PlainPNG, decode_plain_png
 
 Raw = npt.NDArray[Any]  # bool or any integers
 _WHITE_8, _WHITE_16 = 2**8 - 1, 2**16 - 1
-_BITS_AT, _COLOURS_AT = 24, 25  # where a PNG's header says how many bits a channel has, and what its channels are
+BITS_AT, COLOURS_AT = 24, 25  # where a PNG's header says how many bits a channel has, and what its channels are
 _MANY_CHANNELS = (2, 4, 6)  # colours, grey and alpha, colours and alpha
 _BITS_PER_SAMPLE = 258  # TIFF's tag
 _GREY_16 = ("I", "I;16", "I;16B", "I;16L")
 _SEVERAL_COLOURS = 22  # of a drawn mask; a photograph's cut-out has many
-_MOST_LABELS = 64  # in one picture; no data set has as many objects in a frame
+MOST_LABELS = 64  # in one picture; no data set has as many objects in a frame
 _PHOTOGRAPH = 0.5  # share of pixels that are neither dark nor bright, from which on colours are no mask's
 
 
@@ -107,7 +107,7 @@ def check_single(image: Image.Image) -> None:
 def _is_deep(image: Image.Image, data: bytes) -> bool:
     """Whether it has several channels of 16 bits: Pillow drops the lower 8, and with them small values."""
     if image.format == "PNG":
-        return data[_BITS_AT] == 16 and data[_COLOURS_AT] in _MANY_CHANNELS
+        return data[BITS_AT] == 16 and data[COLOURS_AT] in _MANY_CHANNELS
     if image.format == "TIFF":
         bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
         return len(bits) > 1 and max(bits) > 8
@@ -256,9 +256,9 @@ def _by_colours(held: _Held) -> Plane:
         return Plane(np.ascontiguousarray(values[..., 0]), held.white, lossy=held.lossy)
     largest = values.max(2)
     top, codes = int(largest.max()), _codes(values)
-    if len(codes) > _MOST_LABELS and ((largest > top // 8) & (largest < top - top // 8)).mean() > _PHOTOGRAPH:
+    if len(codes) > MOST_LABELS and ((largest > top // 8) & (largest < top - top // 8)).mean() > _PHOTOGRAPH:
         raise ValueError("holds a picture in colours, expected a mask")
-    notes = ("no colour is black, the background; all was taken as object",) if 1 < len(codes) <= _MOST_LABELS else ()
+    notes = ("no colour is black, the background; all was taken as object",) if 1 < len(codes) <= MOST_LABELS else ()
     said = notes if codes[0] else ()
     return Plane(largest, held.white, lossy=held.lossy, relative=True, coloured=True, notes=said)
 

@@ -1,12 +1,12 @@
 """Labels or shades: the one rule by which a mask's values are read, whether it is the truth, a prediction, or trains.
 
-- Palette indices are labels, what a JPEG holds are shades. Else a manifest may say it (`masks_are`), and one that names
+- Palette indices are labels, what was stored with loss are shades. Else a manifest may say it (`masks_are`), and one that names
   a void value has said "labels".
 - Black and white alone are both.
 - More than 64 values are shades: a soft mask, which is cut at half.
 - Of fewer, those that fill areas are labels, and those that only lie between others, along edges, are shades.
 - Files that can't tell (0 and 1; a soft mask on which the object is hardly there) are read as the others of their
-  sequence are, of which a few are looked at.
+  sequence are, of which up to 200 are looked at.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
+from fusionseg.pipeline.basics.digests import Stamped, stamped
 from fusionseg.pipeline.basics.spread import spread
-from fusionseg.pipeline.formats.planes import Plane, Raw, read_plane
+from fusionseg.pipeline.formats.planes import MOST_LABELS, Plane, Raw, read_plane
 from fusionseg.pipeline.names import MasksAre
 
 SOFT_NOTE = "shades: a soft mask, cut at half"
-_MOST_LABELS = 64  # of one picture; see planes
 _SMALL = 64  # labels are counted from 1; values that stay below this are no shades
 _EDGES = 0.7  # share of the pixels of in-between values with a darker and a brighter neighbour: more make shades
 _NESTED, _CONTOURS = 4, 0.9  # levels in between, and the share of all steps that lead to the next: contour lines
@@ -98,7 +98,7 @@ def depth(largest: int, white: int) -> int:
 def _joined(plane: Plane, siblings: Sequence[Path]) -> Evidence:
     """The evidence of a plane and of its sequence."""
     looked = tuple(spread(siblings, EVIDENCE))
-    return _sum((evidence_of(plane), _of_files(looked) if looked else Evidence()))
+    return _sum((evidence_of(plane), _of_files(stamped(looked)) if looked else Evidence()))
 
 
 def _sum(found: Sequence[Evidence]) -> Evidence:
@@ -107,8 +107,9 @@ def _sum(found: Sequence[Evidence]) -> Evidence:
 
 
 @lru_cache(256)
-def _of_files(paths: tuple[Path, ...]) -> Evidence:
-    return _sum([evidence_of(plane) for plane in map(_plane_or_none, paths) if plane is not None])
+def _of_files(files: Stamped) -> Evidence:
+    """Once, while these files don't change."""
+    return _sum([evidence_of(plane) for path, _ in files if (plane := _plane_or_none(path)) is not None])
 
 
 def _plane_or_none(path: Path) -> Plane | None:
@@ -126,7 +127,7 @@ def evidence_of(plane: Plane) -> Evidence:
     counts = np.bincount(plane.values.ravel())
     values = np.flatnonzero(counts)
     largest = int(values[-1])
-    if plane.lossy or len(values) > _MOST_LABELS:
+    if plane.lossy or len(values) > MOST_LABELS:
         return Evidence(sure=1, largest=largest)
     if values[0] != 0:  # no background: then small numbers are labels
         return Evidence(soft=int(largest >= _SMALL and len(values) > 1), largest=largest)

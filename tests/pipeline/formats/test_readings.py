@@ -139,6 +139,15 @@ def test_what_cannot_tell_is_read_as_the_others_of_its_sequence(tmp_path: Path) 
     assert not decode_mask(faint, siblings=lambda: [tmp_path / "0.png", *smooth])[0].any()
 
 
+def test_masks_that_change_are_looked_at_again(tmp_path: Path) -> None:
+    """A process may live for weeks."""
+    faint = write_bytes(tmp_path / "faint.png", grey(40)(ellipse()))
+    other = write_bytes(tmp_path / "other.png", soft()(ellipse()))
+    assert not decode_mask(faint, siblings=lambda: [other])[0].any()
+    write_bytes(other, saved(Image.fromarray(labelled((20, 40, 60)))))
+    assert decode_mask(faint, siblings=lambda: [other])[0].any()
+
+
 def logistic(shown: bool) -> np.ndarray:
     """A probability map of a network, and one of a frame on which it saw nothing."""
     y, x = np.mgrid[: SIZE[0], : SIZE[1]]
