@@ -100,9 +100,8 @@ def decode_frame(data: bytes, siblings: Callable[[], Sequence[Path]] = tuple) ->
     if pixels.dtype == np.uint8:
         return pixels
     looked = tuple(spread(siblings(), _LOOKED_AT))
-    white = depth(
-        _largest(stamped(looked)) or int(pixels.max()), _WHITE_16
-    )  # one for all frames, or the video would flicker
+    # One white for all frames, or the video would flicker.
+    white = depth(_largest(stamped(looked)) or int(pixels.max()), _WHITE_16)
     return (np.minimum(pixels, white) >> (white.bit_length() - 8)).astype(np.uint8)
 
 

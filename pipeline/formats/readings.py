@@ -1,7 +1,7 @@
 """Labels or shades: the one rule by which a mask's values are read, whether it is the truth, a prediction, or trains.
 
-- Palette indices are labels, what was stored with loss are shades. Else a manifest may say it (`masks_are`), and one that names
-  a void value has said "labels".
+- Palette indices are labels, what was stored with loss are shades. Else a manifest may say it (`masks_are`), and one
+  that names a void value has said "labels".
 - Black and white alone are both.
 - More than 64 values are shades: a soft mask, which is cut at half.
 - Of fewer, those that fill areas are labels, and those that only lie between others, along edges, are shades.
