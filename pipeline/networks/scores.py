@@ -34,9 +34,7 @@ def write_scores(
 ) -> None:
     """`scores` (T, 2, h, w) float16, logits of background and object at the network's stride; facts `stride`,
     `network_size` (what the frames were resized to) and `frame_size`, both height and width."""
-    own = work.settings(Scores).long_side
-    long_side = network.long_side if own is None else own
-    size = fit((frame_size[0], frame_size[1]), long_side)
+    size = fit((frame_size[0], frame_size[1]), scored_side(work, network))
     groups = list(batches(count, work.run.batch))
 
     def load(group: int) -> torch.Tensor:
@@ -57,6 +55,12 @@ def write_scores(
             "frame_size": list(frame_size[:2]),
         }
         writer.counts["frames"] = count
+
+
+def scored_side(work: Work, network: Network) -> int:
+    """Longer side that frames are resized to, px; 0: as they are."""
+    own = work.settings(Scores).long_side
+    return network.long_side if own is None else own
 
 
 def full_scores(artifact: Artifact, index: int) -> Tensor:

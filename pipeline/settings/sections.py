@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from fusionseg.models.outside.plugins import backbones, decoders, fusions
+from fusionseg.models.outside.plugins import backbones, decoders, frame_models, fusions
 from fusionseg.pipeline.names import flow_methods
 from fusionseg.pipeline.settings.base import Settings, UserPath
 
@@ -242,6 +242,14 @@ class StreamTraining(Training):
 
 
 class AppearanceTraining(StreamTraining):
+    model: Annotated[str, AfterValidator(frame_models.check)] = Field(
+        "stream",
+        description="what marks objects in frames: a stream that is trained here, a model of rembg's (rembg:u2net), of "
+        "which two numbers are fitted, or a plug-in's name; docs/extending.md",
+    )
+    fit_stills: int = Field(
+        300, ge=1, description="evenly spread stills with masks that a model other than the stream is fitted on"
+    )
     colour: float = Field(0.3, ge=0, le=1, description="strength of random gain and contrast of frames")
     blur: float = Field(0.0, ge=0, le=1, description="share of frames that are blurred a little")
 

@@ -9,6 +9,8 @@ from fusionseg.pipeline.basics.spread import spread
 from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.datasets.reading import read_frame, read_mask_sized
 from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.networks.per_frame import write_weights
+from fusionseg.pipeline.networks.trained import STREAM
 from fusionseg.pipeline.settings.sections import AppearanceTraining, Network
 from fusionseg.pipeline.store.artifacts import WeightsWriter
 from fusionseg.pipeline.store.job import Work
@@ -19,12 +21,16 @@ from fusionseg.pipeline.training.streams import MakeSample, Sample, train_stream
 
 
 def compute(work: Work, writer: WeightsWriter) -> None:
-    """Write the appearance stream's weights. Raises UserError if no still has a mask."""
+    """Write the appearance stream's weights, or those of a per-frame model in its place. Raises UserError if no still
+    has a mask."""
     settings = work.settings(AppearanceTraining)
     long_side = work.settings(Network).long_side
     (stills,) = work.items["stills"]
     if not stills.annotated:
         raise UserError(f"appearance-training: none of the {len(stills.frames)} stills of {stills.dataset} has a mask")
+    if settings.model != STREAM:
+        write_weights(work, writer)
+        return
     validation = [
         load_sample(video, index, long_side)
         for video in work.items["validation"]
