@@ -149,5 +149,5 @@ backbones = Backbones(
         "convnext-tiny",
     ),
 )  # fmt: skip
-decoders = Plugins("decoder", "fusionseg.decoders", ("parallel-dilated", "skip"))
+decoders = Plugins("decoder", "fusionseg.decoders", ("parallel-dilated", "skip", "pyramid"))
 fusions = Plugins("fusion", "fusionseg.fusions", ("paper", "release", "gated", "average"))

@@ -27,7 +27,12 @@ from fusionseg.pipeline.store.artifact import Record
 from fusionseg.pipeline.store.job import Work
 
 T = TypeVar("T")
-_READS = {"appearance-training": "frames", "motion-training": "flow-images"}
+_READS = {
+    "appearance-pretraining": "frames",
+    "appearance-training": "frames",
+    "motion-pretraining": "flow-images",
+    "motion-training": "flow-images",
+}
 _STAGES = {"frames": "appearance-training", "flow-images": "motion-training"}
 
 

@@ -19,7 +19,7 @@ from fusionseg.pipeline.datasets.pairs import with_partners
 from fusionseg.pipeline.datasets.reading import read_boxes
 from fusionseg.pipeline.datasets.videos import extractor
 from fusionseg.pipeline.errors import NotMadeYet, UserError
-from fusionseg.pipeline.graph import ROLES, Role
+from fusionseg.pipeline.graph import ROLES, STILLS, Role
 from fusionseg.pipeline.run.request import Request
 from fusionseg.pipeline.settings.profile import Profile, hyphens
 from fusionseg.pipeline.settings.sections import OUTSIDE, DataRef, OpticalFlow, Render
@@ -101,7 +101,7 @@ class _Finder:
         self.passed_over[manifest.name] = left_out(manifest, root)
         if role in self.wanted.masked:
             check_masked(role, ref, items)
-        return items if role == "stills" else [paired(item, self.request.settings.optical_flow) for item in items]
+        return items if role in STILLS else [paired(item, self.request.settings.optical_flow) for item in items]
 
     def _extract(self, path: Path, masks: bool = False) -> tuple[Path, ...]:
         """The frames of a video file, extracted now if they aren't in the store."""
@@ -155,8 +155,8 @@ def check_refs(role: Role, refs: Sequence[DataRef]) -> None:
     """What plays a role is of the right kind, and has such a split. Raises UserError."""
     for ref in refs:
         manifest = read_manifest(ref.manifest)
-        if (manifest.kind == "stills") != (role == "stills"):
-            kind = "stills" if role == "stills" else "videos"
+        if (manifest.kind == "stills") != (role in STILLS):
+            kind = "stills" if role in STILLS else "videos"
             raise UserError(f"data.{role}: {ref.manifest} holds {manifest.kind}, expected {kind}")
         if role == "boxed" and manifest.boxes is None:
             raise UserError(
@@ -242,7 +242,7 @@ def check_masked(role: Role, ref: DataRef, items: Sequence[Item]) -> None:
 def check_apart(items: Mapping[str, Sequence[Item]]) -> None:
     """No file that is scored may train or choose anything, whatever its data set is called. Raises UserError."""
     scored = {_identity(path) for item in items["scored"] for path in item.frames}
-    for role in ("stills", "boxed", "fusion", "validation"):
+    for role in (role for role in ROLES if role != "scored"):
         both = sorted(i.name for i in items[role] if not scored.isdisjoint(map(_identity, i.frames)))
         if both:
             raise UserError(

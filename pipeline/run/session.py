@@ -88,9 +88,9 @@ class Session:
         if request.device not in ("auto", "cpu"):
             _ = self.context.device  # refused now, not hours later
         variant = self.profile.variant
-        self.by_name = {**stages_for(*variant), **{stage.name: stage for stage, _ in own}}
+        self.by_name = {**stages_for(variant), **{stage.name: stage for stage, _ in own}}
         self.given = given_weights(self.profile, self.by_name)
-        self.stages = required(frozenset(self.given), *variant)
+        self.stages = required(frozenset(self.given), variant)
         self._check_request()
         self.ledger = Ledger(request.root / LEDGER)
         self.inputs = find_inputs(request, self._wanted(), self.ledger, self.context, make)
@@ -112,9 +112,7 @@ class Session:
     def _check_request(self) -> None:
         only, _ = self.request.only, self.request.run_name
         if only is not None and known_stage(only) not in self.by_name:
-            _, _, rounds = variant = self.profile.variant
-            own = f'flow-images.store = "{variant.store}" and weak-labels.rounds = {rounds}'
-            raise UserError(f"--only {only}: with {own} there is no such stage")
+            raise UserError(f"--only {only}: with {self.profile.variant.told} there is no such stage")
         check_shard(self.request)
         for name in self.request.refresh:
             if known_stage(name) not in self.names:

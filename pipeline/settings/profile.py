@@ -17,15 +17,17 @@ from fusionseg.pipeline.basics.paths import AnyPath, as_path
 from fusionseg.pipeline.basics.text import nfc, read_text
 from fusionseg.pipeline.basics.validation import Fault, faults, meant
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.graph import Variant
+from fusionseg.pipeline.graph import PRETRAINING, Role, Variant
 from fusionseg.pipeline.settings.base import Settings
 from fusionseg.pipeline.settings.sections import (
+    AppearancePretraining,
     AppearanceTraining,
     BoxPruning,
     Data,
     FlowFilter,
     FlowImages,
     FusionTraining,
+    MotionPretraining,
     MotionTraining,
     Network,
     OpticalFlow,
@@ -58,10 +60,12 @@ class Profile(Settings):
     scores: Scores = Scores()
     optical_flow: OpticalFlow = OpticalFlow()
     flow_images: FlowImages = FlowImages()
+    appearance_pretraining: AppearancePretraining = AppearancePretraining()
     appearance_training: AppearanceTraining = AppearanceTraining()
     box_pruning: BoxPruning = BoxPruning()
     flow_filter: FlowFilter = FlowFilter()
     weak_labels: WeakLabels = WeakLabels()
+    motion_pretraining: MotionPretraining = MotionPretraining()
     motion_training: MotionTraining = MotionTraining()
     fusion_training: FusionTraining = FusionTraining()
     prediction: Prediction = Prediction()
@@ -96,7 +100,17 @@ class Profile(Settings):
     def variant(self) -> Variant:
         """What of it changes the graph. Given weights of the motion stream are its last: no labels are made at all."""
         training = self.motion_training
-        return Variant(self.flow_images.store, training.labels, 1 if training.weights else self.weak_labels.rounds)
+        labels = "all-masks" if training.frames == "all" else training.labels
+        rounds = 1 if training.weights else self.weak_labels.rounds
+        sections = {stage.name: self.section(stage.name) for stage in PRETRAINING}
+        pretraining = tuple(name for name, section in sections.items() if getattr(section, "wanted"))  # noqa: B009
+        return Variant(self.flow_images.store, labels, rounds, pretraining, self._optional)
+
+    @property
+    def _optional(self) -> tuple[Role, ...]:
+        """The roles that are played and need not be; fusions without parameters learn nothing from pairs."""
+        roles: tuple[Role, ...] = ("annotated", "pairs")
+        return tuple(role for role in roles if self.data.of(role))
 
     def as_dict(self) -> dict[str, Any]:
         """All settings as JSON-able values, sections by their names in files."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -31,7 +32,19 @@ class DataRef(Settings):
 class Data(Settings):
     """Which data plays which role. A video may play several, but nothing that is scored may train anything."""
 
-    stills: DataRef = Field(description="still images with masks: trains the appearance stream")
+    stills: tuple[DataRef, ...] = Field(
+        description="still images with masks, of one data set or several: trains the appearance stream and, where "
+        "there is a motion-pretraining, the motion stream",
+        min_length=1,
+    )
+    annotated: DataRef | None = Field(
+        None, description="videos with masks: their frames train the appearance stream, too"
+    )
+    pairs: tuple[DataRef, ...] = Field(
+        (),
+        description="still images with masks that trained no stream: each, with flow rendered from its mask, trains "
+        "the fusion, too",
+    )
     boxed: DataRef = Field(
         description="videos with boxes: weak labels for the motion stream; their masks are never read"
     )
@@ -47,7 +60,12 @@ class Data(Settings):
         description="a file that can't be used stops the run, or its video (or still) is left out and reported",
     )
 
-    @field_validator("validation", mode="before")
+    @field_validator("stills", "pairs", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return (value,) if isinstance(value, (Mapping, DataRef)) else value
+
+    @field_validator("annotated", "validation", mode="before")
     @classmethod
     def _or_none(cls, value: object) -> object:
         return None if value == "none" else value  # TOML has no null, and --set must be able to take it back
@@ -59,18 +77,29 @@ class Data(Settings):
 
     @model_validator(mode="after")
     def _scored_apart(self) -> Data:
-        training = {"boxed": self.boxed, "fusion": self.fusion, "validation": self.validation}
         scored = {(ref.manifest, ref.split) for ref in self.scored}
-        for role, ref in training.items():
-            if ref and (ref.manifest, ref.split) in scored:
-                raise ValueError(f"the split {ref.manifest}/{ref.split} is scored and can't be `{role}` too")
+        for role in ("annotated", "boxed", "fusion", "validation"):
+            for ref in self.of(role):
+                if (ref.manifest, ref.split) in scored:
+                    raise ValueError(f"the split {ref.manifest}/{ref.split} is scored and can't be `{role}` too")
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_apart(self) -> Data:
+        """On what a stream has learnt it is surer than it will ever be again; a fusion would learn to trust that."""
+        streams = {(ref.manifest, ref.split) for ref in self.stills}
+        for ref in self.pairs:
+            if (ref.manifest, ref.split) in streams:
+                raise ValueError(f"the split {ref.manifest}/{ref.split} is of `stills` and can't be of `pairs` too")
         return self
 
     @model_validator(mode="after")
     def _thinned_where_it_can_be(self) -> Data:
         for name, default in (("stride", 1), ("frames", 0)):
-            if (found := getattr(self.stills, name)) != default:
-                raise ValueError(f"stills.{name} = {found}: stills are no video; leave it out")
+            for role in ("stills", "pairs"):
+                for ref in self.of(role):
+                    if (found := getattr(ref, name)) != default:
+                        raise ValueError(f"{role}.{name} = {found}: stills are no video; leave it out")
             for ref in self.scored:
                 if (found := getattr(ref, name)) != default:
                     where = f"{ref.manifest}/{ref.split}"
@@ -155,7 +184,9 @@ class Network(Settings):
         "efficientnet-lite0", description="its ImageNet weights come as a package; or timm:NAME, or a plug-in's name"
     )
     decoder: Annotated[str, AfterValidator(decoders.check)] = Field(
-        "skip", description="skip: finer maps join in; parallel-dilated: the paper's head; or a plug-in's name"
+        "skip",
+        description="skip: maps of stride 8 and 4 join in; pyramid: all maps do, made for output_stride = 32; "
+        "parallel-dilated: the paper's head; or a plug-in's name",
     )
     combine: Literal["sum", "max"] = Field(
         "sum", description="of the parallel-dilated head's branches: their sum (release) or maximum (paper's text)"
@@ -241,23 +272,60 @@ class StreamTraining(Training):
     )
 
 
-class AppearanceTraining(StreamTraining):
+class FrameTraining(StreamTraining):
+    """Of a stream that reads frames."""
+
     colour: float = Field(0.3, ge=0, le=1, description="strength of random gain and contrast of frames")
     blur: float = Field(0.0, ge=0, le=1, description="share of frames that are blurred a little")
+
+
+class AppearanceTraining(FrameTraining):
+    annotated_share: float = Field(
+        0.5, ge=0, lt=1, description="of the samples: frames of data.annotated, where that is given, among the stills"
+    )
+
+
+class Pretraining(StreamTraining):
+    """A training whose weights another begins with; absent unless a profile gives it steps, or weights."""
+
+    steps: int = Field(0, ge=0, description="updates; 0: there is no such stage, the training begins with ImageNet's")
+    validate_every: int = Field(500, ge=1, description="steps")
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the stage is part of the chain."""
+        return self.steps > 0 or self.weights is not None
+
+
+class AppearancePretraining(Pretraining, FrameTraining):
+    """As the appearance stream's training, on stills alone."""
+
+
+class MotionPretraining(Pretraining):
+    """On flow rendered from the masks of stills (docs/training.md)."""
+
+    useless: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="share of samples in which the object moves as the background does, or nothing does",
+    )
 
 
 class MotionTraining(StreamTraining):
     labels: Literal["weak", "masks"] = Field(
         "weak", description="the weak labels, or, to measure what those cost, true masks of the same frames"
     )
-    frames: Literal["accepted", "random"] = Field(
-        "accepted", description='with labels = "masks": frames with a weak label, or as many others drawn at random'
+    frames: Literal["accepted", "random", "all"] = Field(
+        "accepted",
+        description='with labels = "masks": frames with a weak label, or as many others drawn at random, or all that '
+        "have a mask (then no weak labels are made)",
     )
 
     @model_validator(mode="after")
     def _random_frames_have_no_weak_label(self) -> MotionTraining:
-        if self.frames == "random" and self.labels == "weak":
-            raise ValueError('frames = "random" has no weak labels to learn from; set labels = "masks", too')
+        if self.frames != "accepted" and self.labels == "weak":
+            raise ValueError(f'frames = "{self.frames}" has no weak labels to learn from; set labels = "masks", too')
         return self
 
 

@@ -15,7 +15,7 @@ from fusionseg.pipeline.basics.atomic import write_json
 from fusionseg.pipeline.basics.paths import STORE, as_folder
 from fusionseg.pipeline.basics.validation import meant
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.graph import Stage, required, rounds_of, stages_for
+from fusionseg.pipeline.graph import Stage, declared, required, stages_for
 from fusionseg.pipeline.settings.profile import Profile
 from fusionseg.pipeline.store.artifact import Record, Unit
 
@@ -68,7 +68,7 @@ class RunRecord:
     @property
     def declared(self) -> list[Stage]:
         """The stages of its graph as declared, in order."""
-        return rounds_of(self.profile.variant.rounds)
+        return declared(self.profile.variant)
 
     def scored_names(self) -> dict[Unit, str]:
         """What to call each scored video: its name, after its data set's where several data sets are scored (two may
@@ -86,7 +86,7 @@ class RunRecord:
         """The stages of a whole run of its settings, in order; those with given weights need none."""
         sections = {stage.name: getattr(self.profile, stage.name.replace("-", "_"), None) for stage in self.declared}
         given = {name for name, section in sections.items() if getattr(section, "weights", None) is not None}
-        stages = required(frozenset(given), *self.profile.variant)
+        stages = required(frozenset(given), self.profile.variant)
         return [replace(stage, needs=()) if stage.name in given else stage for stage in stages]
 
     def need(self, stage: str, what: str) -> None:
@@ -107,9 +107,8 @@ class RunRecord:
         )
 
     def _why_none(self, stage: str) -> str:
-        store = self.profile.flow_images.store
-        if stage not in stages_for(*self.profile.variant):
-            return f'flow-images.store = "{store}" and weak-labels.rounds = {self.profile.weak_labels.rounds}'
+        if stage not in stages_for(self.profile.variant):
+            return self.profile.variant.told
         return "given weights take the place of what would need it"
 
     @property

@@ -7,12 +7,16 @@ would have seen.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from fusionseg.models.labels import VOID
 from fusionseg.pipeline.basics.resizing import Array, resize
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,16 @@ class Augmentation:
     crop: tuple[int, int]
     scales: tuple[float, float]
     mirror: bool
+
+
+def mixed(first: Sequence[T], second: Sequence[T], share: float) -> list[T]:
+    """`first`, and as many of `second`, in turns, as make this share of all.
+
+    >>> mixed(["a", "b", "c"], ["x", "y"], 0.5), mixed(["a"], [], 0.5)
+    (['a', 'b', 'c', 'x', 'y', 'x'], ['a'])
+    """
+    wanted = round(len(first) * share / (1 - share)) if second else 0
+    return [*first, *(second[number % len(second)] for number in range(wanted))]
 
 
 def draw(count: int, batch: int, step: int, seed: int) -> list[int]:
