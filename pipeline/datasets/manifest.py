@@ -110,7 +110,7 @@ class DataManifest(Written):
         if self.kind == "stills" and (self.boxes or self.regions or self.others):
             raise ValueError("stills have no boxes, regions or others; only videos have")
         if self.kind == "videos" and any(isinstance(split, SplitStills) for split in self.splits.values()):
-            raise ValueError("a split given by stills: is one of a data set of stills; videos go by folders:")
+            raise ValueError("a split of {stills: ...} is for stills; expected {folders: ...} for videos")
         if unknown := sorted(set(self.expected) - set(self.splits)):
             raise ValueError(f"expected names {', '.join(unknown)}, which is no split")
         if self.masks_are == "soft" and self.void is not None:

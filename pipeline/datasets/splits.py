@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -13,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_val
 
 from fusionseg.pipeline.basics.lists import candidates, read_lines
 from fusionseg.pipeline.basics.text import nfc
-from fusionseg.pipeline.datasets.patterns import Folders, check_inside, check_pattern, filled, natural
+from fusionseg.pipeline.datasets.patterns import Folders, check_inside, check_pattern, filled, matching, natural
 from fusionseg.pipeline.formats.coco import is_instances, read_instances
 
 # What the column of a list may hold beside the name.
@@ -92,7 +91,8 @@ class SplitUnion(Written):
 
 
 class SplitStills(Written):
-    """A split as all stills there are, without a list: those of a name that matches, `*` standing for any text."""
+    """A split as all stills there are, without a list, whose name (what `{frame}` stands for) matches, `*` standing for
+    any text."""
 
     stills: str = Field(min_length=1)
 
@@ -202,14 +202,14 @@ def _folder_names(split: SplitFolders, frames: str, folders: Folders) -> list[st
     for folder in folders.below(split.folders):
         if not folder.startswith(before):
             raise ValueError(f"the folder {folder!r} doesn't lie below {before!r}, where the names of videos begin")
-        if split.having is None or fnmatch.filter(folders.files(folder), split.having):
+        if split.having is None or matching(folders.files(folder), split.having):
             names.append(folder[len(before) :])
     return names
 
 
 def _still_names(split: SplitStills, frames: str, split_name: str, folders: Folders) -> list[str]:
     (there,) = folders.matches(frames, split=split_name)
-    if not (names := fnmatch.filter(there.names, split.stills)):
+    if not (names := matching(there.names, split.stills)):
         wanted = filled(frames, "", split_name).replace("{frame}", split.stills)
         raise ValueError(f"there is no {folders.root / wanted}; is --data the right folder?")
     return sorted(names, key=natural)

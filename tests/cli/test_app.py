@@ -199,7 +199,7 @@ def test_the_completion_script_of_the_shell_is_printed() -> None:
         ("fusionseg run davis --re", ["--refresh"]),
         ("fusionseg settings --section mo", ["motion-training"]),
         ("fusionseg run davis --only motion-t", ["motion-training", "motion-training-2"]),
-        ("fusionseg data check davis2016", ["davis2016", "davis2016-small"]),
+        ("fusionseg data check davis2016", ["davis2016", "davis2016-folds", "davis2016-small"]),
         ("fusionseg compare --out {store} lo", ["longer"]),
         ("fusionseg export --out {store} ", ["davis", "longer"]),
         ("fusionseg export davis --format k", ["kitti"]),
