@@ -23,33 +23,34 @@ Range = tuple[float, float]
 # of the object's speed, since flow images are scaled by the frame's largest magnitude. Ranges are log-uniform.
 _COARSE = 100  # px of the coarse grid's long side: 4 px at 400, the spacing of DIS medium's patches
 _SPEEDS = (0.3 / 400, 40 / 400)  # of the long side: a walker seen from afar to a car passing by
-_VISIBLE = 0.3  # of the larger of two motions: parts of an object may fall behind by more, it as a whole does not
 
 # The camera. Compensation (camera.py) leaves little of it in most frames; without, it pans, turns and zooms.
-_STABILISED = 0.7  # share of draws
+_STABILISED = 0.8  # share of draws
 _CAMERA = (0.3, 2.0)  # its speed
-_FOLLOWED = 0.3  # share of draws with a moving camera in which it keeps the object in place
+_FOLLOWED = 0.3  # share of moving cameras that keep the object in place, so that only the background moves
 _BEND = 0.3  # change of its motion from the frame's middle to its edge: rotation, zoom, perspective
 
 # The object.
-_STRAIN = (0.05, 0.6)  # change of its motion over its radius: scale, rotation, shear
+_STRAIN = (0.03, 0.4)  # change of its motion over its radius: scale, rotation, shear
 _LIMBS = (0.05, 0.5)  # of a smooth field of a few control points
+_UNEVEN = (0.02, 0.15)  # errors of patches: cloth, limbs too thin, what turns
 _PART = 0.4  # share of draws in which a part of it goes its own way
 _RESTING = 0.25  # share of draws in which a part of it stands still: a foot on the ground, a plain surface
 
 # What moves behind it: water, leaves, passers-by, far and near grounds.
-_MOST_LAYERS = 3
-_LAYER = (0.02, 0.8)  # speed
+_MOST_LAYERS = 2
+_LAYER = (0.01, 0.5)  # speed
 _RIPPLES = (0.1, 2.0)  # how unequally a layer moves, of its speed
 _SHADOW = 0.15  # share of draws with a shadow, or a reflection, below the object that moves with it
 
 # The estimator.
-_WASH = (0.003, 0.06)  # smooth errors everywhere
-_PATCHES = (0.003, 0.06)  # errors of single patches
+_WASH = (0.003, 0.03)  # smooth errors everywhere
+_PATCHES = (0.003, 0.04)  # errors of single patches
 _AT_OUTLINE = (0.02, 0.3)  # errors of patches that see both motions
-_LEVEL = (0.33, 0.09)  # mean and deviation of where outlines lie in the blurred mask; below 0.5 they leak out
-_BLUR = (0.5, 1.5)  # deviation, in coarse px
-_STEEPNESS = (1.2, 3.0)  # of outlines, over that of the blurred mask
+_BLUR = (0.7, 2.0)  # of the mask ahead of its outline: deviation, in coarse px
+_LEVEL = (0.2, 0.5)  # where the outline lies in the blurred mask; below 0.5 it leaks out
+_RAGGED = 0.25  # deviation of that along the outline, of itself
+_SOFT = (0.5, 1.0)  # width of the outline's ramp, of the widest that leaves the rest of the frame alone
 _LONGEST_HALO = 0.03  # how far ahead of the object the background it is about to cover is taken for it
 _UNKNOWN = 0.05  # share of draws with unknown areas
 
@@ -105,11 +106,12 @@ def _object(
     radius = max(1.0, float((offsets**2 * weights).sum()) ** 0.5)
     behind = (background * weights).sum((0, 1))
     velocity = _direction(rng) * speed
-    if np.linalg.norm(behind) > _VISIBLE * speed and rng.random() < _FOLLOWED:
+    if np.linalg.norm(behind) > speed / 2 and rng.random() < _FOLLOWED:
         velocity = -behind.astype(np.float64)
     strain = rng.normal(0, speed * _log_uniform(rng, _STRAIN), (2, 2)).astype(np.float32)
     own = velocity.astype(np.float32) + offsets @ strain / np.float32(radius)
     own += _noise(rng, grid, max(radius / max(grid), 0.02)) * np.float32(speed * _log_uniform(rng, _LIMBS))
+    own += _patches(rng, grid, speed * _log_uniform(rng, _UNEVEN))
     if rng.random() < _PART:
         other = (velocity * rng.uniform(0, 1.5) + _direction(rng) * speed * rng.uniform(0.2, 1)).astype(np.float32)
         own += _part(rng, grid, radius) * (other - own)
@@ -123,7 +125,7 @@ def _camera(rng: np.random.Generator, grid: Size, speed: float) -> Floats:
     if rng.random() < _STABILISED:
         return np.zeros((*grid, 2), np.float32)
     speed *= _log_uniform(rng, _CAMERA)
-    places = _places(grid) / np.float32(max(grid)) - np.float32(0.5)
+    places = (_places(grid) - np.array(grid[::-1], np.float32) / 2) / np.float32(max(grid))
     linear = rng.normal(0, speed * _BEND * 2, (2, 2)).astype(np.float32)
     bent = places @ rng.normal(0, speed * _BEND, 2).astype(np.float32)
     return np.asarray((_direction(rng) * speed).astype(np.float32) + places @ linear + places * bent[..., None])
@@ -140,11 +142,15 @@ def _layers(rng: np.random.Generator, grid: Size, speed: float) -> Floats:
 
 
 def _errors(rng: np.random.Generator, grid: Size, speed: float) -> Floats:
-    """An estimator's errors all over the coarse grid; patches err more where there is little to see."""
+    """An estimator's errors all over the coarse grid."""
     wash = _noise(rng, grid, rng.uniform(0.1, 0.4)) * np.float32(speed * _log_uniform(rng, _WASH))
-    patches = _noise(rng, grid, rng.uniform(0.02, 0.04)) * np.float32(speed * _log_uniform(rng, _PATCHES))
-    plainness = np.abs(_noise(rng, grid, rng.uniform(0.05, 0.2), 1))
-    return np.asarray(wash + patches * plainness[..., None], np.float32)
+    return wash + _patches(rng, grid, speed * _log_uniform(rng, _PATCHES))
+
+
+def _patches(rng: np.random.Generator, grid: Size, strength: float) -> Floats:
+    """Errors of single patches, many where there is little to see, few elsewhere."""
+    plainness = _noise(rng, grid, rng.uniform(0.05, 0.2), 1) ** 2
+    return _noise(rng, grid, rng.uniform(0.03, 0.08)) * plainness[..., None] * np.float32(strength)
 
 
 def _outline(rng: np.random.Generator, coarse: Floats, velocity: npt.NDArray[np.float64], size: Size) -> Floats:
@@ -157,17 +163,19 @@ def _outline(rng: np.random.Generator, coarse: Floats, velocity: npt.NDArray[np.
     ahead = velocity * (min(1.0, _LONGEST_HALO / step) if step else 0) * rng.random() * max(grid)
     covered = cv2.warpAffine(coarse, np.array([[1, 0, ahead[0]], [0, 1, ahead[1]]]), grid[::-1])
     coarse = np.maximum(coarse, covered * (_noise(rng, grid, 0.05, 1) > 0))
-    blurred = cv2.GaussianBlur(coarse, (0, 0), rng.uniform(*_BLUR), borderType=cv2.BORDER_REPLICATE)
-    level = _LEVEL[0] + _LEVEL[1] * _noise(rng, grid, rng.uniform(0.02, 0.06), 1)
-    steepness = np.float32(_log_uniform(rng, _STEEPNESS))
-    return np.clip(_enlarge((blurred - level) * steepness + np.float32(0.5), size), 0, 1)
+    deviation = _log_uniform(rng, _BLUR)
+    blurred = cv2.GaussianBlur(coarse, (0, 0), deviation, borderType=cv2.BORDER_REPLICATE)
+    level = _log_uniform(rng, _LEVEL) * (1 + _RAGGED * _noise(rng, grid, rng.uniform(0.02, 0.06), 1))
+    level = np.clip(level, 0.05, 0.6)
+    ramp = 2 * np.minimum(level, 1 - level) * rng.uniform(*_SOFT)
+    return np.clip(_enlarge(((blurred - level) / ramp).astype(np.float32), size) + np.float32(0.5), 0, 1)
 
 
 def _shadow(rng: np.random.Generator, coarse: Floats) -> Floats:
     """The mask flattened, slanted and laid at the object's feet, (h, w) in 0..1."""
     rows = np.flatnonzero(coarse.max(1) > 0.5)
     foot = float(rows[-1]) if rows.size else 0.0
-    flat, slant = rng.uniform(-0.5, 0.4), rng.uniform(-0.5, 0.5)
+    flat, slant = rng.uniform(-0.6, -0.1), rng.uniform(-0.5, 0.5)
     matrix = np.array([[1, slant, -slant * foot], [0, flat, foot - flat * foot]])
     strength = np.float32(rng.uniform(0.3, 1))
     return np.asarray(cv2.warpAffine(coarse, matrix, coarse.shape[::-1]) * strength)
@@ -175,12 +183,12 @@ def _shadow(rng: np.random.Generator, coarse: Floats) -> Floats:
 
 def _region(rng: np.random.Generator, grid: Size) -> Floats:
     """A part of the frame, (h, w) in 0..1: above or below a line, stripes, blobs, as many cells as are drawn."""
-    return _above(rng, _enlarge(rng.standard_normal(rng.integers(2, 9, 2)).astype(np.float32), grid), (0.05, 0.5))
+    return _above(rng, _enlarge(rng.standard_normal(rng.integers(1, 9, 2)).astype(np.float32), grid), (0.05, 0.5))
 
 
 def _part(rng: np.random.Generator, grid: Size, radius: float) -> Floats:
     """A part of an object, (h, w, 1) in 0..1, some half a radius wide."""
-    return _above(rng, _noise(rng, grid, max(0.02, radius / max(grid)), 1), (0.1, 0.5))[..., None]
+    return _above(rng, _noise(rng, grid, max(0.02, radius / max(grid)), 1), (0.05, 0.4))[..., None]
 
 
 def _above(rng: np.random.Generator, field: Floats, shares: Range) -> Floats:
