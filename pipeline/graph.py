@@ -162,6 +162,7 @@ STAGES: tuple[Stage, ...] = (
     ),
 )
 FINAL = "scoring"
+_FUSING = {"fusion-training", "prediction"}  # what runs the fusion
 _FIRST = {stage.name: stage for stage in STAGES}
 
 
@@ -196,11 +197,12 @@ BY_NAME = {stage.name: stage for stage in EVERY}
 
 class Variant(NamedTuple):
     """What of a profile changes the graph: what `flow-images.store` keeps, what `motion-training.labels` learns from,
-    and how many rounds of weak labels there are."""
+    how many rounds of weak labels there are, and whether the fusion reads frames (`framed`)."""
 
     store: str = "both"
     labels: str = "weak"
     rounds: int = 1
+    framed: bool = False
 
 
 def rounds_of(rounds: int) -> list[Stage]:
@@ -215,14 +217,16 @@ def rounds_of(rounds: int) -> list[Stage]:
     ]
 
 
-def stages_for(store: str = "both", labels: str = "weak", rounds: int = 1) -> dict[str, Stage]:
+def stages_for(store: str = "both", labels: str = "weak", rounds: int = 1, framed: bool = False) -> dict[str, Stage]:
     """The stages by name, in order, for a `Variant`.
 
     "both": as above. "flow": there is no stage `flow-images`; who needs it reads u,v and colours them. "images": there
     is no stage `optical-flow`; flow images are made of frames in one pass, and who needs u,v does without.
-    With the labels "masks", and only then, `motion-training` sees the true masks of boxed videos.
+    With the labels "masks", and only then, `motion-training` sees the true masks of boxed videos. `framed`, and only
+    then, training and use of the fusion see frames.
     """
     stages = [_with_masks(s) if labels == "masks" and s.name == "motion-training" else s for s in rounds_of(rounds)]
+    stages = [_with_frames(s) if framed and s.name in _FUSING else s for s in stages]
     if store == "both":
         return {stage.name: stage for stage in stages}
     gone, instead = ("flow-images", "optical-flow") if store == "flow" else ("optical-flow", "flow-images")
@@ -231,6 +235,10 @@ def stages_for(store: str = "both", labels: str = "weak", rounds: int = 1) -> di
 
 def _with_masks(stage: Stage) -> Stage:
     return replace(stage, data={**stage.data, "boxed": (MASKS,)})
+
+
+def _with_frames(stage: Stage) -> Stage:
+    return replace(stage, data={role: tuple(dict.fromkeys((FRAMES, *kinds))) for role, kinds in stage.data.items()})
 
 
 def _without(stage: Stage, gone: str, instead: str) -> Stage:
@@ -246,10 +254,12 @@ def _without(stage: Stage, gone: str, instead: str) -> Stage:
     return replace(stage, needs=needs, settings=tuple(dict.fromkeys((*stage.settings, "flow-images"))))
 
 
-def required(given_weights: frozenset[str], store: str = "both", labels: str = "weak", rounds: int = 1) -> list[Stage]:
-    """The stages a run needs, in order: those that no other needs, `FINAL` among them, and all that they depend on;
-    stages with given weights need nothing."""
-    stages = stages_for(store, labels, rounds)
+def required(
+    given_weights: frozenset[str], store: str = "both", labels: str = "weak", rounds: int = 1, framed: bool = False
+) -> list[Stage]:
+    """The stages a run of a `Variant` needs, in order: those that no other needs, `FINAL` among them, and all that they
+    depend on; stages with given weights need nothing."""
+    stages = stages_for(store, labels, rounds, framed)
     wanted: set[str] = set()
     waiting = list(stages.keys() - {need for stage in stages.values() for need in stage.needs})
     while waiting:

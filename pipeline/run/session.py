@@ -112,8 +112,8 @@ class Session:
     def _check_request(self) -> None:
         only, _ = self.request.only, self.request.run_name
         if only is not None and known_stage(only) not in self.by_name:
-            _, _, rounds = variant = self.profile.variant
-            own = f'flow-images.store = "{variant.store}" and weak-labels.rounds = {rounds}'
+            variant = self.profile.variant
+            own = f'flow-images.store = "{variant.store}" and weak-labels.rounds = {variant.rounds}'
             raise UserError(f"--only {only}: with {own} there is no such stage")
         check_shard(self.request)
         for name in self.request.refresh:

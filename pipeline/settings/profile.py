@@ -19,6 +19,7 @@ from fusionseg.pipeline.basics.validation import Fault, faults, meant
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import Variant
 from fusionseg.pipeline.settings.base import Settings
+from fusionseg.pipeline.settings.plug_ins import reads_frame
 from fusionseg.pipeline.settings.sections import (
     AppearanceTraining,
     BoxPruning,
@@ -96,7 +97,8 @@ class Profile(Settings):
     def variant(self) -> Variant:
         """What of it changes the graph. Given weights of the motion stream are its last: no labels are made at all."""
         training = self.motion_training
-        return Variant(self.flow_images.store, training.labels, 1 if training.weights else self.weak_labels.rounds)
+        rounds = 1 if training.weights else self.weak_labels.rounds
+        return Variant(self.flow_images.store, training.labels, rounds, reads_frame(self.fusion_training.fusion))
 
     def as_dict(self) -> dict[str, Any]:
         """All settings as JSON-able values, sections by their names in files."""

@@ -61,6 +61,17 @@ def test_true_masks_of_boxed_videos_are_seen_where_asked_for_and_by_motion_train
     assert true["motion-training"] in required(frozenset(), store, "masks")
 
 
+def test_frames_are_seen_by_a_fusion_that_reads_them_and_nothing_else_changes() -> None:
+    plain, framed = stages_for(), stages_for(framed=True)
+    assert [name for name in plain if plain[name] != framed[name]] == ["fusion-training", "prediction"]
+    kinds = ("frames", "masks")
+    assert framed["fusion-training"].data == {"fusion": kinds, "validation": kinds}
+    assert framed["prediction"].data == {"scored": ("frames",)}
+    assert required(frozenset(), framed=True) == list(framed.values())
+    for fusion in ("paper", "release", "gated", "guided", "average"):
+        assert read_profile("demo", [f"fusion-training.fusion={fusion}"]).variant.framed == (fusion == "guided")
+
+
 def test_masks_of_scored_videos_are_seen_by_scoring_alone() -> None:
     readers = [stage.name for stage in STAGES if "masks" in sees(stage.name, "scored")]
     assert readers == ["scoring"]
@@ -138,7 +149,7 @@ def test_a_second_round_goes_between_the_first_and_what_follows(store: str) -> N
 
 def test_what_changes_the_graph_is_read_off_the_settings() -> None:
     changed = ["flow-images.store=flow", "weak-labels.rounds=2"]
-    assert read_profile("demo", changed).variant == ("flow", "weak", 2)
+    assert read_profile("demo", changed).variant == ("flow", "weak", 2, False)
     given = [*changed, "motion-training.weights=own.safetensors"]
     assert read_profile("demo", given).variant.rounds == 1, "nothing is trained, so nothing is labelled"
 
