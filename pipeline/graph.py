@@ -163,6 +163,7 @@ STAGES: tuple[Stage, ...] = (
     ),
 )
 FINAL = "scoring"
+_FUSING = {"fusion-training", "prediction"}  # what runs the fusion
 _FIRST = {stage.name: stage for stage in STAGES}
 
 
@@ -224,13 +225,14 @@ BY_NAME = {stage.name: stage for stage in EVERY}
 class Variant(NamedTuple):
     """What of a profile changes the graph: what `flow-images.store` keeps; what `motion-training` learns from ("weak"
     labels, "masks" of the frames that have one, "all-masks"); how many rounds of weak labels there are; which stages of
-    `PRETRAINING`; which roles are played that need not be."""
+    `PRETRAINING`; which roles are played that need not be; whether the fusion reads frames."""
 
     store: str = "both"
     labels: str = "weak"
     rounds: int = 1
     pretraining: tuple[str, ...] = ()
     optional: tuple[Role, ...] = ()
+    framed: bool = False
 
     @property
     def last_motion(self) -> str:
@@ -270,6 +272,7 @@ def stages_for(variant: Variant = PAPER) -> dict[str, Stage]:
     is no stage `optical-flow`; flow images are made of frames in one pass, and who needs u,v does without.
     With the labels "masks" and "all-masks", and only then, `motion-training` sees the true masks of boxed videos; with
     the latter no weak labels are made. A fusion that learns from pairs of still and rendered flow runs both streams.
+    `framed`, and only then, training and use of the fusion see frames.
     """
     left_out = _WEAK_LABELS if variant.labels == "all-masks" else set()
     stages = [_varied(stage, variant) for stage in declared(variant) if stage.name not in left_out]
@@ -294,6 +297,8 @@ def _varied(stage: Stage, variant: Variant) -> Stage:
         data = {**data, "pairs": (FRAMES, MASKS)}
         needs = (*needs, "appearance-training", variant.last_motion)
         settings = (*settings, "network", "scores", "flow-images")
+    if stage.name in _FUSING and variant.framed:
+        data = {role: tuple(dict.fromkeys((FRAMES, *kinds))) for role, kinds in data.items()}
     return replace(stage, needs=needs, data=data, settings=settings)
 
 

@@ -141,6 +141,18 @@ class Backbones(Plugins):
         return super().check(name)
 
 
+class Fusions(Plugins):
+    """Fusions, some of which read the frame too."""
+
+    def reads_frame(self, name: str) -> bool:
+        """Whether the fusion says so, by an attribute `reads_frame` of its class (or function); loads a plug-in. False
+        for what isn't known here. Raises `PluginError`."""
+        if name in self.shipped:
+            return name == "guided"
+        found = self.find(name)
+        return bool(found and getattr(found.make, "reads_frame", False))
+
+
 backbones = Backbones(
     "backbone",
     "fusionseg.backbones",
@@ -150,4 +162,4 @@ backbones = Backbones(
     ),
 )  # fmt: skip
 decoders = Plugins("decoder", "fusionseg.decoders", ("parallel-dilated", "skip", "pyramid"))
-fusions = Plugins("fusion", "fusionseg.fusions", ("paper", "release", "gated", "average"))
+fusions = Fusions("fusion", "fusionseg.fusions", ("paper", "release", "gated", "guided", "average"))

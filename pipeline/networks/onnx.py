@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from fusionseg.models.folding import fold
+from fusionseg.models.fusion import reads_frame
 from fusionseg.models.stream import CLASSES, Stream, upsample
 from fusionseg.models.weights import WeightsError, read_header
 from fusionseg.pipeline.basics.atomic import atomic_path
@@ -104,8 +105,11 @@ def _export(weights: Path, given: bool, target: Path) -> Exported:
     if kind == "fusion":
         fusion, header = read_fusion(weights, given)
         shapes = [(frames, CLASSES, height, width) for frames, height, width in (_MADE_WITH, *_CHECKED)]
-        pairs = [(_logits(shape, 1), _logits(shape, 2)) for shape in shapes]
-        return _write(fusion, fusion, ("appearance", "motion"), pairs, header, target)
+        examples = [(_logits(shape, 1), _logits(shape, 2)) for shape in shapes]
+        if not reads_frame(fusion):
+            return _write(fusion, fusion, ("appearance", "motion"), examples, header, target)
+        examples = [(*pair, _pictures((pair[0].shape[0], 3, *pair[0].shape[2:]))) for pair in examples]
+        return _write(fusion, fusion, ("appearance", "motion", "frame"), examples, header, target)
     raise UserError(f"{weights}: weights of kind {kind!r}; expected a stream or a fusion")
 
 

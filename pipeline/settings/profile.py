@@ -19,6 +19,7 @@ from fusionseg.pipeline.basics.validation import Fault, faults, meant
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import PRETRAINING, Role, Variant
 from fusionseg.pipeline.settings.base import Settings
+from fusionseg.pipeline.settings.plug_ins import reads_frame
 from fusionseg.pipeline.settings.sections import (
     AppearancePretraining,
     AppearanceTraining,
@@ -103,8 +104,9 @@ class Profile(Settings):
         labels = "all-masks" if training.frames == "all" else training.labels
         rounds = 1 if training.weights else self.weak_labels.rounds
         sections = {stage.name: self.section(stage.name) for stage in PRETRAINING}
+        framed = reads_frame(self.fusion_training.fusion)
         pretraining = tuple(name for name, section in sections.items() if getattr(section, "wanted"))  # noqa: B009
-        return Variant(self.flow_images.store, labels, rounds, pretraining, self._optional)
+        return Variant(self.flow_images.store, labels, rounds, pretraining, self._optional, framed)
 
     @property
     def _optional(self) -> tuple[Role, ...]:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from fusionseg.models.outside.plugins import backbones, decoders, fusions
 from fusionseg.pipeline.names import flow_methods
-from fusionseg.pipeline.settings.base import Settings, UserPath
+from fusionseg.pipeline.settings.base import ADDED, Settings, UserPath
 
 # Settings that name outside files: what is in these belongs to a result's key, where they lie doesn't.
 OUTSIDE = frozenset({"weights", "raft_weights", "folder"})
@@ -240,8 +240,10 @@ class Training(Settings):
     poly_power: float = Field(0.9, gt=0, description="poly only")
     clip_norm: float = Field(10.0, ge=0, description="gradients' largest norm, far above a healthy step's; 0: any")
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the running mean of weights that is kept; 0: none")
-    loss: Literal["cross-entropy", "dice", "cross-entropy+dice"] = Field(
-        "cross-entropy+dice", description="dice keeps small objects from being given up; the release: cross-entropy"
+    loss: Literal["cross-entropy", "dice", "cross-entropy+dice", "cross-entropy+dice+boundary"] = Field(
+        "cross-entropy+dice",
+        description="dice keeps small objects from being given up; boundary: pixels near outlines weigh five times; "
+        "the release: cross-entropy",
     )
     balance: bool = Field(False, description="cross-entropy weighs object and background alike, whatever their areas")
     validate_every: int = Field(100, ge=1, description="steps")
@@ -331,13 +333,21 @@ class MotionTraining(StreamTraining):
 
 class FusionTraining(Training):
     fusion: Annotated[str, AfterValidator(fusions.check)] = Field(
-        "paper", description="maximum of three branches (paper), the released head, gated, average; or a plug-in's name"
+        "paper",
+        description="maximum of three branches (paper), the released head, gated, guided (sees the frame), average; or "
+        "a plug-in's name",
     )
     steps: int = Field(300, ge=1, description="updates of a small head on stored scores: a minute")
     lr_head: float = Field(1e-2, gt=0, description="a head of some dozens of parameters")
     weight_decay: float = Field(0.0, ge=0, description="so few parameters need none")
     scales: tuple[float, float] = Field((1.0, 1.0), description="scores keep their size: a head sees a few pixels")
     frames_a_video: int = Field(0, ge=0, description="evenly spread frames of each video that train; 0 is all")
+    colour: Annotated[float, ADDED] = Field(
+        0.0, ge=0, le=1, description="strength of random gain and contrast of frames, for a fusion that reads them"
+    )
+    drop: Annotated[float, ADDED] = Field(
+        0.0, ge=0, le=1, description="share of samples in which one stream, either, says nothing (logits of 0)"
+    )
 
 
 class BoxPruning(Settings):

@@ -12,12 +12,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from fusionseg.models.fusion import AverageFusion
+from fusionseg.models.fusion import AverageFusion, fuse, reads_frame
 from fusionseg.pipeline.basics.threads import in_order
+from fusionseg.pipeline.datasets.reading import read_frame
 from fusionseg.pipeline.flow.colours import known_flow, magnitudes
-from fusionseg.pipeline.networks.scores import full_scores, object_mask
+from fusionseg.pipeline.networks.scores import as_tensor, full_scores, object_mask
 from fusionseg.pipeline.networks.trained import load_fusion
 from fusionseg.pipeline.settings.sections import Prediction
 from fusionseg.pipeline.store.artifact import Artifact, ArtifactWriter, FrameWriter
@@ -64,9 +65,11 @@ def compute(work: Work, writer: ArtifactWriter) -> None:
         flow = stack.enter_context(work.open("optical-flow")) if kept else None
         count = appearance.length("scores")
         alone = motion.length("scores") == 0
+        framed = reads_frame(fusion) and not alone
 
         def one(index: int) -> dict[str, Mask]:
-            masks = model_masks(fusion, appearance, None if alone else motion, index, work.device)
+            frame = as_tensor(read_frame(work.item, index)[..., ::-1]) if framed else None
+            masks = model_masks(fusion, appearance, None if alone else motion, index, frame, work.device)
             if baselines:
                 masks |= baseline_masks(tuple(appearance.facts["frame_size"]), None if alone else flow, index)
             return masks
@@ -84,15 +87,22 @@ def compute(work: Work, writer: ArtifactWriter) -> None:
 
 
 def model_masks(
-    fusion: nn.Module, appearance: Artifact, motion: Artifact | None, index: int, device: torch.device
+    fusion: nn.Module,
+    appearance: Artifact,
+    motion: Artifact | None,
+    index: int,
+    frame: Tensor | None,
+    device: torch.device,
 ) -> dict[str, Mask]:
-    """Masks of all models for one frame; without motion scores, of the appearance stream alone."""
+    """Masks of all models for frame `index`; without motion scores, of the appearance stream alone. `frame`: (1, 3, H,
+    W) uint8 RGB, if the fusion reads it."""
     a = full_scores(appearance, index).to(device)
     if motion is None:
         return dict.fromkeys(("appearance", "average", "joint"), object_mask(a))
     m = full_scores(motion, index).to(device)
     with torch.inference_mode():
-        logits = {"appearance": a, "motion": m, "average": AverageFusion()(a, m), "joint": fusion(a, m)}
+        joint = fuse(fusion, a, m, None if frame is None else frame.to(device))
+        logits = {"appearance": a, "motion": m, "average": AverageFusion()(a, m), "joint": joint}
     return {name: object_mask(value) for name, value in logits.items()}
 
 

@@ -53,8 +53,8 @@ class Context:
 
 
 def inner_settings(sections: Mapping[str, Settings]) -> dict[str, dict[str, Any]]:
-    """Sections as JSON-able values, without the settings that name outside files."""
-    return {name: section.model_dump(mode="json", exclude=set(OUTSIDE)) for name, section in sections.items()}
+    """Sections as JSON-able values, without the settings that name outside files, and those of `in_keys`."""
+    return {name: section.in_keys(OUTSIDE) for name, section in sections.items()}
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,17 @@ def test_true_masks_of_boxed_videos_are_seen_where_asked_for_and_by_motion_train
     assert true["motion-training"] in required(frozenset(), Variant(store, "masks"))
 
 
+def test_frames_are_seen_by_a_fusion_that_reads_them_and_nothing_else_changes() -> None:
+    plain, framed = stages_for(), stages_for(Variant(framed=True))
+    assert [name for name in plain if plain[name] != framed[name]] == ["fusion-training", "prediction"]
+    kinds = ("frames", "masks")
+    assert framed["fusion-training"].data == {"fusion": kinds, "validation": kinds}
+    assert framed["prediction"].data == {"scored": ("frames",)}
+    assert required(frozenset(), Variant(framed=True)) == list(framed.values())
+    for fusion in ("paper", "release", "gated", "guided", "average"):
+        assert read_profile("demo", [f"fusion-training.fusion={fusion}"]).variant.framed == (fusion == "guided")
+
+
 def test_masks_of_scored_videos_are_seen_by_scoring_alone() -> None:
     readers = [stage.name for stage in STAGES if "masks" in sees(stage.name, "scored")]
     assert readers == ["scoring"]

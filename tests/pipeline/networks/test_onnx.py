@@ -14,7 +14,7 @@ from builders import make_context, make_work
 from torch import nn
 
 from fusionseg.models.backbone import BACKBONES
-from fusionseg.models.fusion import FUSIONS, create_fusion
+from fusionseg.models.fusion import FUSIONS, create_fusion, reads_frame
 from fusionseg.models.stream import Architecture, Stream, upsample
 from fusionseg.models.weights import pack_weights
 from fusionseg.pipeline.errors import UserError
@@ -92,9 +92,12 @@ def test_fusions(name: str, tmp_path: Path) -> None:
     fusion = write_fusion(tmp_path / "f.safetensors", name)
     (done,) = export_onnx(str(tmp_path / "f.safetensors"), tmp_path, tmp_path)
     appearance, motion = torch.randn(2, 1, 2, 23, 31)
+    given = {"appearance": appearance, "motion": motion}
+    if reads_frame(fusion):
+        given["frame"] = torch.randint(0, 256, (1, 3, 23, 31), dtype=torch.uint8)
     with torch.inference_mode():
-        expected = fusion(appearance, motion).numpy()
-    found = run(done.path, appearance=appearance, motion=motion)
+        expected = fusion(*given.values()).numpy()
+    found = run(done.path, **given)
     np.testing.assert_allclose(found, expected, atol=TOLERANCE * np.abs(expected).max())
 
 
