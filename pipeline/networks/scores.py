@@ -34,9 +34,7 @@ def write_scores(
 ) -> None:
     """`scores` (T, 2, h, w) float16, logits of background and object at the network's stride; facts `stride`,
     `network_size` (what the frames were resized to) and `frame_size`, both height and width."""
-    own = work.settings(Scores).long_side
-    long_side = network.long_side if own is None else own
-    size = fit((frame_size[0], frame_size[1]), long_side)
+    size = fit((frame_size[0], frame_size[1]), _long_side(network, work.settings(Scores)))
     groups = list(batches(count, work.run.batch))
 
     def load(group: int) -> torch.Tensor:
@@ -51,17 +49,35 @@ def write_scores(
         for images in in_order(load, len(groups), work.run.workers):
             for frame in stream_scores(stream, images, work.device).half().cpu().numpy():
                 data.append(frame)
-        writer.facts |= {
-            "stride": stream.score_stride,
-            "network_size": list(size),
-            "frame_size": list(frame_size[:2]),
-        }
+        writer.facts |= _facts(stream, size, frame_size)
         writer.counts["frames"] = count
 
 
-def full_scores(artifact: Artifact, index: int) -> Tensor:
-    """Stored scores of one frame, upsampled to the frame's size: (1, 2, H, W) float32."""
-    return upsampled(artifact.frame("scores", index), artifact.facts)
+def scores_of(
+    stream: Stream, network: Network, scores: Scores, image: UInt8, device: torch.device
+) -> tuple[npt.NDArray[np.float16], dict[str, Any]]:
+    """What `write_scores` would store of one image (H, W, 3) uint8 RGB: scores (2, h, w), and the facts."""
+    size = fit((image.shape[0], image.shape[1]), _long_side(network, scores))
+    images = torch.from_numpy(np.ascontiguousarray(resize(image, size).transpose(2, 0, 1)))[None]
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=network.bf16):
+        found = stream_scores(stream, images, device).half().cpu().numpy()[0]
+    return found, _facts(stream, size, (image.shape[0], image.shape[1]))
+
+
+def _long_side(network: Network, scores: Scores) -> int:
+    """What frames are resized to, px; 0: nothing."""
+    return network.long_side if scores.long_side is None else scores.long_side
+
+
+def _facts(stream: Stream, size: tuple[int, int], frame_size: tuple[int, int]) -> dict[str, Any]:
+    """What must be known to enlarge stored scores again."""
+    return {"stride": stream.score_stride, "network_size": list(size), "frame_size": list(frame_size[:2])}
+
+
+def full_scores(artifact: Artifact, index: int, size: tuple[int, int] | None = None) -> Tensor:
+    """Stored scores of one frame, upsampled to the frame's size, or to `size`: (1, 2, H, W) float32."""
+    facts = artifact.facts if size is None else {**artifact.facts, "frame_size": size}
+    return upsampled(artifact.frame("scores", index), facts)
 
 
 def upsampled(scores: npt.NDArray[np.float16], facts: Mapping[str, Any]) -> Tensor:

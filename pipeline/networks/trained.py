@@ -141,10 +141,12 @@ def read_stream(path: Path, given: bool) -> tuple[Stream, dict[str, Any]]:
     return stream.eval(), header
 
 
-def load_fusion(work: Work) -> nn.Module:
-    """The trained fusion, ready for inference. Raises DamagedArtifact."""
+def load_fusion(work: Work) -> tuple[nn.Module, int]:
+    """The trained fusion, ready for inference, and the long side in px that it fuses at (0: the frame's own). Raises
+    DamagedArtifact."""
     record = work.input("fusion-training")
-    return read_fusion(work.context.root / record.path, not record.key)[0].to(work.device)
+    fusion, header = read_fusion(work.context.root / record.path, not record.key)
+    return fusion.to(work.device), int(header.get("long_side", 0))
 
 
 def read_fusion(path: Path, given: bool) -> tuple[nn.Module, dict[str, Any]]:

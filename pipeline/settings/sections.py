@@ -282,7 +282,7 @@ class FrameTraining(StreamTraining):
 
 
 class AppearanceTraining(FrameTraining):
-    annotated_share: float = Field(
+    annotated_share: Annotated[float, ADDED] = Field(
         0.5, ge=0, lt=1, description="of the samples: frames of data.annotated, where that is given, among the stills"
     )
 
@@ -344,6 +344,18 @@ class FusionTraining(Training):
     frames_a_video: int = Field(0, ge=0, description="evenly spread frames of each video that train; 0 is all")
     colour: Annotated[float, ADDED] = Field(
         0.0, ge=0, le=1, description="strength of random gain and contrast of frames, for a fusion that reads them"
+    )
+    pairs_share: Annotated[float, ADDED] = Field(
+        0.5, ge=0, le=1, description="of the samples: pairs of data.pairs, where there are any, among frames of videos"
+    )
+    useless: Annotated[float, ADDED] = Field(
+        0.2, ge=0, le=1, description="share of those pairs whose rendered flow tells nothing about the object"
+    )
+    long_side: Annotated[int, ADDED] = Field(
+        0,
+        ge=0,
+        le=_LARGEST_SIDE,
+        description="px; scores and frames are fused at this size, in training and in prediction; 0: the frame's own",
     )
     drop: Annotated[float, ADDED] = Field(
         0.0, ge=0, le=1, description="share of samples in which one stream, either, says nothing (logits of 0)"

@@ -17,10 +17,8 @@ from fusionseg.pipeline.store.artifacts import WeightsWriter
 from fusionseg.pipeline.store.job import Work
 from fusionseg.pipeline.training.cache import SampleCache
 from fusionseg.pipeline.training.photometric import vary_look
-from fusionseg.pipeline.training.samples import Augmentation, crop_pair, mixed
+from fusionseg.pipeline.training.samples import Augmentation, Frame, annotated, crop_pair, mixed
 from fusionseg.pipeline.training.streams import MakeSample, Sample, train_stream
-
-Frame = tuple[Item, int]  # a video, or set of stills, and the number of one of its frames
 
 
 def compute(work: Work, writer: WeightsWriter) -> None:
@@ -39,11 +37,6 @@ def train(work: Work, writer: WeightsWriter, settings: FrameTraining, frames: Se
         for index in spread(video.annotated, settings.validate_frames)
     ]
     train_stream(work, writer, settings, len(frames), sampler(work, settings, frames), validation, "frames")
-
-
-def annotated(items: Sequence[Item]) -> list[Frame]:
-    """All frames of `items` that have a mask."""
-    return [(item, index) for item in items for index in item.annotated]
 
 
 def stills_with_masks(work: Work) -> list[Frame]:

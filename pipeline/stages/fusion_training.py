@@ -23,7 +23,9 @@ from fusionseg.pipeline.store.job import Work
 from fusionseg.pipeline.training.cache import SampleCache
 from fusionseg.pipeline.training.loop import seed_of, train
 from fusionseg.pipeline.training.pairs import StoredPair, batch_of, fuse_batch
+from fusionseg.pipeline.training.samples import annotated, mixed
 from fusionseg.pipeline.training.step import Task
+from fusionseg.pipeline.training.still_pairs import StillPairs
 
 
 def compute(work: Work, writer: WeightsWriter) -> None:
@@ -31,6 +33,8 @@ def compute(work: Work, writer: WeightsWriter) -> None:
     settings = work.settings(FusionTraining)
     torch.manual_seed(seed_of(work.stage, settings))
     header = {"kind": "fusion", "fusion": settings.fusion, **plug_ins_header({"fusion-training": settings})}
+    if settings.long_side:
+        header["long_side"] = settings.long_side
     fusion = _fresh(settings.fusion).to(work.device)
     if not list(fusion.parameters()):
         writer.write(fusion.state_dict(), header, {"steps": 0})
@@ -61,22 +65,31 @@ def frames_with_flow(work: Work, video: Item, wanted: int) -> list[tuple[Item, i
 
 
 def load_pair(work: Work, video: Item, index: int, framed: bool) -> StoredPair:
-    """Scores and label of one frame and, if `framed`, the frame itself."""
+    """Scores and label of one frame and, if `framed`, the frame itself; at the size that is fused at."""
     frame = np.ascontiguousarray(read_frame(video, index)[..., ::-1]) if framed else None
     with work.open("appearance-scores", video) as a, work.open("motion-scores", video) as m:
         height, width = a.facts["frame_size"]
         label = read_mask_sized(video, index, (height, width))
-        return StoredPair(a.frame("scores", index), a.facts, m.frame("scores", index), m.facts, label, frame)
+        pair = StoredPair(a.frame("scores", index), a.facts, m.frame("scores", index), m.facts, label, frame)
+    return pair.resized(work.own(FusionTraining).long_side)
 
 
 def make_batch(work: Work, settings: FusionTraining, framed: bool) -> Callable[[int, range], dict[str, Tensor]]:
-    """`batch_of` the frames of `data.fusion`. Raises UserError if none of them has flow."""
+    """`batch_of` the frames of `data.fusion` and, where there are, the pairs of `data.pairs`. Raises UserError if no
+    frame of the former has flow."""
     frames = [f for video in work.items["fusion"] for f in frames_with_flow(work, video, settings.frames_a_video)]
     if not frames:
         raise UserError("fusion-training: no frame of data.fusion has optical flow; give videos of two frames or more")
     # Stored scores are kept, not upsampled ones: those take some 100 times the memory.
     loaded = SampleCache(lambda number: load_pair(work, *frames[number], framed), work.run.cache_mb)
-    return batch_of(lambda number, rng: loaded(number), len(frames), settings)
+    stills = annotated(work.items.get("pairs", ()))
+    if not stills:
+        return batch_of(lambda number, rng: loaded(number), len(frames), settings)
+    rendered = StillPairs(work, stills, framed)
+    numbers = mixed(range(len(frames)), range(-len(stills), 0), settings.pairs_share)  # below 0: a still's
+    return batch_of(
+        lambda n, rng: loaded(numbers[n]) if numbers[n] >= 0 else rendered(numbers[n], rng), len(numbers), settings
+    )
 
 
 def make_validation(work: Work, settings: FusionTraining, framed: bool) -> Callable[[nn.Module], float] | None:

@@ -15,12 +15,12 @@ from fusionseg.pipeline.datasets.reading import read_mask
 from fusionseg.pipeline.flow.colours import colour, full_magnitude, known_flow
 from fusionseg.pipeline.flow.rendered import render_flow
 from fusionseg.pipeline.settings.sections import FlowImages, MotionPretraining, Network
-from fusionseg.pipeline.stages.appearance_training import Frame, stills_with_masks
+from fusionseg.pipeline.stages.appearance_training import stills_with_masks
 from fusionseg.pipeline.stages.motion_training import validation_samples
 from fusionseg.pipeline.store.artifacts import WeightsWriter
 from fusionseg.pipeline.store.job import Work
 from fusionseg.pipeline.training.cache import SampleCache
-from fusionseg.pipeline.training.samples import Augmentation, crop_pair
+from fusionseg.pipeline.training.samples import Augmentation, Frame, crop_pair
 from fusionseg.pipeline.training.streams import MakeSample, Sample, train_stream
 
 

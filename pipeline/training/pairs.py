@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fusionseg.models.fusion import fuse
+from fusionseg.pipeline.basics.resizing import fit, resize
 from fusionseg.pipeline.networks.scores import as_tensor, upsampled
 from fusionseg.pipeline.settings.sections import FusionTraining
 from fusionseg.pipeline.training.photometric import vary_look
@@ -34,6 +35,17 @@ class StoredPair(NamedTuple):
     def upsampled(self) -> tuple[Tensor, Tensor]:
         """Scores of both streams at the frame's size, (1, 2, H, W) float32 each."""
         return upsampled(self.appearance, self.appearance_facts), upsampled(self.motion, self.motion_facts)
+
+    def resized(self, long_side: int) -> StoredPair:
+        """The pair of a frame whose longer side has so many px (0: as it is). Scores are as they were: they are
+        enlarged to the frame's size later."""
+        size = fit((self.label.shape[0], self.label.shape[1]), long_side)
+        if size == self.label.shape:
+            return self
+        facts = [{**found, "frame_size": list(size)} for found in (self.appearance_facts, self.motion_facts)]
+        frame = None if self.frame is None else resize(self.frame, size)
+        label = resize(self.label, size, nearest=True)
+        return self._replace(appearance_facts=facts[0], motion_facts=facts[1], label=label, frame=frame)
 
     def fused(self, fusion: nn.Module, device: torch.device) -> Tensor:
         """What a fusion on `device` makes of them: logits (1, 2, H, W)."""
