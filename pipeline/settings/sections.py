@@ -29,13 +29,14 @@ class DataRef(Settings):
 
 
 class Data(Settings):
-    """Which data plays which role. A video may play several, but nothing that is scored may train anything."""
+    """Which data plays which role. A video may play several, but nothing that is scored may train anything. What would
+    train a network whose weights are given may be left out."""
 
-    stills: DataRef = Field(description="still images with masks: trains the appearance stream")
-    boxed: DataRef = Field(
-        description="videos with boxes: weak labels for the motion stream; their masks are never read"
+    stills: DataRef | None = Field(None, description="still images with masks: trains the appearance stream")
+    boxed: DataRef | None = Field(
+        None, description="videos with boxes: weak labels for the motion stream; their masks are never read"
     )
-    fusion: DataRef = Field(description="videos with masks: trains the fusion; best apart from `boxed`")
+    fusion: DataRef | None = Field(None, description="videos with masks: trains the fusion; best apart from `boxed`")
     validation: DataRef | None = Field(
         None, description='videos with masks: chooses checkpoints; "none", or left out, keeps the last'
     )
@@ -47,7 +48,7 @@ class Data(Settings):
         description="a file that can't be used stops the run, or its video (or still) is left out and reported",
     )
 
-    @field_validator("validation", mode="before")
+    @field_validator("stills", "boxed", "fusion", "validation", mode="before")
     @classmethod
     def _or_none(cls, value: object) -> object:
         return None if value == "none" else value  # TOML has no null, and --set must be able to take it back
@@ -69,7 +70,7 @@ class Data(Settings):
     @model_validator(mode="after")
     def _thinned_where_it_can_be(self) -> Data:
         for name, default in (("stride", 1), ("frames", 0)):
-            if (found := getattr(self.stills, name)) != default:
+            if (found := getattr(self.stills, name, default)) != default:
                 raise ValueError(f"stills.{name} = {found}: stills are no video; leave it out")
             for ref in self.scored:
                 if (found := getattr(ref, name)) != default:
@@ -189,7 +190,10 @@ class Scores(Settings):
 class Training(Settings):
     """What the three trainings share. A step is one update by the optimiser."""
 
-    weights: UserPath | None = Field(None, description="given weights: the training is skipped")
+    weights: UserPath | None = Field(
+        None,
+        description="given weights: no training; a file, or shipped:NAME, a set that comes with the package",
+    )
     steps: int = Field(700, ge=1, description="updates; at 8 images some 10 minutes of a small stream on 2 cores")
     batch: int = Field(8, ge=1, le=_LARGEST_BATCH, description="images a step, over all processes")
     accumulate: int = Field(
