@@ -53,8 +53,8 @@ def halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _fits_half(value: Tensor) -> bool:
     if not value.is_floating_point() or value.ndim < 2:
         return False
-    exact = value.float()
-    lost = (value.half().float() - exact).norm()
+    exact = value.double()
+    lost = (value.half().double() - exact).norm()
     return bool(lost <= _HALF_ROUNDING * exact.norm())  # too large a value is infinite, and so is what is lost
 
 
