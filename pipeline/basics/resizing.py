@@ -31,8 +31,7 @@ def resize(image: Array, size: tuple[int, int], nearest: bool = False) -> Array:
     smaller = size[0] < image.shape[0]
     if image.ndim > 2 and image.shape[2] > _CHANNELS:
         parts = [image[..., first : first + _CHANNELS] for first in range(0, image.shape[2], _CHANNELS)]
-        return np.concatenate(
-            [resize(np.ascontiguousarray(part), size, nearest).reshape(*size, -1) for part in parts], 2
-        )
+        return np.concatenate([resize(np.ascontiguousarray(part), size, nearest) for part in parts], 2)
     method = cv2.INTER_NEAREST if nearest else cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, size[::-1], interpolation=method))
+    # OpenCV drops a last axis of one.
+    return np.asarray(cv2.resize(image, size[::-1], interpolation=method)).reshape(*size, *image.shape[2:])

@@ -24,6 +24,7 @@ from fusionseg.models.weights import WeightsError, read_header
 from fusionseg.pipeline.basics.atomic import atomic_path
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.networks.trained import read_fusion, read_stream
+from fusionseg.pipeline.settings.shipped import FILES, set_name, shipped_set
 from fusionseg.pipeline.store.job import WEIGHTS_SUFFIX
 from fusionseg.pipeline.store.runs import read_run
 
@@ -34,12 +35,6 @@ _CHECKED = ((1, 53, 70), (2, 96, 65))  # frames, height, width: neither is what 
 _MADE_WITH = (2, 48, 81)
 _AXES = {0: "frames", 2: "height", 3: "width"}
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-# Name of a file -> the stages that make its network, the one that a run uses first: of two motion streams the last.
-_STAGES = {
-    "appearance": ("appearance-training",),
-    "motion": ("motion-training-2", "motion-training"),
-    "fusion": ("fusion-training",),
-}
 _DESCRIBING = ("kind", "reads", "architecture", "preprocessing", "long_side", "fusion", "content")
 
 
@@ -64,8 +59,8 @@ class StreamGraph(nn.Module):
 
 
 def export_onnx(source: str, root: Path, folder: Path) -> Iterator[Exported]:
-    """Write the networks of `source` into `folder`: a run under `root`, by name, gives appearance.onnx, motion.onnx and
-    fusion.onnx; a weights file gives one, named like it. Raises UserError."""
+    """Write the networks of `source` into `folder`: a run under `root`, by name, and a shipped set (shipped:NAME) give
+    appearance.onnx, motion.onnx and fusion.onnx; a weights file gives one, named like it. Raises UserError."""
     _require_packages()
     for name, path, given in _weights_files(source, root):
         yield _export(path, given, folder / f"{name}.onnx")
@@ -81,14 +76,10 @@ def _weights_files(source: str, root: Path) -> list[tuple[str, Path, bool]]:
     """Name, weights and whether these are the user's own."""
     if source.endswith(WEIGHTS_SUFFIX):
         return [(Path(source).stem, Path(source), True)]
-    run, found = read_run(root, source), []
-    made = {stage.name for stage in run.required}
-    for name, stages in _STAGES.items():
-        last = next(stage for stage in stages if stage in made)
-        run.need(last, f"network of {name}")
-        records = run.records(last)
-        found.append((name, root / records[0].path, not records[0].key))
-    return found
+    if (name := set_name(source)) is not None:
+        folder = shipped_set(name, "export-onnx")
+        return [(Path(file).stem, folder / file, True) for file in FILES.values()]
+    return [(name, root / one.path, not one.key) for name, one in read_run(root, source).networks.items()]
 
 
 def _export(weights: Path, given: bool, target: Path) -> Exported:

@@ -23,6 +23,7 @@ from fusionseg.pipeline.graph import ROLES, STILLS, Role
 from fusionseg.pipeline.run.request import Request
 from fusionseg.pipeline.settings.profile import Profile, hyphens
 from fusionseg.pipeline.settings.sections import OUTSIDE, DataRef, OpticalFlow, Render
+from fusionseg.pipeline.settings.shipped import weights_file
 from fusionseg.pipeline.store.artifact import Unit
 from fusionseg.pipeline.store.job import Context
 
@@ -73,7 +74,7 @@ def find_inputs(request: Request, wanted: Wanted, ledger: Ledger, context: Conte
     check_apart(items)
     check_frames(items)
     if wanted.boxes and request.shard is None:
-        check_boxes(items["boxed"], request.settings.data.boxed)
+        check_boxes(items["boxed"], asked["boxed"][0])
     return Inputs(items, roots, {name: left for name, left in finder.passed_over.items() if left})
 
 
@@ -127,6 +128,7 @@ def check_paths(settings: Profile) -> None:
         for name in sorted(OUTSIDE):
             path = getattr(getattr(settings, section), name, None)
             if path is not None:
+                path = weights_file(hyphens(section), path) if name == "weights" else path
                 check_readable(f"{hyphens(section)}.{name} = {path}", path, is_folder=name == "folder")
 
 

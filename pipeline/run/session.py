@@ -19,6 +19,7 @@ from fusionseg.pipeline.run.jobs import Jobs
 from fusionseg.pipeline.run.record import Journal, notes
 from fusionseg.pipeline.run.request import Request, check_shard
 from fusionseg.pipeline.settings.profile import Profile
+from fusionseg.pipeline.settings.shipped import weights_file
 from fusionseg.pipeline.stages.compute import Compute, compute_of
 from fusionseg.pipeline.store.artifact import Record, Unit
 from fusionseg.pipeline.store.artifacts import find, open_writer, record_of
@@ -296,5 +297,5 @@ def given_weights(profile: Profile, stages: Mapping[str, Stage]) -> dict[str, Re
         if (path := getattr(section, "weights", None)) is not None:
             from fusionseg.pipeline.networks.trained import given_record  # PyTorch
 
-            given[name] = given_record(name, path, profile)
+            given[name] = given_record(name, weights_file(name, path), profile)
     return given

@@ -17,7 +17,7 @@ from fusionseg.pipeline.basics.paths import AnyPath, as_path
 from fusionseg.pipeline.basics.text import nfc, read_text
 from fusionseg.pipeline.basics.validation import Fault, faults, meant
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.graph import PRETRAINING, Role, Variant
+from fusionseg.pipeline.graph import EVERY, PRETRAINING, Role, Variant, required
 from fusionseg.pipeline.settings.base import Settings
 from fusionseg.pipeline.settings.plug_ins import reads_frame
 from fusionseg.pipeline.settings.sections import (
@@ -89,6 +89,17 @@ class Profile(Settings):
         return self
 
     @model_validator(mode="after")
+    def _what_trains_is_there(self) -> Profile:
+        given = frozenset(stage.name for stage in EVERY if stage.trained and self.gives(stage.name))
+        for stage in required(given, self.variant):
+            for role in stage.data if stage.trained and stage.name not in given else ():
+                if role != "validation" and not self.data.of(role):
+                    raise ValueError(
+                        f"data.{role}: missing, and {stage.name} needs it; name the data, or give {stage.name}.weights"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _second_round_needs_weak_labels(self) -> Profile:
         if self.weak_labels.rounds > 1 and self.motion_training.labels == "masks":
             raise ValueError(
@@ -113,6 +124,10 @@ class Profile(Settings):
         """The roles that are played and need not be; fusions without parameters learn nothing from pairs."""
         roles: tuple[Role, ...] = ("annotated", "pairs")
         return tuple(role for role in roles if self.data.of(role))
+
+    def gives(self, stage: str) -> bool:
+        """Whether it gives the weights that `stage` would train."""
+        return getattr(getattr(self, stage.replace("-", "_"), None), "weights", None) is not None
 
     def as_dict(self) -> dict[str, Any]:
         """All settings as JSON-able values, sections by their names in files."""

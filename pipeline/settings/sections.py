@@ -30,12 +30,13 @@ class DataRef(Settings):
 
 
 class Data(Settings):
-    """Which data plays which role. A video may play several, but nothing that is scored may train anything."""
+    """Which data plays which role. A video may play several, but nothing that is scored may train anything. What would
+    train a network whose weights are given may be left out."""
 
     stills: tuple[DataRef, ...] = Field(
+        (),
         description="still images with masks, of one data set or several: trains the appearance stream and, where "
         "there is a motion-pretraining, the motion stream",
-        min_length=1,
     )
     annotated: DataRef | None = Field(
         None, description="videos with masks: their frames train the appearance stream, too"
@@ -45,10 +46,10 @@ class Data(Settings):
         description="still images with masks that trained no stream: each, with flow rendered from its mask, trains "
         "the fusion, too",
     )
-    boxed: DataRef = Field(
-        description="videos with boxes: weak labels for the motion stream; their masks are never read"
+    boxed: DataRef | None = Field(
+        None, description="videos with boxes: weak labels for the motion stream; their masks are never read"
     )
-    fusion: DataRef = Field(description="videos with masks: trains the fusion; best apart from `boxed`")
+    fusion: DataRef | None = Field(None, description="videos with masks: trains the fusion; best apart from `boxed`")
     validation: DataRef | None = Field(
         None, description='videos with masks: chooses checkpoints; "none", or left out, keeps the last'
     )
@@ -63,9 +64,9 @@ class Data(Settings):
     @field_validator("stills", "pairs", mode="before")
     @classmethod
     def _one_or_several(cls, value: object) -> object:
-        return (value,) if isinstance(value, (Mapping, DataRef)) else value
+        return () if value == "none" else (value,) if isinstance(value, (Mapping, DataRef)) else value
 
-    @field_validator("annotated", "validation", mode="before")
+    @field_validator("annotated", "boxed", "fusion", "validation", mode="before")
     @classmethod
     def _or_none(cls, value: object) -> object:
         return None if value == "none" else value  # TOML has no null, and --set must be able to take it back
@@ -220,7 +221,10 @@ class Scores(Settings):
 class Training(Settings):
     """What the three trainings share. A step is one update by the optimiser."""
 
-    weights: UserPath | None = Field(None, description="given weights: the training is skipped")
+    weights: UserPath | None = Field(
+        None,
+        description="given weights: no training; a file, or shipped:NAME, a set that comes with the package",
+    )
     steps: int = Field(700, ge=1, description="updates; at 8 images some 10 minutes of a small stream on 2 cores")
     batch: int = Field(8, ge=1, le=_LARGEST_BATCH, description="images a step, over all processes")
     accumulate: int = Field(

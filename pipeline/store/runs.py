@@ -21,6 +21,13 @@ from fusionseg.pipeline.store.artifact import Record, Unit
 
 State = Literal["given", "computed", "cached"]  # weights from outside; made now; found
 
+# The stages that make a network, the one that a run uses first: of two motion streams the last.
+_NETWORKS = {
+    "appearance": ("appearance-training",),
+    "motion": ("motion-training-2", "motion-training"),
+    "fusion": ("fusion-training",),
+}
+
 
 @dataclass(frozen=True)
 class StageRun:
@@ -84,10 +91,19 @@ class RunRecord:
     @property
     def required(self) -> list[Stage]:
         """The stages of a whole run of its settings, in order; those with given weights need none."""
-        sections = {stage.name: getattr(self.profile, stage.name.replace("-", "_"), None) for stage in self.declared}
-        given = {name for name, section in sections.items() if getattr(section, "weights", None) is not None}
+        given = {stage.name for stage in self.declared if self.profile.gives(stage.name)}
         stages = required(frozenset(given), self.profile.variant)
         return [replace(stage, needs=()) if stage.name in given else stage for stage in stages]
+
+    @property
+    def networks(self) -> dict[str, Record]:
+        """The weights of its networks, by "appearance", "motion", "fusion". Raises UserError where one is missing."""
+        found, made = {}, {stage.name for stage in self.required}
+        for network, stages in _NETWORKS.items():
+            last = next(stage for stage in stages if stage in made)
+            self.need(last, f"network of {network}")
+            found[network] = self.records(last)[0]
+        return found
 
     def need(self, stage: str, what: str) -> None:
         """Raise UserError unless the run has records of `stage`: what of it is missing, and the command that makes it;
