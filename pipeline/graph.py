@@ -225,7 +225,8 @@ BY_NAME = {stage.name: stage for stage in EVERY}
 class Variant(NamedTuple):
     """What of a profile changes the graph: what `flow-images.store` keeps; what `motion-training` learns from ("weak"
     labels, "masks" of the frames that have one, "all-masks"); how many rounds of weak labels there are; which stages of
-    `PRETRAINING`; which roles are played that need not be; whether the fusion reads frames."""
+    `PRETRAINING`; which roles are played that need not be; whether the fusion reads frames; whether a per-frame
+    model takes the appearance stream's place."""
 
     store: str = "both"
     labels: str = "weak"
@@ -233,6 +234,7 @@ class Variant(NamedTuple):
     pretraining: tuple[str, ...] = ()
     optional: tuple[Role, ...] = ()
     framed: bool = False
+    per_frame: bool = False
 
     @property
     def last_motion(self) -> str:
@@ -293,6 +295,11 @@ def _varied(stage: Stage, variant: Variant) -> Stage:
         needs = (*needs, _BEFORE[first].name)
     if stage.name == "appearance-training" and "annotated" in variant.optional:
         data = {**data, "annotated": (FRAMES, MASKS)}
+    if (
+        stage.name == "appearance-training" and variant.per_frame
+    ):  # fitted on what it wasn't trained on, if that's there
+        fitted: Role = "pairs" if "pairs" in variant.optional else "stills"
+        data = {fitted: (FRAMES, MASKS), "validation": (FRAMES, MASKS)}
     if stage.name == "fusion-training" and "pairs" in variant.optional:
         data = {**data, "pairs": (FRAMES, MASKS)}
         needs = (*needs, "appearance-training", variant.last_motion)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 Make = TypeVar("Make", bound=Callable[..., Any])
 TIMM = "timm:"  # what precedes the name of any model of timm's
+REMBG = "rembg:"  # and of rembg's
 
 
 class PluginError(ValueError):
@@ -62,7 +63,7 @@ class Plugins:
     def register(self, name: str, version: str) -> Callable[[Make], Make]:
         """A decorator that makes something known by `name` in this process. `version`: to be changed whenever its
         results do. Raises ValueError for a name that is taken."""
-        if name in self.shipped or name.startswith(TIMM):
+        if name in self.shipped or name.startswith((TIMM, REMBG)):
             raise ValueError(f"the {self.kind} {name!r} comes with FusionSeg; choose another name")
 
         def note(make: Make) -> Make:
@@ -153,6 +154,29 @@ class Fusions(Plugins):
         return bool(found and getattr(found.make, "reads_frame", False))
 
 
+class FrameModels(Plugins):
+    """Models that mark the object in a frame by itself; also those of rembg's, as "rembg:NAME"."""
+
+    def names(self) -> list[str]:
+        return [*super().names(), f"{REMBG}NAME"]
+
+    def find(self, name: str) -> Plugin | None:
+        if not name.startswith(REMBG):
+            return super().find(name)
+        from fusionseg.models.outside.rembg_models import RembgModel
+
+        model = RembgModel.of(name.removeprefix(REMBG))
+        return Plugin(self.kind, name, model, model.version)
+
+    def check(self, name: str) -> str:
+        if name.startswith(REMBG):
+            from fusionseg.models.outside.rembg_models import known_model
+
+            known_model(name.removeprefix(REMBG))
+            return name
+        return super().check(name)
+
+
 backbones = Backbones(
     "backbone",
     "fusionseg.backbones",
@@ -163,3 +187,4 @@ backbones = Backbones(
 )  # fmt: skip
 decoders = Plugins("decoder", "fusionseg.decoders", ("parallel-dilated", "skip", "pyramid"))
 fusions = Fusions("fusion", "fusionseg.fusions", ("paper", "release", "gated", "guided", "average"))
+frame_models = FrameModels("per-frame model", "fusionseg.frame_models", ("stream",))

@@ -34,7 +34,7 @@ def write_scores(
 ) -> None:
     """`scores` (T, 2, h, w) float16, logits of background and object at the network's stride; facts `stride`,
     `network_size` (what the frames were resized to) and `frame_size`, both height and width."""
-    size = fit((frame_size[0], frame_size[1]), _long_side(network, work.settings(Scores)))
+    size = fit((frame_size[0], frame_size[1]), scored_side(work, network))
     groups = list(batches(count, work.run.batch))
 
     def load(group: int) -> torch.Tensor:
@@ -54,19 +54,20 @@ def write_scores(
 
 
 def scores_of(
-    stream: Stream, network: Network, scores: Scores, image: UInt8, device: torch.device
+    work: Work, stream: Stream, network: Network, image: UInt8
 ) -> tuple[npt.NDArray[np.float16], dict[str, Any]]:
     """What `write_scores` would store of one image (H, W, 3) uint8 RGB: scores (2, h, w), and the facts."""
-    size = fit((image.shape[0], image.shape[1]), _long_side(network, scores))
+    size = fit((image.shape[0], image.shape[1]), scored_side(work, network))
     images = torch.from_numpy(np.ascontiguousarray(resize(image, size).transpose(2, 0, 1)))[None]
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=network.bf16):
-        found = stream_scores(stream, images, device).half().cpu().numpy()[0]
+    with torch.inference_mode(), torch.autocast(work.device.type, torch.bfloat16, enabled=network.bf16):
+        found = stream_scores(stream, images, work.device).half().cpu().numpy()[0]
     return found, _facts(stream, size, (image.shape[0], image.shape[1]))
 
 
-def _long_side(network: Network, scores: Scores) -> int:
-    """What frames are resized to, px; 0: nothing."""
-    return network.long_side if scores.long_side is None else scores.long_side
+def scored_side(work: Work, network: Network) -> int:
+    """Longer side that frames are resized to, px; 0: as they are."""
+    own = work.settings(Scores).long_side
+    return network.long_side if own is None else own
 
 
 def _facts(stream: Stream, size: tuple[int, int], frame_size: tuple[int, int]) -> dict[str, Any]:

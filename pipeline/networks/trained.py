@@ -22,11 +22,12 @@ from fusionseg.pipeline.errors import DamagedArtifact, UserError
 from fusionseg.pipeline.settings.base import Settings
 from fusionseg.pipeline.settings.plug_ins import plug_ins
 from fusionseg.pipeline.settings.profile import Profile
-from fusionseg.pipeline.settings.sections import Network
+from fusionseg.pipeline.settings.sections import AppearanceTraining, Network
 from fusionseg.pipeline.store.artifact import Record
 from fusionseg.pipeline.store.job import Work
 
 T = TypeVar("T")
+_MODEL = "appearance-training.model"
 _READS = {
     "appearance-pretraining": "frames",
     "appearance-training": "frames",
@@ -34,6 +35,8 @@ _READS = {
     "motion-training": "flow-images",
 }
 _STAGES = {"frames": "appearance-training", "flow-images": "motion-training"}
+STREAM, PER_FRAME = "stream", "per-frame"  # kinds of what scores pictures
+_KINDS = {"appearance-training": (STREAM, PER_FRAME), "fusion-training": ("fusion",)}  # of all others: a stream
 
 
 def given_record(stage: str, path: Path, profile: Profile) -> Record:
@@ -45,6 +48,7 @@ def given_record(stage: str, path: Path, profile: Profile) -> Record:
     misfit = _misfit(header, stage, profile, path)
     if misfit:
         raise UserError(f"{stage}.weights = {path}: {misfit}, or give other weights")
+    check_version(header, path)
     content = _content(header, path, profile)
     return Record(stage, "given", path.stem, "", str(path.resolve()), content, header.get("counts", {}))
 
@@ -62,15 +66,11 @@ def _content(header: Mapping[str, Any], path: Path, profile: Profile) -> str:
 def _misfit(header: Mapping[str, Any], stage: str, profile: Profile, path: Path) -> str | None:
     """Why weights can't take the place of `stage`, and what to do; None where they can."""
     kind = header.get("kind")
-    wanted = "fusion" if stage == "fusion-training" else "stream"
-    if kind != wanted:
-        return f"it holds a {kind}, {stage} makes a {wanted}; name it in the section of its own stage"
-    if wanted == "fusion":
-        settings, reads = {"fusion-training.fusion": profile.fusion_training.fusion}, None
-        found = {"fusion-training.fusion": header.get("fusion")}
-    else:
-        settings, found, reads = _network(profile), _described(header, path), header.get("reads")
-        _preprocessing(header, path)  # said now, not hours later
+    wanted = _KINDS.get(stage, (STREAM,))
+    if kind not in wanted:
+        return f"it holds a {kind}, {stage} makes a {' or a '.join(wanted)}; name it in the section of its own stage"
+    settings, found = _own(profile, stage), _of_header(header, path, stage)
+    reads = header.get("reads") if kind != "fusion" else None
     if reads != _READS.get(stage):
         place = _STAGES.get(str(reads), "another stage")
         return (
@@ -81,6 +81,23 @@ def _misfit(header: Mapping[str, Any], stage: str, profile: Profile, path: Path)
         told = ", ".join(f"{name} is {found[name]} in it and {settings[name]} in the profile" for name in differing)
         return f"{told}; add " + " ".join(f"--set {name}={found[name]}" for name in differing)
     return None
+
+
+def _own(profile: Profile, stage: str) -> dict[str, Any]:
+    """The profile's settings that weights in the place of `stage` must agree with, by the names that users know."""
+    if stage == "fusion-training":
+        return {"fusion-training.fusion": profile.fusion_training.fusion}
+    return _network(profile) | {_MODEL: profile.appearance_training.model}
+
+
+def _of_header(header: Mapping[str, Any], path: Path, stage: str) -> dict[str, Any]:
+    """The same of weights, as far as they depend on them. What else would be told hours later is told now."""
+    if header["kind"] == "fusion":
+        return {"fusion-training.fusion": header.get("fusion")}
+    if header["kind"] == PER_FRAME:
+        return {_MODEL: header.get("model")}
+    _preprocessing(header, path)
+    return _described(header, path) | ({_MODEL: STREAM} if stage == "appearance-training" else {})
 
 
 def _network(profile: Profile) -> dict[str, Any]:
@@ -115,6 +132,16 @@ def _preprocessing(header: Mapping[str, Any], path: Path) -> Preprocessing | Non
         raise UserError(f"{path}: {error}; give other weights") from None
 
 
+def check_version(header: Mapping[str, Any], path: Path) -> None:
+    """The per-frame model that weights were fitted to, if they are such, is the one that is here. Raises UserError."""
+    if header.get("kind") != PER_FRAME:
+        return
+    ((_, here),) = plug_ins({"appearance-training": AppearanceTraining(model=header["model"])})
+    fitted = header.get("plug_ins", {}).get(_MODEL)
+    if fitted != here:
+        raise UserError(f"{path}: fitted to {fitted}, and here is {here}; get that one, or give other weights")
+
+
 def load_stream(work: Work, stage: str) -> tuple[Stream, Network]:
     """The trained stream of `stage`, ready for inference. Raises DamagedArtifact."""
     record = work.input(stage)
@@ -133,7 +160,7 @@ def _stream(path: Path, content: str, device: str, given: bool, bf16: bool) -> S
 def read_stream(path: Path, given: bool) -> tuple[Stream, dict[str, Any]]:
     """The stream of a weights file, on the CPU in eval mode, and the file's header; `given`: by the user. Raises
     UserError, DamagedArtifact where it isn't given."""
-    state, header = _read(path, given)
+    state, header = read_state(path, given)
     stream = _built(
         lambda: Stream(_architecture(header, path), preprocessing=_preprocessing(header, path)), path, header
     )
@@ -151,17 +178,18 @@ def load_fusion(work: Work) -> tuple[nn.Module, int]:
 
 def read_fusion(path: Path, given: bool) -> tuple[nn.Module, dict[str, Any]]:
     """As `read_stream`, of a fusion."""
-    state, header = _read(path, given)
+    state, header = read_state(path, given)
     fusion = _built(lambda: create_fusion(header.get("fusion", "")), path, header)
     _fill(fusion, state, path, given)
     return fusion.eval(), header
 
 
-def _read(path: Path, given: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_state(path: Path, given: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header of a weights file. Raises as `read_stream`."""
     try:
         return read_weights(path)
     except WeightsError as error:
-        raise _unusable(path, str(error), given) from None
+        raise unusable(path, str(error), given) from None
 
 
 def _built(build: Callable[[], T], path: Path, header: Mapping[str, Any]) -> T:
@@ -181,10 +209,10 @@ def _fill(module: nn.Module, state: Mapping[str, Tensor], path: Path, given: boo
         missing = module.state_dict().keys() - state.keys()
         surplus = state.keys() - module.state_dict().keys()
         found = f"{len(missing)} tensors missing, {len(surplus)} unknown" if missing or surplus else "other shapes"
-        raise _unusable(path, f"{path}: the tensors aren't those of its architecture ({found})", given) from None
+        raise unusable(path, f"{path}: the tensors aren't those of its architecture ({found})", given) from None
 
 
-def _unusable(path: Path, found: str, given: bool) -> UserError:
+def unusable(path: Path, found: str, given: bool) -> UserError:
     """`given`: the user's own file, which is never deleted, and nothing makes it again."""
     return UserError(f"{found}; give other weights") if given else DamagedArtifact(path, found)
 

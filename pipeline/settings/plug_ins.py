@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fusionseg.models.outside.plugins import PluginError, Plugins, backbones, decoders, fusions
+from fusionseg.models.outside.plugins import PluginError, Plugins, backbones, decoders, frame_models, fusions
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.names import flow_methods
 from fusionseg.pipeline.settings.base import Settings
@@ -14,6 +14,7 @@ CHOICES: Mapping[tuple[str, str], Plugins] = {
     ("optical-flow", "method"): flow_methods,
     ("network", "backbone"): backbones,
     ("network", "decoder"): decoders,
+    ("appearance-training", "model"): frame_models,
     ("fusion-training", "fusion"): fusions,
 }
 

@@ -116,8 +116,12 @@ class Profile(Settings):
         rounds = 1 if training.weights else self.weak_labels.rounds
         sections = {stage.name: self.section(stage.name) for stage in PRETRAINING}
         framed = reads_frame(self.fusion_training.fusion)
-        pretraining = tuple(name for name, section in sections.items() if getattr(section, "wanted"))  # noqa: B009
-        return Variant(self.flow_images.store, labels, rounds, pretraining, self._optional, framed)
+        per_frame = self.appearance_training.model != "stream"  # as it comes: there is nothing to train
+        pretraining = tuple(
+            name for name, section in sections.items()
+            if getattr(section, "wanted") and not (per_frame and name == "appearance-pretraining")  # noqa: B009
+        )  # fmt: skip
+        return Variant(self.flow_images.store, labels, rounds, pretraining, self._optional, framed, per_frame)
 
     @property
     def _optional(self) -> tuple[Role, ...]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from fusionseg.models.outside.plugins import backbones, decoders, fusions
+from fusionseg.models.outside.plugins import backbones, decoders, frame_models, fusions
 from fusionseg.pipeline.names import flow_methods
 from fusionseg.pipeline.settings.base import ADDED, Settings, UserPath
 
@@ -286,6 +286,17 @@ class FrameTraining(StreamTraining):
 
 
 class AppearanceTraining(FrameTraining):
+    model: Annotated[str, AfterValidator(frame_models.check), ADDED] = Field(
+        "stream",
+        description="what marks objects in frames: a stream that is trained here, a model of rembg's (rembg:u2net), of "
+        "which two numbers are fitted, or a plug-in's name; docs/extending.md",
+    )
+    fit_stills: Annotated[int, ADDED] = Field(
+        300,
+        ge=1,
+        description="evenly spread stills with masks, of data.pairs if there are any, that a model other than the "
+        "stream is fitted on",
+    )
     annotated_share: Annotated[float, ADDED] = Field(
         0.5, ge=0, lt=1, description="of the samples: frames of data.annotated, where that is given, among the stills"
     )

@@ -12,6 +12,8 @@ from fusionseg.pipeline.basics.spread import spread
 from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.datasets.reading import read_frame, read_mask_sized
 from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.networks.per_frame import write_weights
+from fusionseg.pipeline.networks.trained import STREAM
 from fusionseg.pipeline.settings.sections import AppearanceTraining, FrameTraining, Network
 from fusionseg.pipeline.store.artifacts import WeightsWriter
 from fusionseg.pipeline.store.job import Work
@@ -22,8 +24,12 @@ from fusionseg.pipeline.training.streams import MakeSample, Sample, train_stream
 
 
 def compute(work: Work, writer: WeightsWriter) -> None:
-    """Write the appearance stream's weights. Raises UserError if no still has a mask."""
+    """Write the appearance stream's weights, or those of a per-frame model in its place. Raises UserError if no still
+    has a mask."""
     settings = work.settings(AppearanceTraining)
+    if settings.model != STREAM:
+        write_weights(work, writer)
+        return
     videos = annotated(work.items.get("annotated", ()))
     train(work, writer, settings, mixed(stills_with_masks(work), videos, settings.annotated_share))
 
