@@ -17,6 +17,7 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.graph import PRETRAINING
 from fusionseg.pipeline.run.session import Session
 from fusionseg.pipeline.stages import appearance_training, motion_pretraining
+from fusionseg.pipeline.store.artifacts import read_any_header, read_inputs
 from fusionseg.pipeline.store.job import Work
 from fusionseg.pipeline.store.runs import read_run
 from fusionseg.pipeline.training.samples import sample_generator
@@ -85,10 +86,8 @@ def test_the_whole_of_it(chain: Path) -> None:
 
 
 def sources(chain: Path, stage: str) -> list[dict[str, str]]:
-    from fusionseg.pipeline.store.artifacts import read_inputs
-
-    record = read_run(chain / "out", "general").records(stage)[0]
-    return [one for one in read_inputs(chain / "out" / record.path) if "role" in one]
+    path = chain / "out" / read_run(chain / "out", "general").records(stage)[0].path
+    return [one for one in read_inputs(path, read_any_header(path)) if "role" in one]
 
 
 def work_of(chain: Path, stage: str, *more: str) -> Work:
