@@ -32,8 +32,8 @@ from fusionseg.pipeline.store.artifact import Record
 from fusionseg.pipeline.store.artifacts import read_inputs
 from fusionseg.pipeline.store.runs import RunRecord, read_run, whole_command
 
-# Largest difference of logits that half precision may make, as a share of the largest one; bfloat16 inference makes
-# several times as much.
+# Largest difference of logits that half precision may make, as a share of the largest one: it makes 0.002 to 0.004 of a
+# sound network, bfloat16 inference 0.03 to 0.06.
 TOLERANCE = 0.02
 _KEPT = (
     "kind", "reads", "architecture", "long_side", "preprocessing", "plug_ins", "fusion", "stage", "stage_version",

@@ -193,7 +193,11 @@ class Network(Settings):
         "sum", description="of the parallel-dilated head's branches: their sum (release) or maximum (paper's text)"
     )
     output_stride: Literal[8, 16, 32] = Field(16, description="of the backbone; 8 in the paper, 16 is 4 times as fast")
-    stride_on: Literal["1x1", "3x3"] = Field("3x3", description="ResNet's strided convolution; 1x1 in the release")
+    stride_on: Literal["1x1", "3x3"] = Field(
+        "3x3",
+        description="ResNet's strided convolution; 1x1 in the release; of no effect on backbones without bottlenecks "
+        "(all but resnet50 and resnet101)",
+    )
     pretrained: bool = Field(True, description="start from ImageNet weights")
     bf16: bool = Field(True, description="bfloat16 inference (autocast); twice as fast on CPUs that have it")
     long_side: int = Field(
@@ -453,7 +457,9 @@ class WeakLabels(Settings):
         1, description="2: a second motion stream learns from labels that the first one's predictions make"
     )
     source: Literal["motion", "fused"] = Field(
-        "fused", description="of the second round's labels: the first motion stream, or both streams' mean logits"
+        "fused",
+        description="of the second round's labels: the first motion stream, or both streams' mean logits; of no effect "
+        "with rounds = 1",
     )
 
 

@@ -266,6 +266,31 @@ def test_validation_videos_can_be_taken_back(tmp_path: Path) -> None:
     assert own(tmp_path, "", used, "data.validation=none").data.validation is None
 
 
+WEIGHTS = {"stills": "appearance-training", "boxed": "motion-training", "fusion": "fusion-training"}
+
+
+@pytest.mark.parametrize("role", WEIGHTS)
+def test_data_may_be_left_out_where_the_weights_that_it_would_train_are_given(tmp_path: Path, role: str) -> None:
+    left_out, stage = f"data.{role}=none", WEIGHTS[role]
+    with pytest.raises(UserError) as caught:
+        own(tmp_path, "", left_out)
+    assert str(caught.value) == (
+        f"--set {left_out}: data.{role}: missing, and {stage} needs it; name the data, or give {stage}.weights"
+    )
+    assert own(tmp_path, "", left_out, f"{stage}.weights=shipped:general").data.of(role) == ()
+
+
+def test_with_all_weights_given_only_what_is_scored_is_needed(tmp_path: Path) -> None:
+    path = tmp_path / "segment.toml"
+    path.write_text('[data]\nscored = [{manifest = "folder", split = "all"}]\n')
+    given = [f"{stage}.weights=shipped:general" for stage in WEIGHTS.values()]
+    assert read_profile(path, given).data.stills is None
+    with pytest.raises(UserError, match=r"segment\.toml: data\.fusion: missing, and fusion-training needs it"):
+        read_profile(path, given[:2])
+    with pytest.raises(UserError, match=r"segment\.toml: data\.stills: missing"):
+        read_profile(path)
+
+
 def test_a_second_round_needs_weak_labels(tmp_path: Path) -> None:
     assert own(tmp_path, "", "weak-labels.rounds=2").weak_labels.source == "fused"
     with pytest.raises(UserError, match="has no second round of weak labels"):
