@@ -4,8 +4,8 @@ Stills with masks are plenty, videos with masks are few. The idea of such "fake 
 makes it of depth); motions, and an estimator's faults, are drawn at random here, after 90 pairs of DAVIS's 30 training
 sequences (docs/training.md compares both).
 
-All that is smooth is drawn on a coarse grid and enlarged: DIS's patches blur as much, and it takes a
-sixteenth of the time.
+All that is smooth is drawn on a coarse grid and enlarged: DIS's patches blur as much, and it takes a sixteenth of the
+time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _STRAIN = (0.03, 0.4)  # change of its motion over its radius: scale, rotation, 
 _LIMBS = (0.05, 0.5)  # of a smooth field of a few control points
 _UNEVEN = (0.02, 0.15)  # errors of patches: cloth, limbs too thin, what turns
 _PART = 0.4  # share of draws in which a part of it goes its own way
-_RESTING = 0.25  # share of draws in which a part of it stands still: a foot on the ground, a plain surface
+_RESTING = 0.2  # share of draws in which a part of it stands still: a foot on the ground, a plain surface
 
 # What moves behind it: water, leaves, passers-by, far and near grounds.
 _MOST_LAYERS = 2
@@ -188,7 +188,7 @@ def _region(rng: np.random.Generator, grid: Size) -> Floats:
 
 def _part(rng: np.random.Generator, grid: Size, radius: float) -> Floats:
     """A part of an object, (h, w, 1) in 0..1, some half a radius wide."""
-    return _above(rng, _noise(rng, grid, max(0.02, radius / max(grid)), 1), (0.05, 0.4))[..., None]
+    return _above(rng, _noise(rng, grid, max(0.02, radius / max(grid)), 1), (0.05, 0.3))[..., None]
 
 
 def _above(rng: np.random.Generator, field: Floats, shares: Range) -> Floats:
