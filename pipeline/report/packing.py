@@ -40,7 +40,7 @@ _KEPT = (
     "settings", "kept_step", "counts", "made", "software",
 )  # fmt: skip
 _HISTORY = 12  # rows of a training's history that go along
-_TRAINING = ("stills", "boxed", "fusion", "validation")
+_TRAINING = ("stills", "annotated", "pairs", "boxed", "fusion", "validation")
 _TRIED = ((2, 96, 160), (1, 65, 53))  # frames, height, width of the pictures that both precisions are compared on
 # A path with folders, as people write it; what is behind the last slash says what was meant.
 _PATH = re.compile(r"(?<![\w.~/])(?:~|\.{1,2})?(?:/[^/\s\"',=}\]]+)+/?")
