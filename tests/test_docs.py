@@ -170,6 +170,7 @@ _SERVER = "a server; tests/flows/test_server.py runs a chain under one"
 _HOURS = "a training of its real length; shorter ones run"
 _WEIGHTS = "the authors' files, which are not to be had; tests/pipeline/networks/test_caffe.py imports generated ones"
 _PLUG_INS = "tests/test_extending.py installs the page's package and runs it"
+_REMBG = "a download of 176 MB; tests/pipeline/run/test_per_frame_runs.py runs a chain with a stand-in"
 _SEVERAL = "several processes; tests/pipeline/training/test_processes.py starts them"
 _STUDY = "hours; tests/pipeline/study/test_study.py runs all parts on tiny data"
 NOT_RUN = {
@@ -181,6 +182,8 @@ NOT_RUN = {
     ".venv/bin/python -m pytest tests/pipeline/scoring": "the tests themselves",
     ".venv/bin/pre-commit install": "changes the checkout's hooks",
     "pip install 'fusionseg[onnx]'": _MAKE,
+    "pip install 'fusionseg[rembg]'": _MAKE,
+    "fusionseg run davis --data ../data --set appearance-training.model=rembg:u2net": _REMBG,
     ".venv/bin/fusionseg run davis --data ../data --set motion-training.steps=1500 --name longer": _HOURS,
     ".venv/bin/fusionseg export-onnx davis -o onnx": "docs/inference.md's are run",
     ".venv/bin/fusionseg weak-labels study davis --data ../data": _STUDY,

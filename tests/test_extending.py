@@ -13,18 +13,19 @@ from extending import install, install_page
 
 from fusionseg.models.fusion import create_fusion
 from fusionseg.models.inference import for_inference
-from fusionseg.models.outside.plugins import Plugins, backbones, decoders, fusions
+from fusionseg.models.outside.plugins import Plugins, backbones, decoders, frame_models, fusions
 from fusionseg.models.stream import Architecture, Stream
 from fusionseg.models.weights import pack_weights
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.flow.estimation import estimate
 from fusionseg.pipeline.names import flow_methods
+from fusionseg.pipeline.networks.per_frame import SoftMasks
 from fusionseg.pipeline.networks.trained import plug_ins_header, read_fusion, read_stream, stream_header
 from fusionseg.pipeline.settings.plug_ins import plug_ins
 from fusionseg.pipeline.settings.profile import Profile, read_profile
-from fusionseg.pipeline.settings.sections import FusionTraining, Network
+from fusionseg.pipeline.settings.sections import AppearanceTraining, FusionTraining, Network
 
-ALL: tuple[Plugins, ...] = (backbones, decoders, fusions, flow_methods)
+ALL: tuple[Plugins, ...] = (backbones, decoders, fusions, frame_models, flow_methods)
 OWN = ("network.backbone=plain", "network.decoder=stacked", "fusion-training.fusion=weighted",
        "optical-flow.method=shift", "network.pretrained=false")  # fmt: skip
 
@@ -130,6 +131,16 @@ def test_its_flow_is_estimated(page: Path) -> None:
     assert flow.dtype == np.float32 and flow.shape == (64, 96, 2)
     assert np.allclose(flow, (3, 2), atol=0.2)
     assert not estimate(first, first, "shift").any()
+
+
+def test_its_model_marks_what_is_unlike_the_margin(page: Path) -> None:
+    assert read_profile("demo", ["appearance-training.model=unlike"]).appearance_training.model == "unlike"
+    frame = np.full((60, 90, 3), 40, np.uint8)
+    frame[20:40, 30:60] = 200
+    soft = SoftMasks.of("unlike", "cpu")(frame)
+    assert soft.shape == (48, 80) and soft[24, 40] > 0.9 and soft[2, 2] < 0.1
+    settings = AppearanceTraining(model="unlike")
+    assert plug_ins({"appearance-training": settings}) == [("appearance-training.model", "unlike own-networks==1.2")]
 
 
 def test_a_script_may_register_it(page: Path) -> None:

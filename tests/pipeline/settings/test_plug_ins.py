@@ -6,10 +6,11 @@ from pathlib import Path
 
 from fusionseg.models.backbone import BACKBONES
 from fusionseg.models.fusion import FUSIONS
-from fusionseg.models.outside.plugins import backbones, decoders, fusions
+from fusionseg.models.outside.plugins import backbones, decoders, frame_models, fusions
 from fusionseg.models.stream import DECODERS
 from fusionseg.pipeline.flow.estimation import METHODS, RAFT
 from fusionseg.pipeline.names import IMPORTED, flow_methods
+from fusionseg.pipeline.networks.trained import STREAM
 from fusionseg.pipeline.settings.plug_ins import CHOICES
 from fusionseg.pipeline.settings.profile import read_profile
 
@@ -20,12 +21,13 @@ def test_the_names_are_those_that_are_there() -> None:
     assert backbones.shipped == tuple(BACKBONES)
     assert decoders.shipped == DECODERS
     assert fusions.shipped == tuple(FUSIONS)
+    assert frame_models.shipped == (STREAM,)
     assert flow_methods.shipped == (*METHODS, *RAFT, IMPORTED)
 
 
 def test_reading_a_profile_loads_no_network() -> None:
     code = "import sys\nfrom fusionseg.pipeline.settings.profile import read_profile\nread_profile('paper')\n"
-    code += "print(sorted({'torch', 'cv2', 'timm', 'h5py'} & set(sys.modules)))"
+    code += "print(sorted({'torch', 'cv2', 'timm', 'h5py', 'onnxruntime'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
