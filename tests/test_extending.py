@@ -23,7 +23,8 @@ from fusionseg.pipeline.networks.per_frame import SoftMasks
 from fusionseg.pipeline.networks.trained import plug_ins_header, read_fusion, read_stream, stream_header
 from fusionseg.pipeline.settings.plug_ins import plug_ins
 from fusionseg.pipeline.settings.profile import Profile, read_profile
-from fusionseg.pipeline.settings.sections import AppearanceTraining, FusionTraining, Network
+from fusionseg.pipeline.settings.sections import Network
+from fusionseg.pipeline.settings.trainings import AppearanceTraining, FusionTraining
 
 ALL: tuple[Plugins, ...] = (backbones, decoders, fusions, frame_models, flow_methods)
 OWN = ("network.backbone=plain", "network.decoder=stacked", "fusion-training.fusion=weighted",

@@ -35,7 +35,8 @@ from fusionseg.pipeline.networks.trained import (
     unusable,
 )
 from fusionseg.pipeline.scoring.measures import valid_j
-from fusionseg.pipeline.settings.sections import AppearanceTraining, Network
+from fusionseg.pipeline.settings.sections import Network
+from fusionseg.pipeline.settings.trainings import AppearanceTraining
 from fusionseg.pipeline.store.artifact import ArtifactWriter
 from fusionseg.pipeline.store.artifacts import WeightsWriter
 from fusionseg.pipeline.store.job import Work

@@ -22,7 +22,8 @@ from fusionseg.pipeline.errors import DamagedArtifact, UserError
 from fusionseg.pipeline.settings.base import Settings
 from fusionseg.pipeline.settings.plug_ins import plug_ins
 from fusionseg.pipeline.settings.profile import Profile
-from fusionseg.pipeline.settings.sections import AppearanceTraining, Network
+from fusionseg.pipeline.settings.sections import Network
+from fusionseg.pipeline.settings.trainings import AppearanceTraining
 from fusionseg.pipeline.store.artifact import Record
 from fusionseg.pipeline.store.job import Work
 

@@ -11,6 +11,8 @@ from fusionseg.pipeline.basics.text import user_path
 
 # Marks a setting that came when results were kept already: at its default it enters no key, so that those are found.
 ADDED = "added"
+LARGEST_SIDE = 16_384  # px; twice that is as far as OpenCV's maps of positions go
+LARGEST_BATCH = 65_536  # more would only be a slip: no machine holds it
 # What 64-bit integers and, with room to multiply, 32-bit floating-point numbers hold.
 _LARGEST_INTEGER, _FLOATS = 2**63 - 1, (1e-30, 1e30)
 

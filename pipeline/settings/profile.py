@@ -21,15 +21,10 @@ from fusionseg.pipeline.graph import EVERY, PRETRAINING, Role, Variant, required
 from fusionseg.pipeline.settings.base import Settings
 from fusionseg.pipeline.settings.plug_ins import reads_frame
 from fusionseg.pipeline.settings.sections import (
-    AppearancePretraining,
-    AppearanceTraining,
     BoxPruning,
     Data,
     FlowFilter,
     FlowImages,
-    FusionTraining,
-    MotionPretraining,
-    MotionTraining,
     Network,
     OpticalFlow,
     Prediction,
@@ -37,6 +32,13 @@ from fusionseg.pipeline.settings.sections import (
     Run,
     Scores,
     WeakLabels,
+)
+from fusionseg.pipeline.settings.trainings import (
+    AppearancePretraining,
+    AppearanceTraining,
+    FusionTraining,
+    MotionPretraining,
+    MotionTraining,
 )
 
 # Of a value that should have been text, as pydantic tells it.

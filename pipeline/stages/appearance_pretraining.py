@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fusionseg.pipeline.settings.sections import AppearancePretraining
+from fusionseg.pipeline.settings.trainings import AppearancePretraining
 from fusionseg.pipeline.stages.appearance_training import stills_with_masks, train
 from fusionseg.pipeline.store.artifacts import WeightsWriter
 from fusionseg.pipeline.store.job import Work

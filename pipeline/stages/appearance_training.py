@@ -14,7 +14,8 @@ from fusionseg.pipeline.datasets.reading import read_frame, read_mask_sized
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.networks.per_frame import write_weights
 from fusionseg.pipeline.networks.trained import STREAM
-from fusionseg.pipeline.settings.sections import AppearanceTraining, FrameTraining, Network
+from fusionseg.pipeline.settings.sections import Network
+from fusionseg.pipeline.settings.trainings import AppearanceTraining, FrameTraining
 from fusionseg.pipeline.store.artifacts import WeightsWriter
 from fusionseg.pipeline.store.job import Work
 from fusionseg.pipeline.training.cache import SampleCache

@@ -17,7 +17,7 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.networks.scores import object_mask
 from fusionseg.pipeline.networks.trained import plug_ins_header
 from fusionseg.pipeline.scoring.measures import valid_j
-from fusionseg.pipeline.settings.sections import FusionTraining
+from fusionseg.pipeline.settings.trainings import FusionTraining
 from fusionseg.pipeline.store.artifacts import WeightsWriter
 from fusionseg.pipeline.store.job import Work
 from fusionseg.pipeline.training.cache import SampleCache

@@ -14,7 +14,8 @@ from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.datasets.reading import read_mask
 from fusionseg.pipeline.flow.colours import colour, full_magnitude, known_flow
 from fusionseg.pipeline.flow.rendered import render_flow
-from fusionseg.pipeline.settings.sections import FlowImages, MotionPretraining, Network
+from fusionseg.pipeline.settings.sections import FlowImages, Network
+from fusionseg.pipeline.settings.trainings import MotionPretraining
 from fusionseg.pipeline.stages.appearance_training import stills_with_masks
 from fusionseg.pipeline.stages.motion_training import validation_samples
 from fusionseg.pipeline.store.artifacts import WeightsWriter

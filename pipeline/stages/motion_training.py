@@ -18,7 +18,8 @@ from fusionseg.pipeline.datasets.reading import read_mask_sized
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.flow.colours import colour, full_magnitude, known_flow
 from fusionseg.pipeline.flow.videos import open_pictures
-from fusionseg.pipeline.settings.sections import FlowImages, MotionTraining, Network, Training
+from fusionseg.pipeline.settings.sections import FlowImages, Network
+from fusionseg.pipeline.settings.trainings import MotionTraining, Training
 from fusionseg.pipeline.store.artifacts import WeightsWriter
 from fusionseg.pipeline.store.bits import read_plain
 from fusionseg.pipeline.store.job import Work

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fusionseg.models.fusion import fuse
 from fusionseg.pipeline.basics.resizing import fit, resize
 from fusionseg.pipeline.networks.scores import as_tensor, upsampled
-from fusionseg.pipeline.settings.sections import FusionTraining
+from fusionseg.pipeline.settings.trainings import FusionTraining
 from fusionseg.pipeline.training.photometric import vary_look
 from fusionseg.pipeline.training.samples import Augmentation, crop_pair, draw, sample_generator
 

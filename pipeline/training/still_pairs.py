@@ -17,7 +17,8 @@ from fusionseg.pipeline.flow.rendered import render_flow
 from fusionseg.pipeline.networks.per_frame import frame_scorer
 from fusionseg.pipeline.networks.scores import scores_of
 from fusionseg.pipeline.networks.trained import load_stream
-from fusionseg.pipeline.settings.sections import FlowImages, FusionTraining
+from fusionseg.pipeline.settings.sections import FlowImages
+from fusionseg.pipeline.settings.trainings import FusionTraining
 from fusionseg.pipeline.store.job import Work
 from fusionseg.pipeline.training.pairs import StoredPair
 from fusionseg.pipeline.training.samples import Frame

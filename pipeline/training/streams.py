@@ -21,7 +21,8 @@ from fusionseg.pipeline.graph import PRETRAINING_OF, first_name
 from fusionseg.pipeline.networks.scores import stream_scores
 from fusionseg.pipeline.networks.trained import architecture_of, read_stream, stream_header
 from fusionseg.pipeline.scoring.measures import valid_j
-from fusionseg.pipeline.settings.sections import Network, StreamTraining
+from fusionseg.pipeline.settings.sections import Network
+from fusionseg.pipeline.settings.trainings import StreamTraining
 from fusionseg.pipeline.store.artifacts import WeightsWriter
 from fusionseg.pipeline.store.job import Work
 from fusionseg.pipeline.training.loop import seed_of, train

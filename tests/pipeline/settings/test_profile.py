@@ -11,7 +11,7 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.networks.trained import architecture_of
 from fusionseg.pipeline.settings.base import Settings
 from fusionseg.pipeline.settings.profile import Profile, read_profile
-from fusionseg.pipeline.settings.sections import AppearanceTraining, Training
+from fusionseg.pipeline.settings.trainings import AppearanceTraining, Training
 
 OWN = """
 [data]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fusionseg.models.labels import VOID
-from fusionseg.pipeline.settings.sections import FusionTraining
+from fusionseg.pipeline.settings.trainings import FusionTraining
 from fusionseg.pipeline.training.pairs import StoredPair, augmented, batch_of, fuse_batch, silenced
 from fusionseg.pipeline.training.samples import sample_generator
 
