@@ -20,6 +20,7 @@ from fusionseg.models.weights import pack_weights
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.networks import onnx as onnx_export
 from fusionseg.pipeline.networks.onnx import TOLERANCE, Exported, export_onnx
+from fusionseg.pipeline.settings import shipped
 from fusionseg.pipeline.settings.profile import read_profile
 from fusionseg.pipeline.store.artifact import Record
 from fusionseg.pipeline.store.artifacts import WeightsWriter, record_of
@@ -131,6 +132,18 @@ def test_a_run_gives_three_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert asked["motion.onnx"] == (own, True)
     weights, given = asked["appearance.onnx"]
     assert not given and weights.is_relative_to(tmp_path / "artifacts/appearance-training")
+
+
+def test_a_shipped_set_gives_three_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "general").mkdir()
+    (tmp_path / "general" / "card.md").touch()
+    monkeypatch.setattr(shipped, "shipped_folder", lambda: tmp_path)
+    monkeypatch.setattr(onnx_export, "_export", lambda weights, given, target: Exported(weights, float(given)))
+    assert list(export_onnx("shipped:general", tmp_path, tmp_path / "o")) == [
+        Exported(tmp_path / "general" / f"{name}.safetensors", 1.0) for name in ("appearance", "motion", "fusion")
+    ]
+    with pytest.raises(UserError, match="export-onnx shipped:other: no such set of shipped weights; there are: "):
+        list(export_onnx("shipped:other", tmp_path, tmp_path / "o"))
 
 
 def test_of_two_rounds_the_last_motion_stream_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -285,7 +285,7 @@ def test_with_all_weights_given_only_what_is_scored_is_needed(tmp_path: Path) ->
     path.write_text('[data]\nscored = [{manifest = "folder", split = "all"}]\n')
     given = [f"{stage}.weights=shipped:general" for stage in WEIGHTS.values()]
     assert read_profile(path, given).data.stills is None
-    with pytest.raises(UserError, match=r"segment\.toml: data\.fusion: missing, and fusion-training needs it"):
+    with pytest.raises(UserError, match=r"data\.fusion: missing, and fusion-training needs it"):
         read_profile(path, given[:2])
     with pytest.raises(UserError, match=r"segment\.toml: data\.stills: missing"):
         read_profile(path)
