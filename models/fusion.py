@@ -132,7 +132,7 @@ def create_fusion(name: str) -> nn.Module:
     made: nn.Module = fusions.get(name)()
     if reads_frame(made) and not fusions.reads_frame(name):
         raise fusions.get(name).refused(
-            "reads frames, but says so only once it is made; set reads_frame on what is registered"
+            "reads frames, and only what it makes says so; give it reads_frame = True itself"
         )
     return made
 
