@@ -173,7 +173,7 @@ def _as_typed(values: dict[str, Any], settings: Sequence[_Override]) -> None:
     try:
         Profile.model_validate(values)
     except ValidationError as error:
-        wrong = {found["loc"] for found in error.errors() if found["type"] in _TEXT_WANTED}
+        wrong = {_as_written(found["loc"], values) for found in error.errors() if found["type"] in _TEXT_WANTED}
         for setting in settings:
             if setting.keys in wrong:
                 replace(setting, value=setting.typed).apply(values)
@@ -183,8 +183,26 @@ def _faults(values: Mapping[str, Any]) -> list[Fault]:
     try:
         Profile.model_validate(values)
     except ValidationError as error:
-        return faults(error, Profile)
+        return [fault._replace(keys=_as_written(fault.keys, values)) for fault in faults(error, Profile)]
     return []
+
+
+def _as_written(keys: Iterable[Any], values: Any) -> tuple[str, ...]:
+    """Keys without the number of an entry where it stands alone in the place of a list of one.
+
+    >>> _as_written(("stills", 0, "split"), {"stills": {"split": 1}}), _as_written(("a", 0), {"a": [1]})
+    (('stills', 'split'), ('a', '0'))
+    """
+    written: list[str] = []
+    for key in map(str, keys):
+        if key == "0" and not isinstance(values, list) and not (isinstance(values, dict) and key in values):
+            continue
+        written.append(key)
+        if isinstance(values, list):
+            values = values[int(key)] if key.isdecimal() and int(key) < len(values) else None
+        else:
+            values = values.get(key) if isinstance(values, dict) else None
+    return tuple(written)
 
 
 def _file_of(given: str) -> tuple[str, Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -61,7 +60,7 @@ class Data(Settings):
     @field_validator("stills", "pairs", mode="before")
     @classmethod
     def _one_or_several(cls, value: object) -> object:
-        return () if value == "none" else (value,) if isinstance(value, (Mapping, DataRef)) else value
+        return () if value == "none" else value if isinstance(value, (list, tuple)) else (value,)
 
     @field_validator("annotated", "boxed", "fusion", "validation", mode="before")
     @classmethod
