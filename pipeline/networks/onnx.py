@@ -104,17 +104,20 @@ def _export(weights: Path, given: bool, target: Path) -> Exported:
         return _write(StreamGraph(fold(stream)), StreamGraph(stream), ("images",), examples, header, target)
     if kind == "fusion":
         fusion, header = read_fusion(weights, given)
-        shapes = [(frames, CLASSES, height, width) for frames, height, width in (_MADE_WITH, *_CHECKED)]
-        examples = [(_logits(shape, 1), _logits(shape, 2)) for shape in shapes]
-        if not reads_frame(fusion):
-            return _write(fusion, fusion, ("appearance", "motion"), examples, header, target)
-        examples = [(*pair, _pictures((pair[0].shape[0], 3, *pair[0].shape[2:]))) for pair in examples]
-        return _write(fusion, fusion, ("appearance", "motion", "frame"), examples, header, target)
+        inputs = ("appearance", "motion", "frame") if reads_frame(fusion) else ("appearance", "motion")
+        pairs = [_fusion_inputs(*sizes)[: len(inputs)] for sizes in (_MADE_WITH, *_CHECKED)]
+        return _write(fusion, fusion, inputs, pairs, header, target)
     raise UserError(f"{weights}: weights of kind {kind!r}; expected a stream or a fusion")
 
 
 def _pictures(shape: tuple[int, ...]) -> Tensor:
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def _fusion_inputs(frames: int, height: int, width: int) -> tuple[Tensor, ...]:
+    """Logits of both streams, and frames."""
+    shape = (frames, CLASSES, height, width)
+    return _logits(shape, 1), _logits(shape, 2), _pictures((frames, 3, height, width))
 
 
 def _logits(shape: tuple[int, ...], seed: int) -> Tensor:
