@@ -62,7 +62,7 @@ def test_it_may_overrule_streams_that_are_sure() -> None:
     """With weights of 0, what the streams say doesn't count, and its own logits do."""
     fusion, (a, m, frame) = GuidedFusion(), example((16, 24), 1)
     with torch.no_grad():
-        fusion.judge.bias.copy_(torch.tensor([-100.0, -100.0, 6.0]))
+        fusion.get_parameter("judge.bias").copy_(torch.tensor([-100.0, -100.0, 6.0]))
     found = fusion(a * 50, m * 50, frame)
     torch.testing.assert_close(found, torch.tensor([-3.0, 3.0]).view(1, 2, 1, 1).expand_as(found))
 

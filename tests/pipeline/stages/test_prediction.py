@@ -117,7 +117,7 @@ def follower() -> GuidedFusion:
         fusion.see.weight[0, 2:, 1, 1] = 1.0
         fusion.refine.weight[0, 0, 1, 1] = 1.0
         fusion.judge.weight[2, 0] = 10.0
-        fusion.judge.bias.copy_(torch.tensor([-100.0, -100.0, -30.0]))
+        fusion.get_parameter("judge.bias").copy_(torch.tensor([-100.0, -100.0, -30.0]))
     return fusion
 
 
