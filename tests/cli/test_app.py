@@ -21,7 +21,7 @@ from fusionseg.cli import main
 from fusionseg.cli.app import make_app
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-GROUPS = (["weak-labels"], ["data"])
+GROUPS = (["weak-labels"], ["data"], ["weights"])
 
 
 def tree(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -38,6 +38,7 @@ def test_commands_are_known() -> None:
     assert {" ".join(path) for path in COMMANDS} == {
         "", "demo", "run", "compare", "export", "settings", "artifacts", "show", "import-caffe", "export-onnx", "score",
         "weak-labels", "weak-labels audit", "weak-labels study", "data", "data list", "data check", "data convert",
+        "weights", "weights list", "weights pack",
     }  # fmt: skip
 
 
