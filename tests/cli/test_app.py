@@ -107,7 +107,7 @@ def understood(words: list[str]) -> dict[str, Any]:
     whole = get_command(make_app())
     for _, command in tree(whole):
         if not hasattr(command, "commands"):
-            command.callback = lambda **values: found.update(values)
+            command.callback = lambda **values: found.update(values or {"": True})
     assert not whole.main(words, prog_name="fusionseg", standalone_mode=False)
     return found
 
@@ -196,9 +196,9 @@ def test_the_completion_script_of_the_shell_is_printed() -> None:
     ("typed", "offered"),
     [
         ("fusionseg ex", ["export", "export-onnx"]),
-        ("fusionseg run ", ["davis", "demo", "paper"]),
+        ("fusionseg run ", ["davis", "demo", "general", "paper"]),
         ("fusionseg run davis --re", ["--refresh"]),
-        ("fusionseg settings --section mo", ["motion-training"]),
+        ("fusionseg settings --section mo", ["motion-pretraining", "motion-training"]),
         ("fusionseg run davis --only motion-t", ["motion-training", "motion-training-2"]),
         ("fusionseg data check davis2016", ["davis2016", "davis2016-folds", "davis2016-small"]),
         ("fusionseg compare --out {store} lo", ["longer"]),

@@ -79,7 +79,7 @@ def test_a_stream_takes_pictures_of_any_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("decoder", ["skip", "parallel-dilated"])
+@pytest.mark.parametrize("decoder", ["skip", "parallel-dilated", "pyramid"])
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone(name: str, decoder: str, tmp_path: Path) -> None:
     stream = write_stream(tmp_path / "s.safetensors", Architecture(name, decoder, 16))
