@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 import fusionseg
-from fusionseg.models.stream import CLASSES
+from fusionseg.models.fusion import fuse
+from fusionseg.models.stream import CLASSES, Stream
 from fusionseg.models.weights import halved, pack_weights
 from fusionseg.pipeline.basics.atomic import atomic_folder
 from fusionseg.pipeline.basics.digests import json_digest
@@ -104,13 +105,12 @@ def difference(network: torch.nn.Module, state: Mapping[str, Tensor]) -> float:
 def _logits(network: Any, frames: int, height: int, width: int) -> Tensor:
     draw = torch.Generator().manual_seed(0)
     with torch.inference_mode():
-        if hasattr(network, "prepare"):
-            images = torch.randint(0, 256, (frames, 3, height, width), dtype=torch.uint8, generator=draw)
+        images = torch.randint(0, 256, (frames, 3, height, width), dtype=torch.uint8, generator=draw)
+        if isinstance(network, Stream):
             found: Tensor = network(network.prepare(images))
-        else:
-            shape = (frames, CLASSES, height, width)
-            found = network(3 * torch.randn(shape, generator=draw), 3 * torch.randn(shape, generator=draw))
-    return found
+            return found
+        shape = (frames, CLASSES, height, width)
+        return fuse(network, 3 * torch.randn(shape, generator=draw), 3 * torch.randn(shape, generator=draw), images)
 
 
 def shortened(header: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -196,7 +196,7 @@ def test_the_completion_script_of_the_shell_is_printed() -> None:
     ("typed", "offered"),
     [
         ("fusionseg ex", ["export", "export-onnx"]),
-        ("fusionseg run ", ["davis", "demo", "general", "paper"]),
+        ("fusionseg run ", ["davis", "demo", "general", "paper", "segment"]),
         ("fusionseg run davis --re", ["--refresh"]),
         ("fusionseg settings --section mo", ["motion-pretraining", "motion-training"]),
         ("fusionseg run davis --only motion-t", ["motion-training", "motion-training-2"]),
