@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # What an installed copy depends on: links are made file by file, so a new file needs a new installation.
-SOURCES := pyproject.toml $(wildcard constraints*.txt fusionseg/*.py fusionseg/cli/*.py models/*.py pipeline/*.py pipeline/*/* pipeline/*/templates/* flows/*.py profiles/* data_manifests/*)
+SOURCES := pyproject.toml $(wildcard constraints*.txt fusionseg/*.py fusionseg/cli/*.py models/*.py pipeline/*.py pipeline/*/* pipeline/*/templates/* flows/*.py profiles/* data_manifests/* weights/* weights/*/*)
 
 # The Python that makes .venv: the one that made it, where that still works.
 MAKER = $(if $(shell $(BIN)/python -c "import pip" 2> /dev/null && echo yes),$(BIN)/python,$(PYTHON))

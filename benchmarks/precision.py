@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import fusionseg  # noqa: F401  sets how threads wait, as in the chain: must come before torch
@@ -21,14 +21,15 @@ import fusionseg  # noqa: F401  sets how threads wait, as in the chain: must com
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from fusionseg.models.fusion import AverageFusion, fuse
 from fusionseg.models.inference import for_inference
 from fusionseg.models.stream import Stream, to_frame
 from fusionseg.pipeline.basics.resizing import fit, resize
 from fusionseg.pipeline.flow.colours import colour
 from fusionseg.pipeline.flow.estimation import estimate
-from fusionseg.pipeline.networks.scores import object_mask
+from fusionseg.pipeline.networks.scores import as_tensor, object_mask
 from fusionseg.pipeline.networks.trained import read_fusion, read_stream
 from fusionseg.pipeline.scoring.measures import mask_scores
 
@@ -78,9 +79,7 @@ def compare(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     appearance = pair_of(options.appearance)
     motion = pair_of(options.motion) if options.motion else None
-    fusion: Callable[[Tensor, Tensor], Tensor] | nn.Module = (
-        read_fusion(options.fusion, given=True)[0] if options.fusion else lambda a, m: (a + m) / 2
-    )
+    fusion = read_fusion(options.fusion, given=True)[0] if options.fusion else AverageFusion()
     with torch.inference_mode():
         for name, frame, following in frames_of(options.data, options.sequences, options.every):
             a = appearance.scores(np.ascontiguousarray(frame[..., ::-1]), options.long_side)
@@ -88,7 +87,10 @@ def compare(options: argparse.Namespace) -> dict[str, dict[str, float]]:
             if motion:
                 m = motion.scores(colour(estimate(frame, following, method="dis-medium")), options.long_side)
                 found.setdefault("motion", {})[name] = agreement(*m)
-                found.setdefault("fused", {})[name] = agreement(fusion(a[0], m[0]), fusion(a[1], m[1]))
+                seen = as_tensor(frame[..., ::-1])
+                found.setdefault("fused", {})[name] = agreement(
+                    *(fuse(fusion, *both, seen) for both in zip(a, m, strict=True))
+                )
     return found
 
 

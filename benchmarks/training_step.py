@@ -30,7 +30,7 @@ from fusionseg.pipeline.basics.memory import kept_memory
 from fusionseg.pipeline.basics.threads import in_order
 from fusionseg.pipeline.run.request import Request
 from fusionseg.pipeline.run.session import Session, run_job
-from fusionseg.pipeline.settings.sections import AppearanceTraining, StreamTraining
+from fusionseg.pipeline.settings.trainings import AppearanceTraining, StreamTraining
 from fusionseg.pipeline.stages import appearance_training, motion_training, optical_flow
 from fusionseg.pipeline.store.job import Job, Work
 from fusionseg.pipeline.training import streams as stream_training
@@ -61,8 +61,9 @@ def with_cache(work: Work, megabytes: int) -> Work:
 def appearance(session: Session) -> Training:
     (work,) = session.works(session.by_name["appearance-training"])
     settings = work.settings(AppearanceTraining)
-    cold, warm = (appearance_training.sampler(with_cache(work, mb), settings) for mb in (0, ALL))
-    return Training(work, settings, len(work.items["stills"][0].annotated), cold, warm)
+    stills = appearance_training.stills_with_masks(work)
+    cold, warm = (appearance_training.sampler(with_cache(work, mb), settings, stills) for mb in (0, ALL))
+    return Training(work, settings, len(stills), cold, warm)
 
 
 def motion(session: Session) -> Training:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from fusionseg.pipeline.graph import EVERY, SECOND_ROUND, STAGES, Stage
+from fusionseg.pipeline.graph import EVERY, PRETRAINING, SECOND_ROUND, STAGES, Stage
 
 _HEAD = """\
 # Deployments of the whole chain and of every stage, written by `make` from pipeline/graph.py. From this folder:
@@ -47,7 +47,8 @@ def _deployment(name: str, flow: str, description: str) -> str:
 def dag() -> str:
     """The graph as text: a line a stage, what it is made of after the arrow."""
     second = ["    With weak-labels.rounds = 2, after motion-training:\n", *_lines(SECOND_ROUND)]
-    return "".join([*_lines(STAGES), "\n", *second])
+    before = ["\n    Where their section has steps, ahead of the training of the same stream:\n", *_lines(PRETRAINING)]
+    return "".join([*_lines(STAGES), "\n", *second, *before])
 
 
 def _lines(stages: Iterable[Stage]) -> list[str]:

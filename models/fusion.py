@@ -1,7 +1,7 @@
 """Fusion of the two streams' scores, by name.
 
 All take appearance and motion scores (N, 2, H, W), logits of background and object at the frame's size, and give
-(N, 2, H, W) logits.
+(N, 2, H, W) logits. One whose `reads_frame` is true takes the frame too, (N, 3, H, W) uint8 RGB (`fuse`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fusionseg.models.guided import GuidedFusion
 from fusionseg.models.outside.plugins import fusions
 from fusionseg.models.stream import CLASSES
 
@@ -119,6 +120,7 @@ FUSIONS: dict[str, type[nn.Module]] = {
     "paper": PaperFusion,
     "release": ReleaseFusion,
     "gated": GatedFusion,
+    "guided": GuidedFusion,
     "average": AverageFusion,
 }
 
@@ -128,7 +130,22 @@ def create_fusion(name: str) -> nn.Module:
     if name in FUSIONS:
         return FUSIONS[name]()
     made: nn.Module = fusions.get(name)()
+    if reads_frame(made) and not fusions.reads_frame(name):
+        raise fusions.get(name).refused(
+            "reads frames, and only what it makes says so; give it reads_frame = True itself"
+        )
     return made
+
+
+def reads_frame(fusion: nn.Module) -> bool:
+    """Whether a fusion takes the frame, beside the scores."""
+    return bool(getattr(fusion, "reads_frame", False))
+
+
+def fuse(fusion: nn.Module, appearance: Tensor, motion: Tensor, frame: Tensor | None) -> Tensor:
+    """Logits (N, 2, H, W) of a fusion, whether it reads the `frame`, (N, 3, H, W) uint8 RGB, or not (None will do)."""
+    logits: Tensor = fusion(appearance, motion, frame) if reads_frame(fusion) else fusion(appearance, motion)
+    return logits
 
 
 register_fusion = fusions.register

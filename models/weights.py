@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # headers are read where nothing computes, and PyTorch takes 
 HEADER = "fusionseg"  # the metadata field that holds our JSON
 SCHEMA = "fusionseg.weights"
 SCHEMA_VERSION = 1
+_HALF_ROUNDING = 2**-11  # share of a value that float16 loses at most, where it isn't subnormal
 
 
 class WeightsError(ValueError):
@@ -40,6 +41,21 @@ def pack_weights(state: Mapping[str, Tensor], header: Mapping[str, Any]) -> tupl
     full = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "content": content, **header}
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     return save(tensors, metadata={HEADER: json.dumps(full, sort_keys=True)}), content
+
+
+def halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors in about half the space: matrices and convolutions (floating point, two dimensions or more) as
+    float16. The rest stays: biases and BatchNorm, whose statistics span more than float16 does and take little space,
+    and what float16 can't hold, too large or, as a whole, too small. `load_state_dict` makes float32 of it again."""
+    return {name: value.half() if _fits_half(value) else value for name, value in state.items()}
+
+
+def _fits_half(value: Tensor) -> bool:
+    if not value.is_floating_point() or value.ndim < 2:
+        return False
+    exact = value.double()
+    lost = (value.half().double() - exact).norm()
+    return bool(lost <= _HALF_ROUNDING * exact.norm())  # too large a value is infinite, and so is what is lost
 
 
 def read_header(path: Path) -> dict[str, Any]:

@@ -25,6 +25,10 @@ DAG
     flow-filter-2        video  <- box-pruning-2, box-motion
     motion-training-2    model  <- optical-flow, flow-images, flow-filter-2, (masks of validation)
 
+    Where their section has steps, ahead of the training of the same stream:
+    appearance-pretraining  model  <- (frames + masks of stills | validation)
+    motion-pretraining   model  <- flow-images, (masks of stills | validation)
+
 Rooms
 -----
 

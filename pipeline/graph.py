@@ -11,8 +11,9 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from fusionseg.pipeline.errors import UserError
 
-Role = Literal["stills", "boxed", "fusion", "validation", "scored"]
+Role = Literal["stills", "annotated", "pairs", "boxed", "fusion", "validation", "scored"]
 ROLES: tuple[Role, ...] = get_args(Role)
+STILLS: frozenset[Role] = frozenset({"stills", "pairs"})  # roles that stills play; all others are videos'
 FRAMES, MASKS, BOXES, OTHERS = "frames", "masks", "boxes", "others"
 PAIRED = (FRAMES, "partners", "flow")  # frames, those that their flow goes to, and flow made elsewhere
 
@@ -162,6 +163,7 @@ STAGES: tuple[Stage, ...] = (
     ),
 )
 FINAL = "scoring"
+_FUSING = {"fusion-training", "prediction"}  # what runs the fusion
 _FIRST = {stage.name: stage for stage in STAGES}
 
 
@@ -187,50 +189,124 @@ SECOND_ROUND: tuple[Stage, ...] = (
         ("optical-flow", "flow-images", "flow-filter-2"),
     ),
 )  # fmt: skip
+# Ahead of the stage whose weights then begin as theirs, where their section has steps, or given weights.
+PRETRAINING: tuple[Stage, ...] = (
+    Stage(
+        "appearance-pretraining",
+        "appearance stream, on stills alone, before it sees frames of videos",
+        1,
+        "model",
+        data={"stills": (FRAMES, MASKS), "validation": (FRAMES, MASKS)},
+        settings=("network", "appearance-pretraining"),
+    ),
+    Stage(
+        "motion-pretraining",
+        "motion stream, on flow rendered from the masks of stills",
+        1,
+        "model",
+        data={"stills": (MASKS,), "validation": (MASKS,)},
+        needs=("flow-images",),
+        settings=("network", "flow-images", "motion-pretraining"),
+    ),
+)
+_BEFORE = {stage.name.replace("pretraining", "training"): stage for stage in PRETRAINING}
+PRETRAINING_OF = {training: stage.name for training, stage in _BEFORE.items()}
+_AFTER = {"motion-training": SECOND_ROUND}
+_WEAK_LABELS = {"box-pruning", "box-motion", "flow-filter"}  # what makes them
 EVERY = tuple(
-    stage for first in STAGES for stage in ((first, *SECOND_ROUND) if first.name == "motion-training" else (first,))
+    stage
+    for first in STAGES
+    for stage in (*((_BEFORE[first.name],) if first.name in _BEFORE else ()), first, *_AFTER.get(first.name, ()))
 )
 NAMES = tuple(stage.name for stage in EVERY)
 BY_NAME = {stage.name: stage for stage in EVERY}
 
 
 class Variant(NamedTuple):
-    """What of a profile changes the graph: what `flow-images.store` keeps, what `motion-training.labels` learns from,
-    and how many rounds of weak labels there are."""
+    """What of a profile changes the graph: what `flow-images.store` keeps; what `motion-training` learns from ("weak"
+    labels, "masks" of the frames that have one, "all-masks"); how many rounds of weak labels there are; which stages of
+    `PRETRAINING`; which roles are played that need not be; whether the fusion reads frames; whether a per-frame
+    model takes the appearance stream's place."""
 
     store: str = "both"
     labels: str = "weak"
     rounds: int = 1
+    pretraining: tuple[str, ...] = ()
+    optional: tuple[Role, ...] = ()
+    framed: bool = False
+    per_frame: bool = False
+
+    @property
+    def last_motion(self) -> str:
+        """The stage whose motion stream goes on."""
+        return "motion-training" if self.rounds == 1 else "motion-training-2"
+
+    @property
+    def told(self) -> str:
+        """The settings behind it, in words: why a stage isn't there."""
+        found = f'flow-images.store = "{self.store}", weak-labels.rounds = {self.rounds}'
+        if self.labels == "all-masks":
+            found += ', motion-training.frames = "all"'
+        without = [stage.name for stage in PRETRAINING if stage.name not in self.pretraining]
+        return found + "".join(f", {name}.steps = 0" for name in without)
 
 
-def rounds_of(rounds: int) -> list[Stage]:
-    """The stages as declared, in order, for so many rounds of weak labels."""
-    if rounds == 1:
-        return list(STAGES)
-    last = {"motion-training": "motion-training-2"}
+PAPER = Variant()  # the graph as the paper has it
+
+
+def declared(variant: Variant = PAPER) -> list[Stage]:
+    """The stages as declared, in order, for a variant's rounds of weak labels and its stages of `PRETRAINING`."""
+    last = {"motion-training": variant.last_motion}
     second = {stage.name for stage in SECOND_ROUND}
+    left_out = {stage.name for stage in PRETRAINING}.difference(variant.pretraining)
+    left_out |= second if variant.rounds == 1 else set()
     return [
         stage if stage.name in second else replace(stage, needs=tuple(last.get(need, need) for need in stage.needs))
         for stage in EVERY
+        if stage.name not in left_out
     ]
 
 
-def stages_for(store: str = "both", labels: str = "weak", rounds: int = 1) -> dict[str, Stage]:
-    """The stages by name, in order, for a `Variant`.
+def stages_for(variant: Variant = PAPER) -> dict[str, Stage]:
+    """The stages of a variant by name, in order.
 
     "both": as above. "flow": there is no stage `flow-images`; who needs it reads u,v and colours them. "images": there
     is no stage `optical-flow`; flow images are made of frames in one pass, and who needs u,v does without.
-    With the labels "masks", and only then, `motion-training` sees the true masks of boxed videos.
+    With the labels "masks" and "all-masks", and only then, `motion-training` sees the true masks of boxed videos; with
+    the latter no weak labels are made. A fusion that learns from pairs of still and rendered flow runs both streams.
+    `framed`, and only then, training and use of the fusion see frames.
     """
-    stages = [_with_masks(s) if labels == "masks" and s.name == "motion-training" else s for s in rounds_of(rounds)]
-    if store == "both":
+    left_out = _WEAK_LABELS if variant.labels == "all-masks" else set()
+    stages = [_varied(stage, variant) for stage in declared(variant) if stage.name not in left_out]
+    if variant.store == "both":
         return {stage.name: stage for stage in stages}
-    gone, instead = ("flow-images", "optical-flow") if store == "flow" else ("optical-flow", "flow-images")
+    gone, instead = ("flow-images", "optical-flow") if variant.store == "flow" else ("optical-flow", "flow-images")
     return {stage.name: _without(stage, gone, instead) for stage in stages if stage.name != gone}
 
 
-def _with_masks(stage: Stage) -> Stage:
-    return replace(stage, data={**stage.data, "boxed": (MASKS,)})
+def _varied(stage: Stage, variant: Variant) -> Stage:
+    """`stage` as what it learns from, and starts from, makes it."""
+    first, needs, data, settings = first_name(stage.name), stage.needs, stage.data, stage.settings
+    if stage.name == "motion-training" and variant.labels != "weak":
+        data = {**data, "boxed": (MASKS,)}
+        if variant.labels == "all-masks":
+            needs = tuple(need for need in needs if need not in _WEAK_LABELS)
+    if first in _BEFORE and _BEFORE[first].name in variant.pretraining:
+        needs = (*needs, _BEFORE[first].name)
+    if stage.name == "appearance-training" and "annotated" in variant.optional:
+        data = {**data, "annotated": (FRAMES, MASKS)}
+    if (
+        stage.name == "appearance-training" and variant.per_frame
+    ):  # fitted on what it wasn't trained on, if that's there
+        fitted: Role = "pairs" if "pairs" in variant.optional else "stills"
+        data = {fitted: (FRAMES, MASKS), "validation": (FRAMES, MASKS)}
+    if stage.name == "fusion-training" and "pairs" in variant.optional:
+        data = {**data, "pairs": (FRAMES, MASKS)}
+        needs = (*needs, "appearance-training", variant.last_motion)
+        settings = (*settings, "network", "scores", "flow-images")
+    if stage.name in _FUSING and variant.framed:
+        data = {role: tuple(dict.fromkeys((FRAMES, *kinds))) for role, kinds in data.items()}
+    return replace(stage, needs=needs, data=data, settings=settings)
 
 
 def _without(stage: Stage, gone: str, instead: str) -> Stage:
@@ -246,10 +322,10 @@ def _without(stage: Stage, gone: str, instead: str) -> Stage:
     return replace(stage, needs=needs, settings=tuple(dict.fromkeys((*stage.settings, "flow-images"))))
 
 
-def required(given_weights: frozenset[str], store: str = "both", labels: str = "weak", rounds: int = 1) -> list[Stage]:
+def required(given_weights: frozenset[str], variant: Variant = PAPER) -> list[Stage]:
     """The stages a run needs, in order: those that no other needs, `FINAL` among them, and all that they depend on;
     stages with given weights need nothing."""
-    stages = stages_for(store, labels, rounds)
+    stages = stages_for(variant)
     wanted: set[str] = set()
     waiting = list(stages.keys() - {need for stage in stages.values() for need in stage.needs})
     while waiting:

@@ -361,6 +361,39 @@ def write_youtube_objects(root: Path) -> None:
         write_jpeg(root / name / "data/0001/shots/001/frame0001.jpg", texture(SIZE, 5))
 
 
+def soft(mask: npt.NDArray[np.bool_]) -> UInt8:
+    """A mask (H, W) as saliency data sets have it: a dark grey rim around the object, which half is above."""
+    rim = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) * 100
+    return np.where(mask, 255, rim).astype(np.uint8)
+
+
+def write_duts(root: Path) -> None:
+    """Write DUTS: two stills to train on, one to test on."""
+    frame, mask = moving_square(1)[0]
+    for split, numbers in {"TR": (4, 18), "TE": (3,)}.items():
+        for number in numbers:
+            name = f"ILSVRC2012_test_{number:08}"
+            write_jpeg(root / f"DUTS-{split}/DUTS-{split}-Image/{name}.jpg", frame)
+            write_png(root / f"DUTS-{split}/DUTS-{split}-Mask/{name}.png", soft(mask))
+
+
+def write_ecssd(root: Path) -> None:
+    """Write two stills of ECSSD."""
+    for index, (frame, mask) in enumerate(moving_square(2), 1):
+        write_jpeg(root / f"images/{index:04}.jpg", frame)
+        write_png(root / f"ground_truth_mask/{index:04}.png", mask.astype(np.uint8) * 255)
+
+
+def write_visal(root: Path) -> None:
+    """Write ViSal: `bird` and `rider`, each in a format of its own, with the masks of frames 1 and 6 of six."""
+    for stem, suffix in (("ViSal/bird/bird_frame", ".bmp"), ("ViSal/rider/rider_image", ".png")):
+        for index, (frame, mask) in enumerate(moving_square(6), 1):
+            path = root / f"{stem}{index:04}{suffix}"
+            write_png(path, frame[..., ::-1])
+            if index % 5 == 1:
+                write_png(root / "GroundTruth" / path.name, np.dstack([soft(mask)] * 3))
+
+
 def write_voc_sbd(root: Path) -> None:
     """Write PASCAL VOC 2012 and SBD side by side, as both are unpacked."""
     voc, sbd = root / "VOCdevkit/VOC2012", root / "benchmark_RELEASE/dataset"

@@ -22,7 +22,8 @@ from fusionseg.models.labels import VOID
 from fusionseg.models.weights import read_weights
 from fusionseg.pipeline.basics.processes import ALONE, Processes, first_to_tell, join, leave
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.settings.sections import Run, Training
+from fusionseg.pipeline.settings.sections import Run
+from fusionseg.pipeline.settings.trainings import Training
 from fusionseg.pipeline.store.artifact import Record
 from fusionseg.pipeline.store.artifacts import WeightsWriter, record_of
 from fusionseg.pipeline.store.job import Context, Job, Work

@@ -30,7 +30,7 @@ GUIDES = [page for page in PAGES if page.name != "CHANGELOG.md"]  # that may nam
 # What a path in the checkout begins with; `out/...` and paths of data sets are somewhere else.
 FOLDERS = {
     ".ci", ".github", "benchmarks", "data_manifests", "docs", "docs_site", "flows", "fusionseg", "models", "pipeline",
-    "profiles", "tests",
+    "profiles", "tests", "weights",
 }  # fmt: skip
 PATH = re.compile(r"[\w.-]+(?:/[\w.*-]+)*/?")
 FENCE = re.compile(r"^(?P<mark>`{3,})(?P<language>\w*)\n(?P<text>.*?)^(?P=mark)`*$", re.MULTILINE | re.DOTALL)

@@ -10,10 +10,11 @@ import pytest
 import torch
 from builders import moving_square
 from extending import install, install_page
+from torch import nn
 
-from fusionseg.models.fusion import create_fusion
+from fusionseg.models.fusion import create_fusion, fuse, reads_frame
 from fusionseg.models.inference import for_inference
-from fusionseg.models.outside.plugins import Plugins, backbones, decoders, frame_models, fusions
+from fusionseg.models.outside.plugins import PluginError, Plugins, backbones, decoders, frame_models, fusions
 from fusionseg.models.stream import Architecture, Stream
 from fusionseg.models.weights import pack_weights
 from fusionseg.pipeline.errors import UserError
@@ -23,7 +24,8 @@ from fusionseg.pipeline.networks.per_frame import SoftMasks
 from fusionseg.pipeline.networks.trained import plug_ins_header, read_fusion, read_stream, stream_header
 from fusionseg.pipeline.settings.plug_ins import plug_ins
 from fusionseg.pipeline.settings.profile import Profile, read_profile
-from fusionseg.pipeline.settings.sections import AppearanceTraining, FusionTraining, Network
+from fusionseg.pipeline.settings.sections import Network
+from fusionseg.pipeline.settings.trainings import AppearanceTraining, FusionTraining
 
 ALL: tuple[Plugins, ...] = (backbones, decoders, fusions, frame_models, flow_methods)
 OWN = ("network.backbone=plain", "network.decoder=stacked", "fusion-training.fusion=weighted",
@@ -123,6 +125,32 @@ def test_its_fusion_learns_and_loads(page: Path, monkeypatch: pytest.MonkeyPatch
     uninstall(page, monkeypatch)
     with pytest.raises(UserError, match=r"unknown fusion 'weighted'.*it was made with weighted own-networks==1.2"):
         read_fusion(path, True)
+
+
+def test_its_fusion_that_reads_frames_is_known_as_such(page: Path) -> None:
+    seeing, other = (read_profile("demo", [f"fusion-training.fusion={name}"]) for name in ("coloured", "weighted"))
+    assert "own_seeing_fusion" not in sys.modules and (seeing.variant.framed, other.variant.framed) == (True, False)
+    fusion = create_fusion("coloured")
+    nn.init.constant_(fusion.get_parameter("weigh.bias"), 100.0)
+    scores, frame = torch.randn(1, 2, 5, 6), torch.full((1, 3, 5, 6), 255, dtype=torch.uint8)
+    assert torch.equal(fuse(fusion, scores, -scores, frame), scores)
+
+
+def test_a_function_says_itself_that_its_fusion_reads_frames(page: Path) -> None:
+    make = lambda: create_fusion("coloured")  # noqa: E731
+    fusions.register("made", "1")(make)
+    with pytest.raises(
+        PluginError, match=r"the fusion 'made' \(1\) reads frames, .* give it reads_frame = True itself"
+    ):
+        create_fusion("made")
+    make.reads_frame = True  # type: ignore[attr-defined]
+    assert fusions.reads_frame("made") and reads_frame(create_fusion("made"))
+
+
+def test_settings_of_a_package_that_is_gone_can_be_looked_at(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = read_profile("demo", ["fusion-training.fusion=coloured"])
+    uninstall(page, monkeypatch)
+    assert profile.variant.framed is False
 
 
 def test_its_flow_is_estimated(page: Path) -> None:

@@ -36,6 +36,10 @@ def test_wheel_holds_code_profiles_manifests_and_nothing_else(wheel: Path) -> No
     assert "fusionseg/data_manifests/davis2016-small.yaml" in names
     assert "fusionseg/pipeline/pages/templates/report.html.j2" in names
     assert "fusionseg/py.typed" in names
+    assert "fusionseg/weights/__init__.py" in names
+    for card in CHECKOUT.glob("weights/*/card.md"):
+        files = {path.name for path in card.parent.iterdir()}
+        assert {f"fusionseg/weights/{card.parent.name}/{name}" for name in files} <= set(names)
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"fusionseg"}
 
 

@@ -54,6 +54,7 @@ def make_app() -> typer.Typer:
     example = "fusionseg import-caffe motion_stream.caffemodel --as motion -o motion.safetensors"
     _add(app, "import-caffe", networks.import_caffe, example, _NETWORKS)
     _add(app, "export-onnx", networks.export_onnx, "fusionseg export-onnx davis -o onnx", _NETWORKS)
+    app.add_typer(_weights_commands(), name="weights", rich_help_panel=_NETWORKS)
     example = "fusionseg score --protocol davis2016 --truth DAVIS --masks ours=masks --out scores"
     _add(app, "score", masks.score, example, _MASKS)
     app.add_typer(_label_commands(), name="weak-labels", rich_help_panel=_MASKS)
@@ -74,6 +75,13 @@ def _label_commands() -> typer.Typer:
     group = _group("Look at a run's weak labels, or measure what they are worth.", example)
     _add(group, "audit", labels.audit, "fusionseg weak-labels audit davis --each 10")
     _add(group, "study", labels.study, "fusionseg weak-labels study davis --data ../data --part purity")
+    return group
+
+
+def _weights_commands() -> typer.Typer:
+    group = _group("List the trained weights that come with the package, or pack a run's.", "fusionseg weights list")
+    _add(group, "list", networks.list_weights, "fusionseg weights list")
+    _add(group, "pack", networks.pack_weights, "fusionseg weights pack davis -o general")
     return group
 
 

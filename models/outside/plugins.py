@@ -142,6 +142,18 @@ class Backbones(Plugins):
         return super().check(name)
 
 
+class Fusions(Plugins):
+    """Fusions, some of which read the frame too."""
+
+    def reads_frame(self, name: str) -> bool:
+        """Whether the fusion says so, by an attribute `reads_frame` of its class (or function); loads a plug-in. False
+        for what isn't known here. Raises `PluginError`."""
+        if name in self.shipped:
+            return name == "guided"
+        found = self.find(name)
+        return bool(found and getattr(found.make, "reads_frame", False))
+
+
 class FrameModels(Plugins):
     """Models that mark the object in a frame by itself; also those of rembg's, as "rembg:NAME"."""
 
@@ -173,6 +185,6 @@ backbones = Backbones(
         "convnext-tiny",
     ),
 )  # fmt: skip
-decoders = Plugins("decoder", "fusionseg.decoders", ("parallel-dilated", "skip"))
-fusions = Plugins("fusion", "fusionseg.fusions", ("paper", "release", "gated", "average"))
+decoders = Plugins("decoder", "fusionseg.decoders", ("parallel-dilated", "skip", "pyramid"))
+fusions = Fusions("fusion", "fusionseg.fusions", ("paper", "release", "gated", "guided", "average"))
 frame_models = FrameModels("per-frame model", "fusionseg.frame_models", ("stream",))

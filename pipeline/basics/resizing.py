@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+_CHANNELS = 4  # that OpenCV averages at most
 
 
 def fit(size: tuple[int, int], long_side: int) -> tuple[int, int]:
@@ -28,5 +29,9 @@ def resize(image: Array, size: tuple[int, int], nearest: bool = False) -> Array:
     if image.shape[:2] == size:
         return image
     smaller = size[0] < image.shape[0]
+    if image.ndim > 2 and image.shape[2] > _CHANNELS:
+        parts = [image[..., first : first + _CHANNELS] for first in range(0, image.shape[2], _CHANNELS)]
+        return np.concatenate([resize(np.ascontiguousarray(part), size, nearest) for part in parts], 2)
     method = cv2.INTER_NEAREST if nearest else cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, size[::-1], interpolation=method))
+    # OpenCV drops a last axis of one.
+    return np.asarray(cv2.resize(image, size[::-1], interpolation=method)).reshape(*size, *image.shape[2:])

@@ -30,11 +30,16 @@ def _about(manifest: DataManifest, width: int) -> Iterator[str]:
     splits = ", ".join(_split(manifest, name) for name in manifest.splits)
     origin = ", ".join(filter(None, (manifest.licence, manifest.home)))
     for head, words in (("", manifest.title), ("splits: ", splits), ("licence: ", origin)):
-        yield from textwrap.wrap(
-            head + words, width, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False
-        )
+        yield from _wrapped(head + words, width)
     for number, (what, path) in enumerate(held(manifest)):
         yield f"  {'--data ROOT:' if number == 0 else '':12} {what:7} {path}"  # never broken: it is to be copied
+
+
+def _wrapped(words: str, width: int) -> list[str]:
+    """Lines of this width; an address that is longer stays whole."""
+    return textwrap.wrap(
+        words, width, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False, break_long_words=False
+    )
 
 
 def _split(manifest: DataManifest, name: str) -> str:

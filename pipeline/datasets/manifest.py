@@ -13,7 +13,7 @@ import fusionseg.data_manifests
 from fusionseg.pipeline.basics.text import nfc, read_text, user_path
 from fusionseg.pipeline.basics.validation import explain
 from fusionseg.pipeline.datasets.patterns import FRAME, check_pattern
-from fusionseg.pipeline.datasets.splits import SPLIT_KINDS, Split, Written, is_null
+from fusionseg.pipeline.datasets.splits import SPLIT_KINDS, Split, SplitStills, Written, is_null
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.formats.coco import is_instances
 from fusionseg.pipeline.names import BASELINES, MODELS, OBJECT_PROTOCOLS, MasksAre, ProtocolName
@@ -109,6 +109,8 @@ class DataManifest(Written):
                 raise ValueError(f"{pattern!r}: a file of COCO's instances holds masks of stills, not of videos")
         if self.kind == "stills" and (self.boxes or self.regions or self.others):
             raise ValueError("stills have no boxes, regions or others; only videos have")
+        if self.kind == "videos" and any(isinstance(split, SplitStills) for split in self.splits.values()):
+            raise ValueError("a split of {stills: ...} is for stills; expected {folders: ...} for videos")
         if unknown := sorted(set(self.expected) - set(self.splits)):
             raise ValueError(f"expected names {', '.join(unknown)}, which is no split")
         if self.masks_are == "soft" and self.void is not None:

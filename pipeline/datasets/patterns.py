@@ -149,10 +149,7 @@ class Folders:
         """The folders that match a path in which `*` stands for any one folder, in natural order."""
         found = [""]
         for part in pattern.strip("/").split("/"):
-            wanted = re.compile(".*".join(map(re.escape, part.split("*"))))
-            found = [
-                f"{folder}{name}/" for folder in found for name in self.subfolders(folder) if wanted.fullmatch(name)
-            ]
+            found = [f"{folder}{name}/" for folder in found for name in matching(self.subfolders(folder), part)]
         return [folder.rstrip("/") for folder in found]
 
     def _match(self, folder: str, last: str) -> Matches:
@@ -195,6 +192,16 @@ def _note(found: Listing, entry: os.DirEntry[str]) -> None:
             found.linked.append(name)
         elif not os.path.exists(entry.path):  # noqa: PTH110 (a link to itself is no error for it)
             found.broken.append(name)
+
+
+def matching(names: Iterable[str], wanted: str) -> list[str]:
+    """The names that match, `*` standing for any text.
+
+    >>> matching(["a [1]", "a [2]", "b [1]"], "a [*")
+    ['a [1]', 'a [2]']
+    """
+    expression = re.compile(".*".join(map(re.escape, wanted.split("*"))))
+    return [name for name in names if expression.fullmatch(name)]
 
 
 def filled(part: str, video: str, split: str) -> str:

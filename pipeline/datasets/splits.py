@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -13,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_val
 
 from fusionseg.pipeline.basics.lists import candidates, read_lines
 from fusionseg.pipeline.basics.text import nfc
-from fusionseg.pipeline.datasets.patterns import Folders, check_inside, check_pattern
+from fusionseg.pipeline.datasets.patterns import Folders, check_inside, check_pattern, filled, matching, natural
 from fusionseg.pipeline.formats.coco import is_instances, read_instances
 
 # What the column of a list may hold beside the name.
@@ -91,7 +90,19 @@ class SplitUnion(Written):
         return value
 
 
-SPLIT_KINDS: dict[str, type[BaseModel]] = {"file": SplitFile, "folders": SplitFolders, "union": SplitUnion}
+class SplitStills(Written):
+    """A split as all stills there are, without a list, whose name (what `{frame}` stands for) matches, `*` standing for
+    any text."""
+
+    stills: str = Field(min_length=1)
+
+
+SPLIT_KINDS: dict[str, type[BaseModel]] = {
+    "file": SplitFile,
+    "folders": SplitFolders,
+    "union": SplitUnion,
+    "stills": SplitStills,
+}
 
 
 def _kind(value: object) -> str:
@@ -105,7 +116,8 @@ Split = Annotated[
     Annotated[list[str], Tag("names")]
     | Annotated[SplitFile, Tag("file")]
     | Annotated[SplitFolders, Tag("folders")]
-    | Annotated[SplitUnion, Tag("union")],
+    | Annotated[SplitUnion, Tag("union")]
+    | Annotated[SplitStills, Tag("stills")],
     Discriminator(_kind),
 ]
 
@@ -124,6 +136,8 @@ def names_of(split: Split, frames: str, split_name: str, folders: Folders) -> li
     """
     if isinstance(split, SplitFolders):
         return _folder_names(split, frames.replace("{split}", split_name), folders)
+    if isinstance(split, SplitStills):
+        return _still_names(split, frames, split_name, folders)
     known = _known(frames, split_name, folders)
     if isinstance(split, SplitFile):
         return read_list(folders.root / split.file, split.line, known)
@@ -188,6 +202,14 @@ def _folder_names(split: SplitFolders, frames: str, folders: Folders) -> list[st
     for folder in folders.below(split.folders):
         if not folder.startswith(before):
             raise ValueError(f"the folder {folder!r} doesn't lie below {before!r}, where the names of videos begin")
-        if split.having is None or fnmatch.filter(folders.files(folder), split.having):
+        if split.having is None or matching(folders.files(folder), split.having):
             names.append(folder[len(before) :])
     return names
+
+
+def _still_names(split: SplitStills, frames: str, split_name: str, folders: Folders) -> list[str]:
+    (there,) = folders.matches(frames, split=split_name)
+    if not (names := matching(there.names, split.stills)):
+        wanted = filled(frames, "", split_name).replace("{frame}", split.stills)
+        raise ValueError(f"there is no {folders.root / wanted}; is --data the right folder?")
+    return sorted(names, key=natural)

@@ -18,11 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from fusionseg.models.folding import fold
+from fusionseg.models.fusion import reads_frame
 from fusionseg.models.stream import CLASSES, Stream, upsample
 from fusionseg.models.weights import WeightsError, read_header
 from fusionseg.pipeline.basics.atomic import atomic_path
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.networks.trained import read_fusion, read_stream
+from fusionseg.pipeline.settings.shipped import FILES, set_name, shipped_set
 from fusionseg.pipeline.store.job import WEIGHTS_SUFFIX
 from fusionseg.pipeline.store.runs import read_run
 
@@ -33,12 +35,6 @@ _CHECKED = ((1, 53, 70), (2, 96, 65))  # frames, height, width: neither is what 
 _MADE_WITH = (2, 48, 81)
 _AXES = {0: "frames", 2: "height", 3: "width"}
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-# Name of a file -> the stages that make its network, the one that a run uses first: of two motion streams the last.
-_STAGES = {
-    "appearance": ("appearance-training",),
-    "motion": ("motion-training-2", "motion-training"),
-    "fusion": ("fusion-training",),
-}
 _DESCRIBING = ("kind", "reads", "architecture", "preprocessing", "long_side", "fusion", "content")
 
 
@@ -63,8 +59,8 @@ class StreamGraph(nn.Module):
 
 
 def export_onnx(source: str, root: Path, folder: Path) -> Iterator[Exported]:
-    """Write the networks of `source` into `folder`: a run under `root`, by name, gives appearance.onnx, motion.onnx and
-    fusion.onnx; a weights file gives one, named like it. Raises UserError."""
+    """Write the networks of `source` into `folder`: a run under `root`, by name, and a shipped set (shipped:NAME) give
+    appearance.onnx, motion.onnx and fusion.onnx; a weights file gives one, named like it. Raises UserError."""
     _require_packages()
     for name, path, given in _weights_files(source, root):
         yield _export(path, given, folder / f"{name}.onnx")
@@ -80,14 +76,10 @@ def _weights_files(source: str, root: Path) -> list[tuple[str, Path, bool]]:
     """Name, weights and whether these are the user's own."""
     if source.endswith(WEIGHTS_SUFFIX):
         return [(Path(source).stem, Path(source), True)]
-    run, found = read_run(root, source), []
-    made = {stage.name for stage in run.required}
-    for name, stages in _STAGES.items():
-        last = next(stage for stage in stages if stage in made)
-        run.need(last, f"network of {name}")
-        records = run.records(last)
-        found.append((name, root / records[0].path, not records[0].key))
-    return found
+    if (name := set_name(source)) is not None:
+        folder = shipped_set(name, "export-onnx")
+        return [(Path(file).stem, folder / file, True) for file in FILES.values()]
+    return [(name, root / one.path, not one.key) for name, one in read_run(root, source).networks.items()]
 
 
 def _export(weights: Path, given: bool, target: Path) -> Exported:
@@ -103,14 +95,20 @@ def _export(weights: Path, given: bool, target: Path) -> Exported:
         return _write(StreamGraph(fold(stream)), StreamGraph(stream), ("images",), examples, header, target)
     if kind == "fusion":
         fusion, header = read_fusion(weights, given)
-        shapes = [(frames, CLASSES, height, width) for frames, height, width in (_MADE_WITH, *_CHECKED)]
-        pairs = [(_logits(shape, 1), _logits(shape, 2)) for shape in shapes]
-        return _write(fusion, fusion, ("appearance", "motion"), pairs, header, target)
+        inputs = ("appearance", "motion", "frame") if reads_frame(fusion) else ("appearance", "motion")
+        pairs = [_fusion_inputs(*sizes)[: len(inputs)] for sizes in (_MADE_WITH, *_CHECKED)]
+        return _write(fusion, fusion, inputs, pairs, header, target)
     raise UserError(f"{weights}: weights of kind {kind!r}; expected a stream or a fusion")
 
 
 def _pictures(shape: tuple[int, ...]) -> Tensor:
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def _fusion_inputs(frames: int, height: int, width: int) -> tuple[Tensor, ...]:
+    """Logits of both streams, and frames."""
+    shape = (frames, CLASSES, height, width)
+    return _logits(shape, 1), _logits(shape, 2), _pictures((frames, 3, height, width))
 
 
 def _logits(shape: tuple[int, ...], seed: int) -> Tensor:

@@ -25,10 +25,18 @@ from fusionseg.pipeline.basics.threads import in_order
 from fusionseg.pipeline.datasets.items import Item
 from fusionseg.pipeline.datasets.reading import read_frame, read_mask_sized
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.networks.scores import object_mask, scored_side, upsampled
-from fusionseg.pipeline.networks.trained import PER_FRAME, check_version, plug_ins_header, read_state, unusable
+from fusionseg.pipeline.networks.scores import object_mask, scored_side, scores_of, upsampled
+from fusionseg.pipeline.networks.trained import (
+    PER_FRAME,
+    check_version,
+    load_stream,
+    plug_ins_header,
+    read_state,
+    unusable,
+)
 from fusionseg.pipeline.scoring.measures import valid_j
-from fusionseg.pipeline.settings.sections import AppearanceTraining, Network
+from fusionseg.pipeline.settings.sections import Network
+from fusionseg.pipeline.settings.trainings import AppearanceTraining
 from fusionseg.pipeline.store.artifact import ArtifactWriter
 from fusionseg.pipeline.store.artifacts import WeightsWriter
 from fusionseg.pipeline.store.job import Work
@@ -114,7 +122,11 @@ def write_weights(work: Work, writer: WeightsWriter) -> None:
     settings = work.settings(AppearanceTraining)
     masks = SoftMasks.of(settings.model, str(work.device))
     long_side = work.settings(Network).long_side
-    chosen = spread([(item, n) for item in work.items["stills"] for n in item.annotated], settings.fit_stills)
+    items = work.items.get("pairs") or work.items["stills"]
+    stills = [(item, n) for item in items for n in item.annotated]
+    if not stills:
+        raise UserError(f"{work.stage}: no still has a mask to fit {settings.model} on; name others as data.stills")
+    chosen = spread(stills, settings.fit_stills)
     counts = np.zeros((2, _BINS), np.float64)
     with work.context.progress(work.stage, len(chosen), "still") as bar:
         for frame, label in in_order(lambda n: _pair(*chosen[n]), len(chosen), work.run.workers):
@@ -185,20 +197,41 @@ def reads_soft_masks(work: Work) -> bool:
     return read_header(work.context.root / work.input("appearance-training").path).get("kind") == PER_FRAME
 
 
+def frame_scorer(work: Work) -> Callable[[UInt8], tuple[Float16, dict[str, Any]]]:
+    """What gives the scores of one frame (H, W, 3) uint8 BGR, as `appearance-scores` would store them, and their facts:
+    by the stream, or the model in its place."""
+    if reads_soft_masks(work):
+        masks, calibration = _loaded_for(work)
+        return lambda frame: _soft_scores(work, masks, calibration, frame)
+    stream, network = load_stream(work, "appearance-training")
+    return lambda frame: scores_of(work, stream, network, np.ascontiguousarray(frame[..., ::-1]))
+
+
+def _soft_scores(
+    work: Work, masks: SoftMasks, calibration: Calibration, frame: UInt8
+) -> tuple[Float16, dict[str, Any]]:
+    soft = masks(frame)
+    size = stored_size(soft, _size(frame), scored_side(work, work.settings(Network)))
+    return calibration.scores(soft, size), facts_of(size, _size(frame))
+
+
 def write_soft_scores(work: Work, writer: ArtifactWriter) -> None:
     """As `write_scores`, of a per-frame model on every frame."""
-    record, item = work.input("appearance-training"), work.item
-    path = work.context.root / record.path
-    masks, calibration = _loaded(path, record.content, str(work.device), not record.key)
+    item, (masks, calibration) = work.item, _loaded_for(work)
     data = None
     for frame in in_order(lambda index: read_frame(item, index), len(item.frames), work.run.workers):
-        soft = masks(frame)
+        scores, facts = _soft_scores(work, masks, calibration, frame)
         if data is None:
-            size = stored_size(soft, _size(frame), scored_side(work, work.settings(Network)))
-            data = writer.frames("scores", len(item.frames), (2, *size), np.float16)
-            writer.facts |= facts_of(size, _size(frame))
-        data.append(calibration.scores(soft, size))
+            data = writer.frames("scores", len(item.frames), scores.shape, np.float16)
+            writer.facts |= facts
+        data.append(scores)
     writer.counts["frames"] = len(item.frames)
+
+
+def _loaded_for(work: Work) -> tuple[SoftMasks, Calibration]:
+    """The model that `work` reads. Raises UserError, DamagedArtifact."""
+    record = work.input("appearance-training")
+    return _loaded(work.context.root / record.path, record.content, str(work.device), not record.key)
 
 
 @functools.lru_cache(maxsize=1)  # a session takes seconds to make: kept for the videos to come

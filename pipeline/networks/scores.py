@@ -49,12 +49,19 @@ def write_scores(
         for images in in_order(load, len(groups), work.run.workers):
             for frame in stream_scores(stream, images, work.device).half().cpu().numpy():
                 data.append(frame)
-        writer.facts |= {
-            "stride": stream.score_stride,
-            "network_size": list(size),
-            "frame_size": list(frame_size[:2]),
-        }
+        writer.facts |= _facts(stream, size, frame_size)
         writer.counts["frames"] = count
+
+
+def scores_of(
+    work: Work, stream: Stream, network: Network, image: UInt8
+) -> tuple[npt.NDArray[np.float16], dict[str, Any]]:
+    """What `write_scores` would store of one image (H, W, 3) uint8 RGB: scores (2, h, w), and the facts."""
+    size = fit((image.shape[0], image.shape[1]), scored_side(work, network))
+    images = torch.from_numpy(np.ascontiguousarray(resize(image, size).transpose(2, 0, 1)))[None]
+    with torch.inference_mode(), torch.autocast(work.device.type, torch.bfloat16, enabled=network.bf16):
+        found = stream_scores(stream, images, work.device).half().cpu().numpy()[0]
+    return found, _facts(stream, size, (image.shape[0], image.shape[1]))
 
 
 def scored_side(work: Work, network: Network) -> int:
@@ -63,15 +70,26 @@ def scored_side(work: Work, network: Network) -> int:
     return network.long_side if own is None else own
 
 
-def full_scores(artifact: Artifact, index: int) -> Tensor:
-    """Stored scores of one frame, upsampled to the frame's size: (1, 2, H, W) float32."""
-    return upsampled(artifact.frame("scores", index), artifact.facts)
+def _facts(stream: Stream, size: tuple[int, int], frame_size: tuple[int, int]) -> dict[str, Any]:
+    """What must be known to enlarge stored scores again."""
+    return {"stride": stream.score_stride, "network_size": list(size), "frame_size": list(frame_size[:2])}
+
+
+def full_scores(artifact: Artifact, index: int, size: tuple[int, int] | None = None) -> Tensor:
+    """Stored scores of one frame, upsampled to the frame's size, or to `size`: (1, 2, H, W) float32."""
+    facts = artifact.facts if size is None else {**artifact.facts, "frame_size": size}
+    return upsampled(artifact.frame("scores", index), facts)
 
 
 def upsampled(scores: npt.NDArray[np.float16], facts: Mapping[str, Any]) -> Tensor:
     """Scores (2, h, w) of an artifact with these `facts`, upsampled to the frame's size: (1, 2, H, W) float32."""
     stored = torch.from_numpy(scores.astype(np.float32))[None]  # a copy: scores kept in memory are read-only
     return to_frame(stored, facts["stride"], tuple(facts["network_size"]), tuple(facts["frame_size"]))
+
+
+def as_tensor(frame: UInt8) -> Tensor:
+    """A frame (H, W, 3) as (1, 3, H, W), in the same order of channels."""
+    return torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1)))[None]
 
 
 def object_mask(logits: Tensor) -> npt.NDArray[np.bool_]:

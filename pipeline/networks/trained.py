@@ -22,16 +22,22 @@ from fusionseg.pipeline.errors import DamagedArtifact, UserError
 from fusionseg.pipeline.settings.base import Settings
 from fusionseg.pipeline.settings.plug_ins import plug_ins
 from fusionseg.pipeline.settings.profile import Profile
-from fusionseg.pipeline.settings.sections import AppearanceTraining, Network
+from fusionseg.pipeline.settings.sections import Network
+from fusionseg.pipeline.settings.trainings import AppearanceTraining
 from fusionseg.pipeline.store.artifact import Record
 from fusionseg.pipeline.store.job import Work
 
 T = TypeVar("T")
 _MODEL = "appearance-training.model"
-_READS = {"appearance-training": "frames", "motion-training": "flow-images"}
+_READS = {
+    "appearance-pretraining": "frames",
+    "appearance-training": "frames",
+    "motion-pretraining": "flow-images",
+    "motion-training": "flow-images",
+}
 _STAGES = {"frames": "appearance-training", "flow-images": "motion-training"}
 STREAM, PER_FRAME = "stream", "per-frame"  # kinds of what scores pictures
-_KINDS = {"appearance-training": (STREAM, PER_FRAME), "motion-training": (STREAM,), "fusion-training": ("fusion",)}
+_KINDS = {"appearance-training": (STREAM, PER_FRAME), "fusion-training": ("fusion",)}  # of all others: a stream
 
 
 def given_record(stage: str, path: Path, profile: Profile) -> Record:
@@ -61,7 +67,7 @@ def _content(header: Mapping[str, Any], path: Path, profile: Profile) -> str:
 def _misfit(header: Mapping[str, Any], stage: str, profile: Profile, path: Path) -> str | None:
     """Why weights can't take the place of `stage`, and what to do; None where they can."""
     kind = header.get("kind")
-    wanted = _KINDS[stage]
+    wanted = _KINDS.get(stage, (STREAM,))
     if kind not in wanted:
         return f"it holds a {kind}, {stage} makes a {' or a '.join(wanted)}; name it in the section of its own stage"
     settings, found = _own(profile, stage), _of_header(header, path, stage)
@@ -163,10 +169,12 @@ def read_stream(path: Path, given: bool) -> tuple[Stream, dict[str, Any]]:
     return stream.eval(), header
 
 
-def load_fusion(work: Work) -> nn.Module:
-    """The trained fusion, ready for inference. Raises DamagedArtifact."""
+def load_fusion(work: Work) -> tuple[nn.Module, int]:
+    """The trained fusion, ready for inference, and the long side in px that it fuses at (0: the frame's own). Raises
+    DamagedArtifact."""
     record = work.input("fusion-training")
-    return read_fusion(work.context.root / record.path, not record.key)[0].to(work.device)
+    fusion, header = read_fusion(work.context.root / record.path, not record.key)
+    return fusion.to(work.device), int(header.get("long_side", 0))
 
 
 def read_fusion(path: Path, given: bool) -> tuple[nn.Module, dict[str, Any]]:

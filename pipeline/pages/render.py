@@ -1,4 +1,4 @@
-"""Pages of our own templates, which all extend page.html.j2: one style, nothing fetched from anywhere."""
+"""Pages of our own templates. Those in HTML all extend page.html.j2: one style, nothing fetched from anywhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def render(template: str, filters: Mapping[str, Callable[..., str]] | None = Non
     """A page of one of our templates; `filters`: its own, beside `percent`."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
+        autoescape=template.endswith(".html.j2"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -131,7 +131,7 @@ def describe_weights(file: Path, png: Path | None) -> None:
     except WeightsError as error:
         raise UserError(str(error)) from None
     history = header.pop("history", [])
-    names = ("settings", "inputs", "software")
+    names = ("settings", "inputs", "software", "origin")
     details: dict[str, Any] = {name: header.pop(name) for name in names if name in header}
     print("\n".join(_fields(header)))
     print("\n".join(_details(details)))

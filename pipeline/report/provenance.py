@@ -40,7 +40,7 @@ def stages_table(run: RunRecord) -> pd.DataFrame:
     """What became of every stage of the graph, in order: stage, title, state, seconds, peak_memory and
     peak_gpu_memory (bytes), artifacts, made."""
     given = frozenset(stage.name for stage in run.declared if run.state(stage.name) == "given")
-    needed = {stage.name for stage in required(given, *run.profile.variant)}
+    needed = {stage.name for stage in required(given, run.profile.variant)}
     rows = [_stage_row(run, stage.name, stage.title, stage.name in needed) for stage in run.declared]
     table = pd.DataFrame(rows, columns=_STAGE_COLUMNS)
     return table.astype({"seconds": float, "peak_memory": "Int64", "peak_gpu_memory": "Int64", "artifacts": int})

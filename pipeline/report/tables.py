@@ -30,7 +30,7 @@ from fusionseg.pipeline.scoring.statistics import (
 from fusionseg.pipeline.store.runs import RunRecord
 from fusionseg.pipeline.store.sources import open_recorded
 
-JOINT = "joint"
+JOINT, AVERAGE = "joint", "average"
 OBJECT = "object"
 FUNNEL = (
     ("frames", "frames"),
@@ -127,7 +127,13 @@ class Comparison:
         mean, low, high = (f"{round(value, 1) + 0.0:+.1f}" for value in self.points)  # + 0.0: no "-0.0"
         if self.sequences == 1:
             return f"{self.first} minus {self.second} ({self.role}): {mean} points of J, on one sequence"
-        return f"{self.first} minus {self.second} ({self.role}): {mean} points of J [{low}, {high}]"
+        return f"{self.first} minus {self.second} ({self.role}): {mean} points of J [{low}, {high}], {self.verdict}"
+
+    @property
+    def verdict(self) -> str:
+        """What the interval says of the two, in words: a difference counts where all of it lies on one side of 0."""
+        _, low, high = self.points
+        return "better" if low > 0 else "worse" if high < 0 else "not to be told apart"
 
 
 def kind_of(method: str) -> str:
@@ -180,9 +186,9 @@ def _own_means(per_frame: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
 
 
 def comparisons(scores: Scores) -> list[Comparison]:
-    """Joint against the better stream, and against the best baseline."""
+    """Joint against the better stream, against both streams' mean, and against the best baseline."""
     found = []
-    for role, group in (("better stream", STREAMS), ("best baseline", BASELINES)):
+    for role, group in (("better stream", STREAMS), ("both streams' mean", (AVERAGE,)), ("best baseline", BASELINES)):
         best = best_of(scores.overall, group)
         if best is not None and JOINT in scores.methods:
             found.append(compare(scores.per_sequence, JOINT, best, role))

@@ -19,10 +19,11 @@ from fusionseg.pipeline.datasets.pairs import with_partners
 from fusionseg.pipeline.datasets.reading import read_boxes
 from fusionseg.pipeline.datasets.videos import extractor
 from fusionseg.pipeline.errors import NotMadeYet, UserError
-from fusionseg.pipeline.graph import ROLES, Role
+from fusionseg.pipeline.graph import ROLES, STILLS, Role
 from fusionseg.pipeline.run.request import Request
 from fusionseg.pipeline.settings.profile import Profile, hyphens
 from fusionseg.pipeline.settings.sections import OUTSIDE, DataRef, OpticalFlow, Render
+from fusionseg.pipeline.settings.shipped import weights_file
 from fusionseg.pipeline.store.artifact import Unit
 from fusionseg.pipeline.store.job import Context
 
@@ -73,7 +74,7 @@ def find_inputs(request: Request, wanted: Wanted, ledger: Ledger, context: Conte
     check_apart(items)
     check_frames(items)
     if wanted.boxes and request.shard is None:
-        check_boxes(items["boxed"], request.settings.data.boxed)
+        check_boxes(items["boxed"], asked["boxed"][0])
     return Inputs(items, roots, {name: left for name, left in finder.passed_over.items() if left})
 
 
@@ -101,7 +102,7 @@ class _Finder:
         self.passed_over[manifest.name] = left_out(manifest, root)
         if role in self.wanted.masked:
             check_masked(role, ref, items)
-        return items if role == "stills" else [paired(item, self.request.settings.optical_flow) for item in items]
+        return items if role in STILLS else [paired(item, self.request.settings.optical_flow) for item in items]
 
     def _extract(self, path: Path, masks: bool = False) -> tuple[Path, ...]:
         """The frames of a video file, extracted now if they aren't in the store."""
@@ -127,6 +128,7 @@ def check_paths(settings: Profile) -> None:
         for name in sorted(OUTSIDE):
             path = getattr(getattr(settings, section), name, None)
             if path is not None:
+                path = weights_file(hyphens(section), path) if name == "weights" else path
                 check_readable(f"{hyphens(section)}.{name} = {path}", path, is_folder=name == "folder")
 
 
@@ -155,8 +157,8 @@ def check_refs(role: Role, refs: Sequence[DataRef]) -> None:
     """What plays a role is of the right kind, and has such a split. Raises UserError."""
     for ref in refs:
         manifest = read_manifest(ref.manifest)
-        if (manifest.kind == "stills") != (role == "stills"):
-            kind = "stills" if role == "stills" else "videos"
+        if (manifest.kind == "stills") != (role in STILLS):
+            kind = "stills" if role in STILLS else "videos"
             raise UserError(f"data.{role}: {ref.manifest} holds {manifest.kind}, expected {kind}")
         if role == "boxed" and manifest.boxes is None:
             raise UserError(
@@ -242,7 +244,7 @@ def check_masked(role: Role, ref: DataRef, items: Sequence[Item]) -> None:
 def check_apart(items: Mapping[str, Sequence[Item]]) -> None:
     """No file that is scored may train or choose anything, whatever its data set is called. Raises UserError."""
     scored = {_identity(path) for item in items["scored"] for path in item.frames}
-    for role in ("stills", "boxed", "fusion", "validation"):
+    for role in (role for role in ROLES if role != "scored"):
         both = sorted(i.name for i in items[role] if not scored.isdisjoint(map(_identity, i.frames)))
         if both:
             raise UserError(

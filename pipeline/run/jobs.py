@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,8 +87,15 @@ class Jobs:
         kinds = {str(role): read for role, read in stage.data.items()}
         items = {role: tuple(item.only(read) for item in self.inputs.items[role]) for role, read in kinds.items()}
         units = dict.fromkeys((i.dataset, i.name) for role in items.values() for i in role)
-        inputs = [records[need][unit] for need in stage.needs for unit in units if unit in records[need]]
+        inputs = [record for need in stage.needs for record in self._made(records, need, units)]
         return self._job(stage, self._model_unit(stage), items, kinds, inputs)
+
+    def _made(self, records: Records, need: str, units: Iterable[Unit]) -> list[Record]:
+        """What a model reads of the stage `need`: another model, or the artifacts of its own `units`."""
+        found = records[need]
+        if self.stages[need].unit == "model":
+            return list(found.values())
+        return [found[unit] for unit in units if unit in found]
 
     def _job(self, stage: Stage, unit: Unit, items: Items, kinds: Kinds, inputs: Sequence[Record]) -> Job:
         sections = self._sections(stage)

@@ -43,7 +43,7 @@ def preview(request: Request, say: Callable[[str], None]) -> None:
 def _say_unknown(request: Request, say: Callable[[str], None], first: str) -> None:
     """What can be said before the data is there."""
     names = (
-        [request.only] if request.only else [stage.name for stage in required(frozenset(), *request.settings.variant)]
+        [request.only] if request.only else [stage.name for stage in required(frozenset(), request.settings.variant)]
     )
     say(f"first {first}; what is to be computed can be told only then")
     say(f"stages: {', '.join(names)}")

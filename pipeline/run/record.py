@@ -103,7 +103,7 @@ def _folders(data: Mapping[str, str]) -> str:
 def still_valid(stages: Mapping[str, StageRun], old: Profile, new: Profile) -> dict[str, StageRun]:
     """Of a run's stages, those that the new settings lead to as well; a single stage run with other settings leaves
     none behind that were computed from what it replaced."""
-    before, after = (stages_for(*settings.variant) for settings in (old, new))
+    before, after = (stages_for(settings.variant) for settings in (old, new))
     stale = set(before) - set(after)
     for stage in after.values():
         sections = (*stage.settings, "data", "render")

@@ -19,6 +19,7 @@ from fusionseg.pipeline.run.jobs import Jobs
 from fusionseg.pipeline.run.record import Journal, notes
 from fusionseg.pipeline.run.request import Request, check_shard
 from fusionseg.pipeline.settings.profile import Profile
+from fusionseg.pipeline.settings.shipped import weights_file
 from fusionseg.pipeline.stages.compute import Compute, compute_of
 from fusionseg.pipeline.store.artifact import Record, Unit
 from fusionseg.pipeline.store.artifacts import find, open_writer, record_of
@@ -88,9 +89,9 @@ class Session:
         if request.device not in ("auto", "cpu"):
             _ = self.context.device  # refused now, not hours later
         variant = self.profile.variant
-        self.by_name = {**stages_for(*variant), **{stage.name: stage for stage, _ in own}}
+        self.by_name = {**stages_for(variant), **{stage.name: stage for stage, _ in own}}
         self.given = given_weights(self.profile, self.by_name)
-        self.stages = required(frozenset(self.given), *variant)
+        self.stages = required(frozenset(self.given), variant)
         self._check_request()
         self.ledger = Ledger(request.root / LEDGER)
         self.inputs = find_inputs(request, self._wanted(), self.ledger, self.context, make)
@@ -112,9 +113,7 @@ class Session:
     def _check_request(self) -> None:
         only, _ = self.request.only, self.request.run_name
         if only is not None and known_stage(only) not in self.by_name:
-            _, _, rounds = variant = self.profile.variant
-            own = f'flow-images.store = "{variant.store}" and weak-labels.rounds = {rounds}'
-            raise UserError(f"--only {only}: with {own} there is no such stage")
+            raise UserError(f"--only {only}: with {self.profile.variant.told} there is no such stage")
         check_shard(self.request)
         for name in self.request.refresh:
             if known_stage(name) not in self.names:
@@ -299,5 +298,5 @@ def given_weights(profile: Profile, stages: Mapping[str, Stage]) -> dict[str, Re
         if (path := getattr(section, "weights", None)) is not None:
             from fusionseg.pipeline.networks.trained import given_record  # PyTorch
 
-            given[name] = given_record(name, path, profile)
+            given[name] = given_record(name, weights_file(name, path), profile)
     return given

@@ -9,6 +9,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, fie
 
 from fusionseg.pipeline.basics.text import user_path
 
+# Marks a setting that came when results were kept already: at its default it enters no key, so that those are found.
+ADDED = "added"
+LARGEST_SIDE = 16_384  # px; twice that is as far as OpenCV's maps of positions go
+LARGEST_BATCH = 65_536  # more would only be a slip: no machine holds it
 # What 64-bit integers and, with room to multiply, 32-bit floating-point numbers hold.
 _LARGEST_INTEGER, _FLOATS = 2**63 - 1, (1e-30, 1e30)
 
@@ -17,6 +21,12 @@ class Settings(BaseModel):
     """Base of all sections: unknown keys refused, values never changed afterwards."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def in_keys(self, exclude: frozenset[str] = frozenset()) -> dict[str, Any]:
+        """The values that determine a result, JSON-able: all but `exclude` and those that are `ADDED` and as before."""
+        fields = type(self).model_fields.items()
+        added = {name for name, info in fields if ADDED in info.metadata and getattr(self, name) == info.get_default()}
+        return self.model_dump(mode="json", exclude=added | exclude)
 
     @field_validator("*", mode="before")
     @classmethod

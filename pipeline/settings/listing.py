@@ -64,14 +64,20 @@ def collect(profile: Profile | None = None, section: str | None = None, word: st
 def _of(section: str, prefix: str, model: type[BaseModel], values: dict[str, Any]) -> Iterator[Setting]:
     for key, info in model.model_fields.items():
         name, inner = f"{prefix}.{info.alias or key}", model_of(info.annotation)
-        left_out = not info.is_required() and not values.get(key)
-        if inner and not left_out and typing.get_origin(info.annotation) is not tuple:
-            yield from _of(section, name, inner, values.get(key) or {})
+        parts = list(_of(section, name, inner, values.get(key) or {})) if inner and not _several(info) else []
+        if parts and info.is_required():
+            yield from parts
             continue
         default = None if info.is_required() else _jsonable(info.get_default(call_default_factory=True))
         value = values.get(key, default)
         kind = values_of(info, section, key)
         yield Setting(name, section, value, default, info.is_required(), kind, info.description or "")
+        if not values or value is not None:  # of what a profile leaves out, nothing more is said
+            yield from parts
+
+
+def _several(info: FieldInfo) -> bool:
+    return typing.get_origin(info.annotation) is tuple
 
 
 def _jsonable(value: Any) -> Any:

@@ -31,3 +31,12 @@ def plug_ins(sections: Mapping[str, Settings]) -> list[tuple[str, str]]:
             except (PluginError, ValueError) as error:
                 raise UserError(f"{setting} = {name}: {error}") from None
     return found
+
+
+def reads_frame(fusion: str) -> bool:
+    """Whether a fusion takes the frame too. False for a plug-in that can't be loaded: old runs are looked at without
+    it, and whoever computes with it is told by `plug_ins`."""
+    try:
+        return fusions.reads_frame(fusion)
+    except PluginError:
+        return False

@@ -17,16 +17,14 @@ from fusionseg.pipeline.basics.paths import AnyPath, as_path
 from fusionseg.pipeline.basics.text import nfc, read_text
 from fusionseg.pipeline.basics.validation import Fault, faults, meant
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.graph import Variant
+from fusionseg.pipeline.graph import EVERY, PRETRAINING, Role, Variant, required
 from fusionseg.pipeline.settings.base import Settings
+from fusionseg.pipeline.settings.plug_ins import reads_frame
 from fusionseg.pipeline.settings.sections import (
-    AppearanceTraining,
     BoxPruning,
     Data,
     FlowFilter,
     FlowImages,
-    FusionTraining,
-    MotionTraining,
     Network,
     OpticalFlow,
     Prediction,
@@ -34,6 +32,13 @@ from fusionseg.pipeline.settings.sections import (
     Run,
     Scores,
     WeakLabels,
+)
+from fusionseg.pipeline.settings.trainings import (
+    AppearancePretraining,
+    AppearanceTraining,
+    FusionTraining,
+    MotionPretraining,
+    MotionTraining,
 )
 
 # Of a value that should have been text, as pydantic tells it.
@@ -58,10 +63,12 @@ class Profile(Settings):
     scores: Scores = Scores()
     optical_flow: OpticalFlow = OpticalFlow()
     flow_images: FlowImages = FlowImages()
+    appearance_pretraining: AppearancePretraining = AppearancePretraining()
     appearance_training: AppearanceTraining = AppearanceTraining()
     box_pruning: BoxPruning = BoxPruning()
     flow_filter: FlowFilter = FlowFilter()
     weak_labels: WeakLabels = WeakLabels()
+    motion_pretraining: MotionPretraining = MotionPretraining()
     motion_training: MotionTraining = MotionTraining()
     fusion_training: FusionTraining = FusionTraining()
     prediction: Prediction = Prediction()
@@ -84,6 +91,17 @@ class Profile(Settings):
         return self
 
     @model_validator(mode="after")
+    def _what_trains_is_there(self) -> Profile:
+        given = frozenset(stage.name for stage in EVERY if stage.trained and self.gives(stage.name))
+        for stage in required(given, self.variant):
+            for role in stage.data if stage.trained and stage.name not in given else ():
+                if role != "validation" and not self.data.of(role):
+                    raise ValueError(
+                        f"data.{role}: missing, and {stage.name} needs it; name the data, or give {stage.name}.weights"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _second_round_needs_weak_labels(self) -> Profile:
         if self.weak_labels.rounds > 1 and self.motion_training.labels == "masks":
             raise ValueError(
@@ -96,7 +114,26 @@ class Profile(Settings):
     def variant(self) -> Variant:
         """What of it changes the graph. Given weights of the motion stream are its last: no labels are made at all."""
         training = self.motion_training
-        return Variant(self.flow_images.store, training.labels, 1 if training.weights else self.weak_labels.rounds)
+        labels = "all-masks" if training.frames == "all" else training.labels
+        rounds = 1 if training.weights else self.weak_labels.rounds
+        sections = {stage.name: self.section(stage.name) for stage in PRETRAINING}
+        framed = reads_frame(self.fusion_training.fusion)
+        per_frame = self.appearance_training.model != "stream"  # as it comes: there is nothing to train
+        pretraining = tuple(
+            name for name, section in sections.items()
+            if getattr(section, "wanted") and not (per_frame and name == "appearance-pretraining")  # noqa: B009
+        )  # fmt: skip
+        return Variant(self.flow_images.store, labels, rounds, pretraining, self._optional, framed, per_frame)
+
+    @property
+    def _optional(self) -> tuple[Role, ...]:
+        """The roles that are played and need not be; fusions without parameters learn nothing from pairs."""
+        roles: tuple[Role, ...] = ("annotated", "pairs")
+        return tuple(role for role in roles if self.data.of(role))
+
+    def gives(self, stage: str) -> bool:
+        """Whether it gives the weights that `stage` would train."""
+        return getattr(getattr(self, stage.replace("-", "_"), None), "weights", None) is not None
 
     def as_dict(self) -> dict[str, Any]:
         """All settings as JSON-able values, sections by their names in files."""
@@ -136,7 +173,7 @@ def _as_typed(values: dict[str, Any], settings: Sequence[_Override]) -> None:
     try:
         Profile.model_validate(values)
     except ValidationError as error:
-        wrong = {found["loc"] for found in error.errors() if found["type"] in _TEXT_WANTED}
+        wrong = {_as_written(found["loc"], values) for found in error.errors() if found["type"] in _TEXT_WANTED}
         for setting in settings:
             if setting.keys in wrong:
                 replace(setting, value=setting.typed).apply(values)
@@ -146,8 +183,26 @@ def _faults(values: Mapping[str, Any]) -> list[Fault]:
     try:
         Profile.model_validate(values)
     except ValidationError as error:
-        return faults(error, Profile)
+        return [fault._replace(keys=_as_written(fault.keys, values)) for fault in faults(error, Profile)]
     return []
+
+
+def _as_written(keys: Iterable[Any], values: Any) -> tuple[str, ...]:
+    """Keys without the number of an entry where it stands alone in the place of a list of one.
+
+    >>> _as_written(("stills", 0, "split"), {"stills": {"split": 1}}), _as_written(("a", 0), {"a": [1]})
+    (('stills', 'split'), ('a', '0'))
+    """
+    written: list[str] = []
+    for key in map(str, keys):
+        if key == "0" and not isinstance(values, list) and not (isinstance(values, dict) and key in values):
+            continue
+        written.append(key)
+        if isinstance(values, list):
+            values = values[int(key)] if key.isdecimal() and int(key) < len(values) else None
+        else:
+            values = values.get(key) if isinstance(values, dict) else None
+    return tuple(written)
 
 
 def _file_of(given: str) -> tuple[str, Path]:

@@ -6,15 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from fusionseg.models.outside.plugins import backbones, decoders, frame_models, fusions
+from fusionseg.models.outside.plugins import backbones, decoders
 from fusionseg.pipeline.names import flow_methods
-from fusionseg.pipeline.settings.base import Settings, UserPath
+from fusionseg.pipeline.settings.base import LARGEST_BATCH, LARGEST_SIDE, Settings, UserPath
 
 # Settings that name outside files: what is in these belongs to a result's key, where they lie doesn't.
 OUTSIDE = frozenset({"weights", "raft_weights", "folder"})
-
-_LARGEST_SIDE = 16_384  # px; twice that is as far as OpenCV's maps of positions go
-_LARGEST_BATCH = 65_536  # more would only be a slip: no machine holds it
 
 
 class DataRef(Settings):
@@ -29,13 +26,26 @@ class DataRef(Settings):
 
 
 class Data(Settings):
-    """Which data plays which role. A video may play several, but nothing that is scored may train anything."""
+    """Which data plays which role. A video may play several, but nothing that is scored may train anything. What would
+    train a network whose weights are given may be left out."""
 
-    stills: DataRef = Field(description="still images with masks: trains the appearance stream")
-    boxed: DataRef = Field(
-        description="videos with boxes: weak labels for the motion stream; their masks are never read"
+    stills: tuple[DataRef, ...] = Field(
+        (),
+        description="still images with masks, of one data set or several: trains the appearance stream and, where "
+        "there is a motion-pretraining, the motion stream",
     )
-    fusion: DataRef = Field(description="videos with masks: trains the fusion; best apart from `boxed`")
+    annotated: DataRef | None = Field(
+        None, description="videos with masks: their frames train the appearance stream, too"
+    )
+    pairs: tuple[DataRef, ...] = Field(
+        (),
+        description="still images with masks that trained no stream: each, with flow rendered from its mask, trains "
+        "the fusion, too",
+    )
+    boxed: DataRef | None = Field(
+        None, description="videos with boxes: weak labels for the motion stream; their masks are never read"
+    )
+    fusion: DataRef | None = Field(None, description="videos with masks: trains the fusion; best apart from `boxed`")
     validation: DataRef | None = Field(
         None, description='videos with masks: chooses checkpoints; "none", or left out, keeps the last'
     )
@@ -47,7 +57,12 @@ class Data(Settings):
         description="a file that can't be used stops the run, or its video (or still) is left out and reported",
     )
 
-    @field_validator("validation", mode="before")
+    @field_validator("stills", "pairs", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return () if value == "none" else value if isinstance(value, (list, tuple)) else (value,)
+
+    @field_validator("annotated", "boxed", "fusion", "validation", mode="before")
     @classmethod
     def _or_none(cls, value: object) -> object:
         return None if value == "none" else value  # TOML has no null, and --set must be able to take it back
@@ -59,18 +74,29 @@ class Data(Settings):
 
     @model_validator(mode="after")
     def _scored_apart(self) -> Data:
-        training = {"boxed": self.boxed, "fusion": self.fusion, "validation": self.validation}
         scored = {(ref.manifest, ref.split) for ref in self.scored}
-        for role, ref in training.items():
-            if ref and (ref.manifest, ref.split) in scored:
-                raise ValueError(f"the split {ref.manifest}/{ref.split} is scored and can't be `{role}` too")
+        for role in ("annotated", "boxed", "fusion", "validation"):
+            for ref in self.of(role):
+                if (ref.manifest, ref.split) in scored:
+                    raise ValueError(f"the split {ref.manifest}/{ref.split} is scored and can't be `{role}` too")
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_apart(self) -> Data:
+        """On what a stream has learnt it is surer than it will ever be again; a fusion would learn to trust that."""
+        streams = {(ref.manifest, ref.split) for ref in self.stills}
+        for ref in self.pairs:
+            if (ref.manifest, ref.split) in streams:
+                raise ValueError(f"the split {ref.manifest}/{ref.split} is of `stills` and can't be of `pairs` too")
         return self
 
     @model_validator(mode="after")
     def _thinned_where_it_can_be(self) -> Data:
         for name, default in (("stride", 1), ("frames", 0)):
-            if (found := getattr(self.stills, name)) != default:
-                raise ValueError(f"stills.{name} = {found}: stills are no video; leave it out")
+            for role in ("stills", "pairs"):
+                for ref in self.of(role):
+                    if (found := getattr(ref, name)) != default:
+                        raise ValueError(f"{role}.{name} = {found}: stills are no video; leave it out")
             for ref in self.scored:
                 if (found := getattr(ref, name)) != default:
                     where = f"{ref.manifest}/{ref.split}"
@@ -95,8 +121,8 @@ class Render(Settings):
     )
     test_videos: int = Field(12, ge=1, le=9999, description="videos with masks that are only ever scored")
     frames: int = Field(16, ge=3, le=9999, description="of a video: a third to a half of them is a stop that lasts")
-    width: int = Field(256, ge=48, le=_LARGEST_SIDE // 2, description="px; a multiple of the networks' stride of 32")
-    height: int = Field(160, ge=48, le=_LARGEST_SIDE // 2, description="px; likewise, at about DAVIS's aspect")
+    width: int = Field(256, ge=48, le=LARGEST_SIDE // 2, description="px; a multiple of the networks' stride of 32")
+    height: int = Field(160, ge=48, le=LARGEST_SIDE // 2, description="px; likewise, at about DAVIS's aspect")
 
 
 class OpticalFlow(Settings):
@@ -111,7 +137,7 @@ class OpticalFlow(Settings):
     long_side: int = Field(
         0,
         ge=0,
-        le=_LARGEST_SIDE,
+        le=LARGEST_SIDE,
         description="px; flow is estimated at this size and scaled back to the frame's; 0 is the frame's own",
     )
     stabilise: Literal["none", "homography"] = Field(
@@ -155,19 +181,25 @@ class Network(Settings):
         "efficientnet-lite0", description="its ImageNet weights come as a package; or timm:NAME, or a plug-in's name"
     )
     decoder: Annotated[str, AfterValidator(decoders.check)] = Field(
-        "skip", description="skip: finer maps join in; parallel-dilated: the paper's head; or a plug-in's name"
+        "skip",
+        description="skip: maps of stride 8 and 4 join in; pyramid: all maps do, made for output_stride = 32; "
+        "parallel-dilated: the paper's head; or a plug-in's name",
     )
     combine: Literal["sum", "max"] = Field(
         "sum", description="of the parallel-dilated head's branches: their sum (release) or maximum (paper's text)"
     )
     output_stride: Literal[8, 16, 32] = Field(16, description="of the backbone; 8 in the paper, 16 is 4 times as fast")
-    stride_on: Literal["1x1", "3x3"] = Field("3x3", description="ResNet's strided convolution; 1x1 in the release")
+    stride_on: Literal["1x1", "3x3"] = Field(
+        "3x3",
+        description="ResNet's strided convolution; 1x1 in the release; of no effect on backbones without bottlenecks "
+        "(all but resnet50 and resnet101)",
+    )
     pretrained: bool = Field(True, description="start from ImageNet weights")
     bf16: bool = Field(True, description="bfloat16 inference (autocast); twice as fast on CPUs that have it")
     long_side: int = Field(
         425,
         ge=0,
-        le=_LARGEST_SIDE,
+        le=LARGEST_SIDE,
         description="px; for training, frames are resized so that the longer side has this; 0 keeps their size",
     )
 
@@ -182,102 +214,8 @@ class Scores(Settings):
     """What `appearance-scores` and `motion-scores` share."""
 
     long_side: int | None = Field(
-        None, ge=0, le=_LARGEST_SIDE, description="px; as network.long_side, for stored scores; None: the same"
+        None, ge=0, le=LARGEST_SIDE, description="px; as network.long_side, for stored scores; None: the same"
     )
-
-
-class Training(Settings):
-    """What the three trainings share. A step is one update by the optimiser."""
-
-    weights: UserPath | None = Field(None, description="given weights: the training is skipped")
-    steps: int = Field(700, ge=1, description="updates; at 8 images some 10 minutes of a small stream on 2 cores")
-    batch: int = Field(8, ge=1, le=_LARGEST_BATCH, description="images a step, over all processes")
-    accumulate: int = Field(
-        1, ge=1, le=_LARGEST_BATCH, description="parts that a step's batch is worked off in: less memory, same step"
-    )
-    bf16: bool = Field(False, description="bfloat16 training (autocast); pays for ResNets, not for depthwise networks")
-    crop: tuple[int, int] = Field((240, 424), description="px, height and width of training crops")
-    scales: tuple[float, float] = Field((0.75, 1.5), description="range of random scales")
-    mirror: bool = Field(True, description="mirror half of the samples; flow is mirrored as vectors")
-    optimiser: Literal["adamw", "sgd"] = Field("adamw", description="sgd: the ancestor's, DeepLab")
-    lr_head: float = Field(1e-3, gt=0, description="largest learning rate of what starts from random weights")
-    momentum: float = Field(0.9, ge=0, lt=1, description="SGD only")
-    weight_decay: float = Field(1e-2, ge=0, description="of weights, not of biases; AdamW's own default")
-    schedule: Literal["one-cycle", "poly"] = Field(
-        "one-cycle", description="of learning rates: up over a tenth and down as a cosine, or DeepLab's fall"
-    )
-    poly_power: float = Field(0.9, gt=0, description="poly only")
-    clip_norm: float = Field(10.0, ge=0, description="gradients' largest norm, far above a healthy step's; 0: any")
-    ema: float = Field(0.0, ge=0, lt=1, description="decay of the running mean of weights that is kept; 0: none")
-    loss: Literal["cross-entropy", "dice", "cross-entropy+dice"] = Field(
-        "cross-entropy+dice", description="dice keeps small objects from being given up; the release: cross-entropy"
-    )
-    balance: bool = Field(False, description="cross-entropy weighs object and background alike, whatever their areas")
-    validate_every: int = Field(100, ge=1, description="steps")
-    keep: Literal["best", "last"] = Field(
-        "best", description="the weights that go on: those with the best J on the validation videos, or the last ones"
-    )
-    validate_frames: int = Field(8, ge=1, description="frames of each validation video, evenly spread")
-    seed: int = Field(0, ge=0, description="of initial weights and of samples")
-
-    @model_validator(mode="after")
-    def _samples_can_be_cut(self) -> Training:
-        if min(self.crop) < 1:
-            raise ValueError(f"crop: both sides must be at least 1 px, found {list(self.crop)}")
-        if not 0 < self.scales[0] <= self.scales[1]:
-            raise ValueError(f"scales: expected 0 < smallest <= largest, found {list(self.scales)}")
-        return self
-
-
-class StreamTraining(Training):
-    """Of a stream: the backbone, which knows ImageNet, learns slower than the fresh decoder."""
-
-    lr_backbone: float = Field(2e-4, gt=0, description="a fifth of the head's: it knows pictures already")
-    lr_bias_factor: float = Field(1.0, gt=0, description="times the head's rate, for the head's biases (DeepLab: 2)")
-    batch_norm: Literal["frozen", "affine", "trained"] = Field(
-        "affine",
-        description="of the backbone: all as ImageNet left it (release), or its scale and shift learn, or also its "
-        "statistics, of the training's own pictures",
-    )
-
-
-class AppearanceTraining(StreamTraining):
-    model: Annotated[str, AfterValidator(frame_models.check)] = Field(
-        "stream",
-        description="what marks objects in frames: a stream that is trained here, a model of rembg's (rembg:u2net), of "
-        "which two numbers are fitted, or a plug-in's name; docs/extending.md",
-    )
-    fit_stills: int = Field(
-        300, ge=1, description="evenly spread stills with masks that a model other than the stream is fitted on"
-    )
-    colour: float = Field(0.3, ge=0, le=1, description="strength of random gain and contrast of frames")
-    blur: float = Field(0.0, ge=0, le=1, description="share of frames that are blurred a little")
-
-
-class MotionTraining(StreamTraining):
-    labels: Literal["weak", "masks"] = Field(
-        "weak", description="the weak labels, or, to measure what those cost, true masks of the same frames"
-    )
-    frames: Literal["accepted", "random"] = Field(
-        "accepted", description='with labels = "masks": frames with a weak label, or as many others drawn at random'
-    )
-
-    @model_validator(mode="after")
-    def _random_frames_have_no_weak_label(self) -> MotionTraining:
-        if self.frames == "random" and self.labels == "weak":
-            raise ValueError('frames = "random" has no weak labels to learn from; set labels = "masks", too')
-        return self
-
-
-class FusionTraining(Training):
-    fusion: Annotated[str, AfterValidator(fusions.check)] = Field(
-        "paper", description="maximum of three branches (paper), the released head, gated, average; or a plug-in's name"
-    )
-    steps: int = Field(300, ge=1, description="updates of a small head on stored scores: a minute")
-    lr_head: float = Field(1e-2, gt=0, description="a head of some dozens of parameters")
-    weight_decay: float = Field(0.0, ge=0, description="so few parameters need none")
-    scales: tuple[float, float] = Field((1.0, 1.0), description="scores keep their size: a head sees a few pixels")
-    frames_a_video: int = Field(0, ge=0, description="evenly spread frames of each video that train; 0 is all")
 
 
 class BoxPruning(Settings):
@@ -356,7 +294,9 @@ class WeakLabels(Settings):
         1, description="2: a second motion stream learns from labels that the first one's predictions make"
     )
     source: Literal["motion", "fused"] = Field(
-        "fused", description="of the second round's labels: the first motion stream, or both streams' mean logits"
+        "fused",
+        description="of the second round's labels: the first motion stream, or both streams' mean logits; of no effect "
+        "with rounds = 1",
     )
 
 
@@ -370,6 +310,6 @@ class Run(Settings):
     """How to compute, not what: nothing here enters a key."""
 
     checkpoint_seconds: float = Field(30.0, ge=0, description="a killed training loses at most this much")
-    batch: int = Field(4, ge=1, le=_LARGEST_BATCH, description="frames a forward pass of inference")
+    batch: int = Field(4, ge=1, le=LARGEST_BATCH, description="frames a forward pass of inference")
     workers: int = Field(2, ge=1, le=1024, description="threads that read and prepare data")
     cache_mb: int = Field(1024, ge=0, description="MB of memory for loaded training samples; what fits is read once")

@@ -18,7 +18,8 @@ from fusionseg.pipeline.datasets.reading import read_mask_sized
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.flow.colours import colour, full_magnitude, known_flow
 from fusionseg.pipeline.flow.videos import open_pictures
-from fusionseg.pipeline.settings.sections import FlowImages, MotionTraining, Network
+from fusionseg.pipeline.settings.sections import FlowImages, Network
+from fusionseg.pipeline.settings.trainings import MotionTraining, Training
 from fusionseg.pipeline.store.artifacts import WeightsWriter
 from fusionseg.pipeline.store.bits import read_plain
 from fusionseg.pipeline.store.job import Work
@@ -34,15 +35,19 @@ def compute(work: Work, writer: WeightsWriter) -> None:
     """Write the motion stream's weights. Raises UserError if no frame has an accepted weak label, or true masks are
     asked for and missing."""
     settings = work.settings(MotionTraining)
-    long_side = work.settings(Network).long_side
     frames = training_frames(work, settings)
-    validation = [
+    make = sampler(work, settings, frames)
+    train_stream(work, writer, settings, len(frames), make, validation_samples(work, settings), "flow-images")
+
+
+def validation_samples(work: Work, settings: Training) -> list[Sample]:
+    """Flow images of the validation videos, and their true labels."""
+    long_side = work.settings(Network).long_side
+    return [
         load_image_sample(work, video, index, long_side)
         for video in work.items["validation"]
         for index in spread(annotated_flow(work, video), settings.validate_frames)
     ]
-    make = sampler(work, settings, frames)
-    train_stream(work, writer, settings, len(frames), make, validation, "flow-images")
 
 
 def sampler(work: Work, settings: MotionTraining, frames: Sequence[Frame]) -> MakeSample:
@@ -61,8 +66,10 @@ def sampler(work: Work, settings: MotionTraining, frames: Sequence[Frame]) -> Ma
 
 def training_frames(work: Work, settings: MotionTraining) -> list[Frame]:
     """The frames that train: those with an accepted weak label or, with `labels = "masks"`, perhaps as many drawn by
-    the seed from all that have flow and a true mask. Raises UserError."""
+    the seed from all that have flow and a true mask, or all of those. Raises UserError."""
     videos = work.items["boxed"]
+    if settings.frames == "all":
+        return with_masks(work, videos)
     accepted = [(video, index) for video in videos for index in accepted_frames(work, video)]
     if not accepted:
         raise UserError(
@@ -71,11 +78,16 @@ def training_frames(work: Work, settings: MotionTraining) -> list[Frame]:
         )
     if settings.labels == "weak":
         return accepted
-    known = [(video, index) for video in videos for index in annotated_flow(work, video)]
+    known = with_masks(work, videos)
     if settings.frames == "random":
         return drawn(known, len(accepted), settings.seed)
     check_annotated(accepted)
     return accepted
+
+
+def with_masks(work: Work, videos: Sequence[Item]) -> list[Frame]:
+    """All frames that have flow and a true mask."""
+    return [(video, index) for video in videos for index in annotated_flow(work, video)]
 
 
 def drawn(frames: Sequence[Frame], wanted: int, seed: int) -> list[Frame]:

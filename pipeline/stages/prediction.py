@@ -12,18 +12,22 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from fusionseg.models.fusion import AverageFusion
+from fusionseg.models.fusion import AverageFusion, fuse, reads_frame
+from fusionseg.pipeline.basics.resizing import fit, resize
 from fusionseg.pipeline.basics.threads import in_order
+from fusionseg.pipeline.datasets.reading import read_frame
 from fusionseg.pipeline.flow.colours import known_flow, magnitudes
-from fusionseg.pipeline.networks.scores import full_scores, object_mask
+from fusionseg.pipeline.networks.scores import as_tensor, full_scores, object_mask
 from fusionseg.pipeline.networks.trained import load_fusion
 from fusionseg.pipeline.settings.sections import Prediction
 from fusionseg.pipeline.store.artifact import Artifact, ArtifactWriter, FrameWriter
 from fusionseg.pipeline.store.job import Work
 
 Mask = npt.NDArray[np.bool_]
+Size = tuple[int, int]  # height, width
 # Sides of the centre box as a share of the frame's: half of each, a quarter of the area.
 _CENTRE_SHARE = 0.5
 
@@ -56,7 +60,7 @@ def compute(work: Work, writer: ArtifactWriter) -> None:
     stream's mask, `motion` and `flow-otsu` are left out), and its count `appearance_only` says so. Where u,v aren't
     kept (`flow-images.store = "images"`) there is no `flow-otsu`.
     """
-    fusion = load_fusion(work)
+    fusion, long_side = load_fusion(work)
     baselines = work.settings(Prediction).baselines
     with ExitStack() as stack:
         appearance, motion = (stack.enter_context(work.open(stage)) for stage in ("appearance-scores", "motion-scores"))
@@ -64,11 +68,14 @@ def compute(work: Work, writer: ArtifactWriter) -> None:
         flow = stack.enter_context(work.open("optical-flow")) if kept else None
         count = appearance.length("scores")
         alone = motion.length("scores") == 0
+        size = tuple(appearance.facts["frame_size"])
 
         def one(index: int) -> dict[str, Mask]:
-            masks = model_masks(fusion, appearance, None if alone else motion, index, work.device)
+            masks = stream_masks(appearance, None if alone else motion, index, work.device)
+            if not alone:
+                masks["joint"] = joint_mask(work, fusion, fit(size, long_side), (appearance, motion), index)
             if baselines:
-                masks |= baseline_masks(tuple(appearance.facts["frame_size"]), None if alone else flow, index)
+                masks |= baseline_masks(size, None if alone else flow, index)
             return masks
 
         data: dict[str, FrameWriter] = {}
@@ -83,17 +90,29 @@ def compute(work: Work, writer: ArtifactWriter) -> None:
             writer.counts["appearance_only"] = 1
 
 
-def model_masks(
-    fusion: nn.Module, appearance: Artifact, motion: Artifact | None, index: int, device: torch.device
-) -> dict[str, Mask]:
-    """Masks of all models for one frame; without motion scores, of the appearance stream alone."""
+def stream_masks(appearance: Artifact, motion: Artifact | None, index: int, device: torch.device) -> dict[str, Mask]:
+    """Masks of both streams and their average for frame `index`; without motion scores the appearance stream is all
+    there is, the joint too."""
     a = full_scores(appearance, index).to(device)
     if motion is None:
         return dict.fromkeys(("appearance", "average", "joint"), object_mask(a))
     m = full_scores(motion, index).to(device)
-    with torch.inference_mode():
-        logits = {"appearance": a, "motion": m, "average": AverageFusion()(a, m), "joint": fusion(a, m)}
+    logits = {"appearance": a, "motion": m, "average": AverageFusion()(a, m)}
     return {name: object_mask(value) for name, value in logits.items()}
+
+
+def joint_mask(work: Work, fusion: nn.Module, size: Size, streams: tuple[Artifact, Artifact], index: int) -> Mask:
+    """The mask of the fusion for frame `index`, at the frame's size; `size`: what is fused at. Reads the frame if the
+    fusion does."""
+    appearance, motion = (full_scores(stream, index, size).to(work.device) for stream in streams)
+    frame = None
+    if reads_frame(fusion):
+        frame = as_tensor(resize(read_frame(work.item, index), size)[..., ::-1]).to(work.device)
+    with torch.inference_mode():
+        logits = fuse(fusion, appearance, motion, frame)
+        if (whole := tuple(streams[0].facts["frame_size"])) != size:
+            logits = F.interpolate(logits, size=whole, mode="bilinear", align_corners=False)
+    return object_mask(logits)
 
 
 def baseline_masks(size: tuple[int, int], flow: Artifact | None, index: int) -> dict[str, Mask]:

@@ -53,8 +53,8 @@ class Context:
 
 
 def inner_settings(sections: Mapping[str, Settings]) -> dict[str, dict[str, Any]]:
-    """Sections as JSON-able values, without the settings that name outside files."""
-    return {name: section.model_dump(mode="json", exclude=set(OUTSIDE)) for name, section in sections.items()}
+    """Sections as JSON-able values, without the settings that name outside files, and those of `in_keys`."""
+    return {name: section.in_keys(OUTSIDE) for name, section in sections.items()}
 
 
 @dataclass(frozen=True)
@@ -158,6 +158,13 @@ class Work:
     def settings(self, kind: type[Section]) -> Section:
         """The section of this kind, which the graph must name for the stage."""
         (found,) = (section for section in self.job.sections.values() if type(section) is kind)
+        return found
+
+    def own(self, kind: type[Section]) -> Section:
+        """The stage's own section, of this kind or one derived from it."""
+        found = self.job.sections[first_name(self.stage)]
+        if not isinstance(found, kind):
+            raise TypeError(f"{self.stage}: its section is a {type(found).__name__}, not a {kind.__name__}")
         return found
 
     def has_settings(self, kind: type[Settings]) -> bool:

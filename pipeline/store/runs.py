@@ -15,11 +15,18 @@ from fusionseg.pipeline.basics.atomic import write_json
 from fusionseg.pipeline.basics.paths import STORE, as_folder
 from fusionseg.pipeline.basics.validation import meant
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.graph import Stage, required, rounds_of, stages_for
+from fusionseg.pipeline.graph import Stage, declared, required, stages_for
 from fusionseg.pipeline.settings.profile import Profile
 from fusionseg.pipeline.store.artifact import Record, Unit
 
 State = Literal["given", "computed", "cached"]  # weights from outside; made now; found
+
+# The stages that make a network, the one that a run uses first: of two motion streams the last.
+_NETWORKS = {
+    "appearance": ("appearance-training",),
+    "motion": ("motion-training-2", "motion-training"),
+    "fusion": ("fusion-training",),
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ class RunRecord:
     @property
     def declared(self) -> list[Stage]:
         """The stages of its graph as declared, in order."""
-        return rounds_of(self.profile.variant.rounds)
+        return declared(self.profile.variant)
 
     def scored_names(self) -> dict[Unit, str]:
         """What to call each scored video: its name, after its data set's where several data sets are scored (two may
@@ -84,10 +91,19 @@ class RunRecord:
     @property
     def required(self) -> list[Stage]:
         """The stages of a whole run of its settings, in order; those with given weights need none."""
-        sections = {stage.name: getattr(self.profile, stage.name.replace("-", "_"), None) for stage in self.declared}
-        given = {name for name, section in sections.items() if getattr(section, "weights", None) is not None}
-        stages = required(frozenset(given), *self.profile.variant)
+        given = {stage.name for stage in self.declared if self.profile.gives(stage.name)}
+        stages = required(frozenset(given), self.profile.variant)
         return [replace(stage, needs=()) if stage.name in given else stage for stage in stages]
+
+    @property
+    def networks(self) -> dict[str, Record]:
+        """The weights of its networks, by "appearance", "motion", "fusion". Raises UserError where one is missing."""
+        found, made = {}, {stage.name for stage in self.required}
+        for network, stages in _NETWORKS.items():
+            last = next(stage for stage in stages if stage in made)
+            self.need(last, f"network of {network}")
+            found[network] = self.records(last)[0]
+        return found
 
     def need(self, stage: str, what: str) -> None:
         """Raise UserError unless the run has records of `stage`: what of it is missing, and the command that makes it;
@@ -107,9 +123,8 @@ class RunRecord:
         )
 
     def _why_none(self, stage: str) -> str:
-        store = self.profile.flow_images.store
-        if stage not in stages_for(*self.profile.variant):
-            return f'flow-images.store = "{store}" and weak-labels.rounds = {self.profile.weak_labels.rounds}'
+        if stage not in stages_for(self.profile.variant):
+            return self.profile.variant.told
         return "given weights take the place of what would need it"
 
     @property

@@ -33,7 +33,7 @@ def scored_items(root: Path, run: RunRecord) -> tuple[dict[Unit, Item], list[str
 
 def boxed_items(root: Path, run: RunRecord) -> tuple[dict[Unit, Item], list[str]]:
     """The same of the videos that weak labels were made for, with the frames that were in use."""
-    return _items(root, run, [run.profile.data.boxed], run.units("boxed"))
+    return _items(root, run, run.profile.data.of("boxed"), run.units("boxed"))
 
 
 def _items(

@@ -106,7 +106,9 @@ def parse_seeds(text: str) -> list[int]:
 
 def check_profile(profile: Profile) -> None:
     """Raises UserError where the study can't be made with this profile."""
-    name = profile.data.boxed.manifest
+    if profile.motion_training.weights is not None:
+        raise UserError("motion-training.weights: the study trains the motion stream itself; leave the weights out")
+    name = _boxed(profile).manifest
     manifest = read_manifest(name)
     if missing := [s for s in (CHOSEN_ON, REPORTED_ON, TRAINED_ON, SCORED) if s not in manifest.splits]:
         raise UserError(
@@ -115,15 +117,19 @@ def check_profile(profile: Profile) -> None:
         )
     if not manifest.masks:
         raise UserError(f"data.boxed: {name} has no masks; the study compares weak labels with true masks")
-    if profile.motion_training.weights is not None:
-        raise UserError("motion-training.weights: the study trains the motion stream itself; leave the weights out")
+
+
+def _boxed(profile: Profile) -> DataRef:
+    assert profile.data.boxed is not None, "who trains the motion stream names videos with boxes"
+    return profile.data.boxed
 
 
 def study_request(request: Request, profile: Profile, name: str, boxed: str, scored: str, *more: str) -> Request:
     """The run `name` on two splits: weak labels of one, scores on the other, no mask but the stills' before that."""
-    ref, fusion = profile.data.boxed, profile.data.fusion
+    ref, fusion = _boxed(profile), profile.data.fusion
     # The profile's own videos for the fusion are fewer to compute scores of, where none of them is scored.
-    apart = boxed == TRAINED_ON and fusion.manifest == ref.manifest and fusion.split != scored
+    near = fusion is not None and fusion.manifest == ref.manifest and fusion.split != scored
+    apart = boxed == TRAINED_ON and near
     own = _inline(ref.model_copy(update={"split": boxed}))
     overrides = (
         f"data.boxed={own}",
@@ -215,9 +221,13 @@ def open_study(request: Request, own: Sequence[OwnStage], say: Callable[[str], N
     videos that are measured."""
     session = open_session(request, say, own=own)
     measured = {item.dataset for item in session.items["boxed"]}
-    seen = {item.dataset for item in session.items["stills"]} if "appearance-training" not in session.given else set()
+    items = (*session.items["stills"], *session.items["annotated"])
+    seen = {item.dataset for item in items} if "appearance-training" not in session.given else set()
     if both := measured & seen:
-        raise UserError(f"data.stills: {', '.join(both)} is what the study measures on; train on other stills")
+        raise UserError(
+            f"{', '.join(both)}: the study measures on it, and the appearance stream learns from it; "
+            "name others as data.stills and data.annotated"
+        )
     return session
 
 

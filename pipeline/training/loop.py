@@ -20,7 +20,7 @@ from fusionseg.pipeline.basics.atomic import write_atomically
 from fusionseg.pipeline.basics.digests import json_digest
 from fusionseg.pipeline.basics.threads import in_order
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.settings.sections import Training
+from fusionseg.pipeline.settings.trainings import Training
 from fusionseg.pipeline.store.artifacts import WeightsWriter
 from fusionseg.pipeline.store.job import WEIGHTS_SUFFIX, Work
 from fusionseg.pipeline.training.averaging import running_mean

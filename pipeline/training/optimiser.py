@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fusionseg.pipeline.settings.sections import Training
+from fusionseg.pipeline.settings.trainings import Training
 
 
 def make_optimiser(groups: list[dict[str, Any]], settings: Training) -> torch.optim.Optimizer:

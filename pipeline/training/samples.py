@@ -7,12 +7,18 @@ would have seen.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from fusionseg.models.labels import VOID
 from fusionseg.pipeline.basics.resizing import Array, resize
+from fusionseg.pipeline.datasets.items import Item
+
+T = TypeVar("T")
+Frame = tuple[Item, int]  # a video, or set of stills, and the number of one of its frames
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,23 @@ class Augmentation:
     crop: tuple[int, int]
     scales: tuple[float, float]
     mirror: bool
+
+
+def annotated(items: Sequence[Item]) -> list[Frame]:
+    """All frames of `items` that have a mask."""
+    return [(item, index) for item in items for index in item.annotated]
+
+
+def mixed(first: Sequence[T], second: Sequence[T], share: float) -> list[T]:
+    """`first`, and as many of `second`, in turns, as make this share of all.
+
+    >>> mixed(["a", "b", "c"], ["x", "y"], 0.5), mixed(["a"], [], 0.5)
+    (['a', 'b', 'c', 'x', 'y', 'x'], ['a'])
+    """
+    if share == 1 and second:
+        return list(second)
+    wanted = round(len(first) * share / (1 - share)) if second else 0
+    return [*first, *(second[number % len(second)] for number in range(wanted))]
 
 
 def draw(count: int, batch: int, step: int, seed: int) -> list[int]:

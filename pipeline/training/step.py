@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fusionseg.models.losses import loss
 from fusionseg.pipeline.basics.processes import Processes
 from fusionseg.pipeline.errors import UserError
-from fusionseg.pipeline.settings.sections import Training
+from fusionseg.pipeline.settings.trainings import Training
 from fusionseg.pipeline.store.job import Context
 
 Tensors = Mapping[str, Tensor]

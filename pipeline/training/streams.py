@@ -17,10 +17,12 @@ from fusionseg.models.precision import is_sensitive
 from fusionseg.models.stream import Stream, to_frame, upsample
 from fusionseg.pipeline.basics.memory import kept_memory
 from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.graph import PRETRAINING_OF, first_name
 from fusionseg.pipeline.networks.scores import stream_scores
-from fusionseg.pipeline.networks.trained import architecture_of, stream_header
+from fusionseg.pipeline.networks.trained import architecture_of, read_stream, stream_header
 from fusionseg.pipeline.scoring.measures import valid_j
-from fusionseg.pipeline.settings.sections import Network, StreamTraining
+from fusionseg.pipeline.settings.sections import Network
+from fusionseg.pipeline.settings.trainings import StreamTraining
 from fusionseg.pipeline.store.artifacts import WeightsWriter
 from fusionseg.pipeline.store.job import Work
 from fusionseg.pipeline.training.loop import seed_of, train
@@ -67,9 +69,10 @@ def stream_task(
     make: MakeSample,
     validation: Sequence[Sample],
 ) -> Task:
-    """A fresh stream, on the context's device, and how it is trained on `count` samples."""
+    """A stream, fresh or pre-trained, on the context's device, and how it is trained on `count` samples."""
     network = work.settings(Network)
-    stream = build_stream(network, seed_of(work.stage, settings)).to(work.device).to(memory_format=torch.channels_last)
+    stream = (pretrained(work) or build_stream(network, seed_of(work.stage, settings))).to(work.device)
+    stream = stream.to(memory_format=torch.channels_last)
     stream.batch_norm_trained = settings.batch_norm == "trained"
 
     def batch(step: int, positions: range) -> dict[str, Tensor]:
@@ -92,6 +95,15 @@ def stream_task(
         else None,
         parameter_groups(stream, settings),
     )
+
+
+def pretrained(work: Work) -> Stream | None:
+    """The stream that the stage begins with, where there is a pre-training. Raises UserError, DamagedArtifact."""
+    stage = PRETRAINING_OF.get(first_name(work.stage), "")
+    if not work.has(stage):
+        return None
+    record = work.input(stage)
+    return read_stream(work.context.root / record.path, not record.key)[0]
 
 
 def stack(samples: Sequence[Sample]) -> dict[str, Tensor]:

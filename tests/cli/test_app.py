@@ -21,7 +21,7 @@ from fusionseg.cli import main
 from fusionseg.cli.app import make_app
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-GROUPS = (["weak-labels"], ["data"])
+GROUPS = (["weak-labels"], ["data"], ["weights"])
 
 
 def tree(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -38,6 +38,7 @@ def test_commands_are_known() -> None:
     assert {" ".join(path) for path in COMMANDS} == {
         "", "demo", "run", "compare", "export", "settings", "artifacts", "show", "import-caffe", "export-onnx", "score",
         "weak-labels", "weak-labels audit", "weak-labels study", "data", "data list", "data check", "data convert",
+        "weights", "weights list", "weights pack",
     }  # fmt: skip
 
 
@@ -106,7 +107,7 @@ def understood(words: list[str]) -> dict[str, Any]:
     whole = get_command(make_app())
     for _, command in tree(whole):
         if not hasattr(command, "commands"):
-            command.callback = lambda **values: found.update(values)
+            command.callback = lambda **values: found.update(values or {"": True})
     assert not whole.main(words, prog_name="fusionseg", standalone_mode=False)
     return found
 
@@ -195,11 +196,11 @@ def test_the_completion_script_of_the_shell_is_printed() -> None:
     ("typed", "offered"),
     [
         ("fusionseg ex", ["export", "export-onnx"]),
-        ("fusionseg run ", ["davis", "demo", "paper"]),
+        ("fusionseg run ", ["davis", "demo", "general", "paper", "segment"]),
         ("fusionseg run davis --re", ["--refresh"]),
-        ("fusionseg settings --section mo", ["motion-training"]),
+        ("fusionseg settings --section mo", ["motion-pretraining", "motion-training"]),
         ("fusionseg run davis --only motion-t", ["motion-training", "motion-training-2"]),
-        ("fusionseg data check davis2016", ["davis2016", "davis2016-small"]),
+        ("fusionseg data check davis2016", ["davis2016", "davis2016-folds", "davis2016-small"]),
         ("fusionseg compare --out {store} lo", ["longer"]),
         ("fusionseg export --out {store} ", ["davis", "longer"]),
         ("fusionseg export davis --format k", ["kitti"]),

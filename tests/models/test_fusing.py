@@ -35,7 +35,7 @@ def apart(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().mean() / expected.abs().max())
 
 
-@pytest.mark.parametrize("decoder", ["parallel-dilated", "skip"])
+@pytest.mark.parametrize("decoder", ["parallel-dilated", "skip", "pyramid"])
 @pytest.mark.parametrize("name", BACKBONES)
 def test_fused_networks_are_equal_to_rounding(name: str, decoder: str) -> None:
     stream = trained(name, decoder, 16)

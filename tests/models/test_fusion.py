@@ -6,7 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusionseg.models.fusion import FUSIONS, AverageFusion, GatedFusion, PaperFusion, ReleaseFusion, create_fusion
+from fusionseg.models.fusion import (
+    FUSIONS,
+    AverageFusion,
+    GatedFusion,
+    PaperFusion,
+    ReleaseFusion,
+    create_fusion,
+    fuse,
+    reads_frame,
+)
+from fusionseg.models.outside.plugins import fusions
 
 
 def pixel(background: float, foreground: float) -> Tensor:
@@ -149,11 +159,17 @@ def test_gated_fusion_sees_no_further_than_sure() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 4)])
 def test_every_fusion_keeps_the_shape(name: str, size: tuple[int, int]) -> None:
     scores = torch.randn(3, 2, *size)
-    logits = create_fusion(name)(scores, -scores)
+    frame = torch.randint(0, 256, (3, 3, *size), dtype=torch.uint8)
+    logits = fuse(create_fusion(name), scores, -scores, frame)
     assert logits.shape == scores.shape
     assert bool(F.softmax(logits, 1).isfinite().all())
 
 
 def test_unknown_fusion_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="unknown fusion 'maximum'; known: paper, release, gated, average"):
+    with pytest.raises(ValueError, match="unknown fusion 'maximum'; known: paper, release, gated, guided, average"):
         create_fusion("maximum")
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+def test_which_fusions_read_frames_is_known_without_loading_them(name: str) -> None:
+    assert fusions.reads_frame(name) == reads_frame(create_fusion(name))

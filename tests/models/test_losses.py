@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fusionseg.models.labels import VOID
-from fusionseg.models.losses import LOSSES, balanced_cross_entropy, count, cross_entropy, dice, loss
+from fusionseg.models.losses import LOSSES, balanced_cross_entropy, boundary, count, cross_entropy, dice, loss
 
 ALL = [(name, balance) for name in LOSSES for balance in (False, True)]
 
@@ -88,6 +89,19 @@ def test_balanced_cross_entropy_of_one_class_is_the_plain_one(present: int, batc
     labels = torch.where(labels == VOID, VOID, present)
     expected = cross_entropy(logits, labels).item()
     assert balanced_cross_entropy(logits, labels).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_boundary_s_pixels_weigh_five_times() -> None:
+    """Object left of column 10, void in the first row: columns 6 to 13 are within 4 px of both."""
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(1, 2, 6, 30, generator=generator), torch.zeros(1, 6, 30, dtype=torch.long)
+    labels[..., :10], labels[:, 0] = 1, VOID
+    weights = torch.ones(6, 30)
+    weights[:, 6:14] = 5
+    values = F.cross_entropy(logits, labels, ignore_index=VOID, reduction="none")[0]
+    found = cross_entropy(logits, labels) + boundary(logits, labels)
+    assert found.item() == pytest.approx(((weights * values).sum() / 150).item(), rel=1e-5)
+    assert boundary(logits, torch.ones_like(labels)).item() == 0  # an object without outline
 
 
 def test_a_loss_of_two_is_their_sum(batch: tuple[Tensor, Tensor]) -> None:

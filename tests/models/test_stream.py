@@ -24,6 +24,7 @@ ARCHITECTURES = {
     "skip": Architecture("efficientnet-lite0", "skip", 16),
     "parallel-dilated": Architecture("efficientnet-lite0", "parallel-dilated", 8),
     "resnet": Architecture("resnet18", "skip", 8),
+    "pyramid": Architecture("efficientnet-lite0", "pyramid", 32),
     "stride-32": Architecture("efficientnet-lite0", "parallel-dilated", 32),
 }
 STREAMS: dict[str, Stream] = {}
@@ -209,7 +210,7 @@ def test_every_backbone_trains_under_every_decoder_at_every_stride(
     stream = Stream(Architecture(backbone, decoder, output_stride)).train()
     scores = stream(stream.prepare(torch.randint(0, 256, (1, 3, 33, 30), dtype=torch.uint8)))
     stride = stream.score_stride
-    assert stride == (4 if decoder == "skip" else output_stride) and stream.pad_stride == output_stride
+    assert stride == (output_stride if decoder == "parallel-dilated" else 4) and stream.pad_stride == output_stride
     assert tuple(scores.shape) == (1, 2, 32 // stride + 1, 32 // stride + 1)
     upsample(scores, stride, (33, 30)).square().mean().backward()
     gradients = [p.grad for p in stream.parameters()]

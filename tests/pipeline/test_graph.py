@@ -4,7 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from fusionseg.pipeline.graph import BY_NAME, FINAL, SECOND_ROUND, STAGES, Stage, required, stages_for
+from fusionseg.pipeline.graph import (
+    BY_NAME,
+    EVERY,
+    FINAL,
+    PRETRAINING,
+    SECOND_ROUND,
+    STAGES,
+    Stage,
+    Variant,
+    required,
+    stages_for,
+)  # fmt: skip
 from fusionseg.pipeline.settings.profile import Profile, read_profile
 from fusionseg.pipeline.stages.compute import compute_of
 
@@ -30,7 +41,7 @@ def test_the_chain_is_the_paper_s() -> None:
     assert FINAL == "scoring"
 
 
-@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+@pytest.mark.parametrize("stage", EVERY, ids=lambda stage: stage.name)
 def test_settings_are_sections_of_the_profile(stage: Stage) -> None:
     known = {info.alias for info in Profile.model_fields.values()} - {"name", "description", "data", "render", "run"}
     assert set(stage.settings) <= known  # `run` says how to compute, so it must not be in a key
@@ -53,12 +64,23 @@ def test_weak_labels_never_see_a_mask() -> None:
 
 @pytest.mark.parametrize("store", ["both", "flow", "images"])
 def test_true_masks_of_boxed_videos_are_seen_where_asked_for_and_by_motion_training_alone(store: str) -> None:
-    weak, true = stages_for(store), stages_for(store, "masks")
+    weak, true = stages_for(Variant(store)), stages_for(Variant(store, "masks"))
     assert not any("masks" in stage.data.get("boxed", ()) for stage in weak.values())
     assert weak.keys() == true.keys()
     assert [name for name in weak if weak[name] != true[name]] == ["motion-training"]
     assert true["motion-training"].data == {"boxed": ("masks",), "validation": ("masks",)}
-    assert true["motion-training"] in required(frozenset(), store, "masks")
+    assert true["motion-training"] in required(frozenset(), Variant(store, "masks"))
+
+
+def test_frames_are_seen_by_a_fusion_that_reads_them_and_nothing_else_changes() -> None:
+    plain, framed = stages_for(), stages_for(Variant(framed=True))
+    assert [name for name in plain if plain[name] != framed[name]] == ["fusion-training", "prediction"]
+    kinds = ("frames", "masks")
+    assert framed["fusion-training"].data == {"fusion": kinds, "validation": kinds}
+    assert framed["prediction"].data == {"scored": ("frames",)}
+    assert required(frozenset(), Variant(framed=True)) == list(framed.values())
+    for fusion in ("paper", "release", "gated", "guided", "average"):
+        assert read_profile("demo", [f"fusion-training.fusion={fusion}"]).variant.framed == (fusion == "guided")
 
 
 def test_masks_of_scored_videos_are_seen_by_scoring_alone() -> None:
@@ -106,7 +128,7 @@ def test_given_weights_drop_what_only_they_needed() -> None:
 
 @pytest.mark.parametrize("store", ["both", "flow", "images"])
 def test_what_is_kept_of_flow_changes_the_graph_and_nothing_dangles(store: str) -> None:
-    stages = stages_for(store)
+    stages = stages_for(Variant(store))
     gone = {"both": set(), "flow": {"flow-images"}, "images": {"optical-flow"}}[store]
     names = [stage.name for stage in STAGES]
     assert set(names) - set(stages) == gone
@@ -114,12 +136,14 @@ def test_what_is_kept_of_flow_changes_the_graph_and_nothing_dangles(store: str) 
     for stage in stages.values():
         assert set(stage.needs) <= seen and len(set(stage.settings)) == len(stage.settings)
         seen.add(stage.name)
-    assert [stage.name for stage in required(frozenset(), store)] == [name for name in names if name not in gone]
+    assert [stage.name for stage in required(frozenset(), Variant(store))] == [
+        name for name in names if name not in gone
+    ]
 
 
 @pytest.mark.parametrize("store", ["both", "flow", "images"])
 def test_a_second_round_goes_between_the_first_and_what_follows(store: str) -> None:
-    stages = stages_for(store, rounds=2)
+    stages = stages_for(Variant(store, rounds=2))
     order = list(stages)
     assert order[order.index("motion-training") + 1 :][:5] == [
         "motion-scores-2", "box-pruning-2", "flow-filter-2", "motion-training-2", "motion-scores",
@@ -129,30 +153,82 @@ def test_a_second_round_goes_between_the_first_and_what_follows(store: str) -> N
         assert set(stage.needs) <= seen and len(set(stage.settings)) == len(stage.settings)
         seen.add(name)
         if name not in SECOND:
-            assert replace(stage, needs=()) == replace(stages_for(store)[name], needs=())
+            assert replace(stage, needs=()) == replace(stages_for(Variant(store))[name], needs=())
     assert [name for name, stage in stages.items() if "motion-training" in stage.needs] == ["motion-scores-2"]
-    assert [stage.name for stage in required(frozenset(), store, rounds=2)] == order
+    assert [stage.name for stage in required(frozenset(), Variant(store, rounds=2))] == order
     assert all("masks" not in stages[name].data["boxed"] for name in SECOND)
-    assert set(SECOND).isdisjoint(stages_for(store))
+    assert set(SECOND).isdisjoint(stages_for(Variant(store)))
 
 
 def test_what_changes_the_graph_is_read_off_the_settings() -> None:
     changed = ["flow-images.store=flow", "weak-labels.rounds=2"]
-    assert read_profile("demo", changed).variant == ("flow", "weak", 2)
+    assert read_profile("demo", changed).variant == Variant("flow", "weak", 2)
     given = [*changed, "motion-training.weights=own.safetensors"]
     assert read_profile("demo", given).variant.rounds == 1, "nothing is trained, so nothing is labelled"
 
 
 def test_without_flow_images_who_needs_them_reads_flow_and_knows_how_to_colour_it() -> None:
-    stages = stages_for("flow")
+    stages = stages_for(Variant("flow"))
     for name in ("box-motion", "motion-training", "motion-scores"):
         assert "optical-flow" in stages[name].needs and "flow-images" in stages[name].settings
     assert stages["prediction"] == BY_NAME["prediction"]
 
 
 def test_without_flow_the_pictures_are_made_of_frames() -> None:
-    stages = stages_for("images")
+    stages = stages_for(Variant("images"))
     pictures = stages["flow-images"]
     assert pictures.needs == () and pictures.data == BY_NAME["optical-flow"].data
     assert set(pictures.settings) == {"optical-flow", "flow-images"}
     assert "optical-flow" not in stages["prediction"].needs
+
+
+PRETRAINED = Variant(pretraining=tuple(stage.name for stage in PRETRAINING))
+
+
+def test_a_pretraining_goes_ahead_of_the_training_that_begins_with_its_weights() -> None:
+    stages = stages_for(PRETRAINED)
+    order = list(stages)
+    for stage in PRETRAINING:
+        training = stage.name.replace("pretraining", "training")
+        assert order.index(stage.name) == order.index(training) - 1
+        assert [name for name, one in stages.items() if stage.name in one.needs] == [training]
+        assert stages[training] == replace(BY_NAME[training], needs=(*BY_NAME[training].needs, stage.name))
+    assert [one.name for one in required(frozenset(), PRETRAINED)] == order
+    assert PRETRAINED.pretraining[0] not in {
+        one.name for one in required(frozenset({"appearance-training"}), PRETRAINED)
+    }
+    assert {stage.name for stage in PRETRAINING}.isdisjoint(stages_for())
+
+
+def test_both_rounds_of_the_motion_stream_begin_with_the_same_weights() -> None:
+    stages = stages_for(PRETRAINED._replace(rounds=2))
+    assert all("motion-pretraining" in stages[name].needs for name in ("motion-training", "motion-training-2"))
+
+
+@pytest.mark.parametrize("store", ["both", "flow", "images"])
+def test_where_all_masks_train_no_weak_labels_are_made(store: str) -> None:
+    stages = stages_for(Variant(store, "all-masks"))
+    assert set(stages_for(Variant(store))) - set(stages) == {"box-pruning", "box-motion", "flow-filter"}
+    assert stages["motion-training"].data["boxed"] == ("masks",)
+    seen: set[str] = set()
+    for stage in required(frozenset(), Variant(store, "all-masks")):
+        assert set(stage.needs) <= seen, stage.name
+        seen.add(stage.name)
+
+
+def test_roles_that_need_not_be_played_are_seen_by_one_stage_each() -> None:
+    stages = stages_for(Variant(optional=("annotated", "pairs")))
+    assert [n for n, stage in stages.items() if "annotated" in stage.data] == ["appearance-training"]
+    assert [n for n, stage in stages.items() if "pairs" in stage.data] == ["fusion-training"]
+    assert {"appearance-training", "motion-training", "appearance-scores"} <= set(stages["fusion-training"].needs)
+    again = stages_for(Variant(rounds=2, optional=("pairs",)))
+    assert "motion-training-2" in again["fusion-training"].needs
+    assert "motion-training" not in again["fusion-training"].needs
+
+
+def test_what_is_optional_is_read_off_the_settings() -> None:
+    more = ['data.pairs={manifest="duts", split="TE"}', "motion-training.labels=masks", "motion-training.frames=all"]
+    found = read_profile("davis", ["appearance-pretraining.steps=1", "motion-pretraining.weights=a.safetensors", *more])
+    assert found.variant == Variant(
+        "both", "all-masks", 1, ("appearance-pretraining", "motion-pretraining"), ("pairs",)
+    )

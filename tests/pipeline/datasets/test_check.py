@@ -15,12 +15,15 @@ from builders import (
     write_coco,
     write_davis,
     write_davis2017,
+    write_duts,
+    write_ecssd,
     write_fbms,
     write_imagenet_vid,
     write_jpeg,
     write_png,
     write_segtrack,
     write_vid,
+    write_visal,
     write_voc,
     write_voc_sbd,
     write_youtube_objects,
@@ -175,6 +178,9 @@ LAYOUTS: list[tuple[str, str, Callable[[Path], object], tuple[int, int, int | No
     ("voc2012-sbd", "train", write_voc_sbd, (4, 4, None)),
     ("imagenet-vid", "val", write_imagenet_vid, (3, 0, 3)),
     ("coco-instances", "val2017", write_coco, (3, 3, None)),
+    ("duts", "TR", write_duts, (2, 2, None)),
+    ("ecssd", "all", write_ecssd, (2, 2, None)),
+    ("visal", "all", write_visal, (12, 4, 4)),
 ]
 
 
@@ -260,6 +266,13 @@ def test_real_davis_is_all_well(real_data: Path) -> None:
     assert [p for one in found for p in one.problems] == []
     assert sum(one.frames for one in found) == sum(one.masks for one in found) == 2079
     assert sum(len(one.empty or ()) for one in found) == 15 and sum(one.boxes or 0 for one in found) == 2064
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("name", "frames", "masks"), [("duts-small", 1500, 1500), ("visal-small", 562, 193)])
+def test_real_saliency_data_is_all_well(real_data: Path, name: str, frames: int, masks: int) -> None:
+    found = one(read_manifest(name), real_data)
+    assert (found.problems, found.frames, found.masks) == ([], frames, masks)
 
 
 def test_looking_at_data_loads_no_torch() -> None:

@@ -11,9 +11,12 @@ from builders import (
     write_davis,
     write_davis2017,
     write_davis_lists,
+    write_duts,
+    write_ecssd,
     write_fbms,
     write_imagenet_vid,
     write_segtrack,
+    write_visal,
     write_voc_sbd,
     write_youtube_objects,
 )
@@ -28,7 +31,8 @@ from fusionseg.pipeline.datasets.reading import read_boxes, read_frame, read_mas
 
 PROTOCOLS = {
     "davis2016": "davis2016", "davis2017-unsupervised": "davis2017-unsupervised", "segtrack-v2": "segtrack-v2",
-    "fbms59": "fbms", "youtube-objects": "youtube-objects", "youtube-objects-boxes": None, "imagenet-vid": None,
+    "fbms59": "fbms", "visal": "fbms", "youtube-objects": "youtube-objects", "youtube-objects-boxes": None,
+    "imagenet-vid": None,
 }  # fmt: skip
 
 
@@ -177,6 +181,34 @@ def test_coco_instances(tmp_path: Path) -> None:
     assert np.array_equal(read_mask(item, 0), square(0))
     crowd = read_mask(item, 1)
     assert (crowd[:, :3] == VOID).all() and not crowd[:, 3:].any() and not read_mask(item, 2).any()
+
+
+@pytest.mark.parametrize(("split", "numbers"), [("TR", (4, 18)), ("TE", (3,))])
+def test_duts(tmp_path: Path, split: str, numbers: tuple[int, ...]) -> None:
+    write_duts(tmp_path)
+    (item,) = load("duts", split, tmp_path)
+    names = [f"ILSVRC2012_test_{number:08}" for number in numbers]
+    assert relative(item.frames, tmp_path) == [f"DUTS-{split}/DUTS-{split}-Image/{name}.jpg" for name in names]
+    assert relative(item.files("masks"), tmp_path) == [f"DUTS-{split}/DUTS-{split}-Mask/{name}.png" for name in names]
+    assert np.array_equal(read_mask(item, 0), square(0))
+
+
+def test_ecssd(tmp_path: Path) -> None:
+    write_ecssd(tmp_path)
+    (item,) = load("ecssd", "all", tmp_path)
+    assert item.names == ("0001", "0002") and relative(item.frames, tmp_path)[1] == "images/0002.jpg"
+    assert np.array_equal(read_mask(item, 1), square(1))
+
+
+def test_visal(tmp_path: Path) -> None:
+    write_visal(tmp_path)
+    bird, rider = load("visal", "all", tmp_path)
+    assert (bird.name, rider.name) == ("bird", "rider") and bird.annotated == rider.annotated == [0, 5]
+    assert relative(bird.files("masks"), tmp_path)[1] == "GroundTruth/bird_frame0006.bmp"
+    assert relative(rider.files("masks"), tmp_path)[1] == "GroundTruth/rider_image0006.png"
+    for item in (bird, rider):
+        assert np.array_equal(read_mask(item, 5), square(5)) and read_boxes(item, 5).boxes.tolist() == tight(5)
+        assert len(read_boxes(item, 4)) == 0
 
 
 SHIPPED = sorted(path.stem for path in Path(fusionseg.data_manifests.__file__ or "").parent.glob("*.yaml"))

@@ -13,7 +13,7 @@ def test_each_manifest_is_told_of_within_80_columns() -> None:
     lines = text(shipped_manifests(), 80)
     heads = [line for line in lines if line and not line.startswith(" ")]
     assert [head.split()[0] for head in heads] == sorted(manifests())
-    assert max(map(len, lines)) <= 80
+    assert [line for line in lines if len(line) > 80 and not line.strip().startswith("https://")] == []
     words = " ".join(" ".join(lines).split())
     for manifest in shipped_manifests():
         assert manifest.title in words and manifest.licence in words and manifest.home in words

@@ -54,6 +54,7 @@ def written(folder: Path, **changes: Any) -> str:
         ({"kind": "stills"}, r"stills have no \{video\}"),
         ({"kind": "stills", "frames": "{frame}.png", "boxes": "{frame}.xml"}, "stills have no boxes"),
         ({"masks": "annotations/{split}.json"}, "masks of stills, not of videos"),
+        ({"splits": {"all": {"stills": "*"}}}, r"of \{stills: \.\.\.\} is for stills; expected \{folders"),
         ({"expected": {"test": {"videos": 1}}}, "expected names test, which is no split"),
         ({"expected": {"all": {"video": 1}}}, r"unknown key 'expected\.all\.video'; known here: videos, stills"),
     ],
@@ -192,6 +193,17 @@ def test_davis_has_its_thirty_and_twenty_sequences_apart() -> None:
     names = [name for split in APART for name in small[split]]
     assert len(names) == len(set(names)) == 30
     assert sorted(names) == sorted(splits["train"])  # type: ignore[arg-type]
+
+
+def test_folds_of_davis_follow_their_rule_and_leave_nothing_out() -> None:
+    folds = {name: list(names) for name, names in read_manifest("davis2016-folds").splits.items()}
+    names = sorted(read_manifest("davis2016").splits["train"])  # type: ignore[arg-type]
+    assert folds.pop("all") == names
+    assert sorted(folds["fold1"] + folds["fold2"] + folds["fold3"]) == names  # 30 different ones: disjoint, complete
+    for number in range(3):
+        fold, train = folds.pop(f"fold{number + 1}"), folds.pop(f"train{number + 1}")
+        assert fold == names[number::3] and train == [name for name in names if name not in fold]
+    assert not folds
 
 
 def test_the_splits_of_the_weak_labels_study_follow_their_rule() -> None:

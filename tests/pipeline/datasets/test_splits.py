@@ -6,7 +6,7 @@ import pytest
 from builders import write_bytes, write_lines
 
 from fusionseg.pipeline.datasets.patterns import Folders
-from fusionseg.pipeline.datasets.splits import Split, SplitFile, SplitFolders, SplitUnion, names_of
+from fusionseg.pipeline.datasets.splits import Split, SplitFile, SplitFolders, SplitStills, SplitUnion, names_of
 
 FRAMES = "JPEGImages/{video}/{frame}.jpg"
 
@@ -113,6 +113,17 @@ def test_union_keeps_order_and_leaves_out(tmp_path: Path) -> None:
     assert names(SplitUnion(union=["voc/val.txt"]), tmp_path) == ["x", "y"]
 
 
+def test_all_stills_there_are_by_what_the_frames_are_called(tmp_path: Path) -> None:
+    for name in ("n10.jpg", "n9.JPG", "m [1].jpg", ".n1.jpg", "n1.png", "n2.jpg/n3.jpg"):
+        write_bytes(tmp_path / f"train-images/{name}")
+    frames = "{split}-images/{frame}.jpg"
+    assert names(SplitStills(stills="*"), tmp_path, frames) == ["m [1]", "n9", "n10"]
+    assert names(SplitStills(stills="n*"), tmp_path, frames) == ["n9", "n10"]
+    assert names(SplitStills(stills="m [*"), tmp_path, frames) == ["m [1]"]
+    with pytest.raises(ValueError, match=r"there is no .*/val-images/n\*\.jpg; is --data the right folder\?"):
+        names(SplitStills(stills="n*"), tmp_path, frames, "val")
+
+
 @pytest.mark.parametrize(
     ("model", "values"),
     [
@@ -120,7 +131,7 @@ def test_union_keeps_order_and_leaves_out(tmp_path: Path) -> None:
         (SplitFile, {"file": "a.txt", "line": "{name}"}), (SplitFile, {"file": "a.txt", "line": "{frame}"}),
         (SplitFolders, {"folders": "../*"}), (SplitFolders, {"folders": "*", "below": ".."}),
         (SplitUnion, {"union": ["../a.txt"]}), (SplitUnion, {"union": ["a.txt"], "without": ["/b.txt"]}),
-        (SplitUnion, {"union": []}),
+        (SplitUnion, {"union": []}), (SplitStills, {"stills": ""}), (SplitStills, {"stills": "*", "below": "a"}),
     ],
 )  # fmt: skip
 def test_wrong_splits_are_refused(model: type[SplitFile], values: dict[str, object]) -> None:

@@ -14,12 +14,13 @@ from builders import make_context, make_work
 from torch import nn
 
 from fusionseg.models.backbone import BACKBONES
-from fusionseg.models.fusion import FUSIONS, create_fusion
+from fusionseg.models.fusion import FUSIONS, create_fusion, reads_frame
 from fusionseg.models.stream import Architecture, Stream, upsample
 from fusionseg.models.weights import pack_weights
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.networks import onnx as onnx_export
 from fusionseg.pipeline.networks.onnx import TOLERANCE, Exported, export_onnx
+from fusionseg.pipeline.settings import shipped
 from fusionseg.pipeline.settings.profile import read_profile
 from fusionseg.pipeline.store.artifact import Record
 from fusionseg.pipeline.store.artifacts import WeightsWriter, record_of
@@ -78,7 +79,7 @@ def test_a_stream_takes_pictures_of_any_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("decoder", ["skip", "parallel-dilated"])
+@pytest.mark.parametrize("decoder", ["skip", "parallel-dilated", "pyramid"])
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone(name: str, decoder: str, tmp_path: Path) -> None:
     stream = write_stream(tmp_path / "s.safetensors", Architecture(name, decoder, 16))
@@ -92,9 +93,12 @@ def test_fusions(name: str, tmp_path: Path) -> None:
     fusion = write_fusion(tmp_path / "f.safetensors", name)
     (done,) = export_onnx(str(tmp_path / "f.safetensors"), tmp_path, tmp_path)
     appearance, motion = torch.randn(2, 1, 2, 23, 31)
+    given = {"appearance": appearance, "motion": motion}
+    if reads_frame(fusion):
+        given["frame"] = torch.randint(0, 256, (1, 3, 23, 31), dtype=torch.uint8)
     with torch.inference_mode():
-        expected = fusion(appearance, motion).numpy()
-    found = run(done.path, appearance=appearance, motion=motion)
+        expected = fusion(*given.values()).numpy()
+    found = run(done.path, **given)
     np.testing.assert_allclose(found, expected, atol=TOLERANCE * np.abs(expected).max())
 
 
@@ -128,6 +132,18 @@ def test_a_run_gives_three_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert asked["motion.onnx"] == (own, True)
     weights, given = asked["appearance.onnx"]
     assert not given and weights.is_relative_to(tmp_path / "artifacts/appearance-training")
+
+
+def test_a_shipped_set_gives_three_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "general").mkdir()
+    (tmp_path / "general" / "card.md").touch()
+    monkeypatch.setattr(shipped, "shipped_folder", lambda: tmp_path)
+    monkeypatch.setattr(onnx_export, "_export", lambda weights, given, target: Exported(weights, float(given)))
+    assert list(export_onnx("shipped:general", tmp_path, tmp_path / "o")) == [
+        Exported(tmp_path / "general" / f"{name}.safetensors", 1.0) for name in ("appearance", "motion", "fusion")
+    ]
+    with pytest.raises(UserError, match="export-onnx shipped:other: no such set of shipped weights; there are: "):
+        list(export_onnx("shipped:other", tmp_path, tmp_path / "o"))
 
 
 def test_of_two_rounds_the_last_motion_stream_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

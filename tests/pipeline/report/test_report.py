@@ -33,8 +33,9 @@ from fusionseg.pipeline.pages.charts import nice_top
 from fusionseg.pipeline.pages.render import percent
 from fusionseg.pipeline.report.pictures import overlay, telling_frames
 from fusionseg.pipeline.report.report import duration, finish
-from fusionseg.pipeline.report.tables import JOINT, one_protocol, summarise
+from fusionseg.pipeline.report.tables import JOINT, Comparison, one_protocol, summarise
 from fusionseg.pipeline.scoring.protocols import PROTOCOLS
+from fusionseg.pipeline.scoring.statistics import PairedDifference
 from fusionseg.pipeline.store.artifact import ArtifactWriter
 from fusionseg.pipeline.store.runs import read_run
 
@@ -74,12 +75,29 @@ def test_prints_the_means_over_sequences_in_per_cent(tiny: TinyRun) -> None:
     assert lines[-1] == f"report: {tiny.root / 'reports/tiny.html'}"
 
 
-def test_prints_paired_differences_to_the_better_stream_and_the_best_baseline(tiny: TinyRun) -> None:
+def test_prints_paired_differences_and_what_they_tell(tiny: TinyRun) -> None:
     _, lines = report(tiny)
     (line,) = (line for line in lines if "minus" in line)
-    # walk +30, spin -10; walk +60, spin +50 (centre-box and flow-otsu both have 15.0: the first one counts).
-    assert "joint minus appearance (better stream): +10.0 points of J [-10.0, +30.0]" in line
-    assert "joint minus centre-box (best baseline): +55.0 points of J [+50.0, +60.0]" in line
+    # walk +30, spin -10; +15, +5; +60, +50 (centre-box and flow-otsu both have 15.0: the first one counts).
+    assert line.split("; ")[:3] == [
+        "joint minus appearance (better stream): +10.0 points of J [-10.0, +30.0], not to be told apart",
+        "joint minus average (both streams' mean): +10.0 points of J [+5.0, +15.0], better",
+        "joint minus centre-box (best baseline): +55.0 points of J [+50.0, +60.0], better",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("points", "verdict"),
+    [
+        ((8.2, -0.2, 17.2), "not to be told apart"),
+        ((0.4, -1.0, 1.5), "not to be told apart"),
+        ((0.0, 0.0, 0.0), "not to be told apart"),
+        ((1.0, 0.1, 2.0), "better"),
+        ((-1.0, -2.0, -0.1), "worse"),
+    ],
+)
+def test_one_is_better_where_the_whole_interval_says_so(points: tuple[float, float, float], verdict: str) -> None:
+    assert Comparison("joint", "average", "", 12, PairedDifference(*points)).text().endswith(f"], {verdict}")
 
 
 def test_prints_the_yield_of_the_weak_labels(tiny: TinyRun) -> None:

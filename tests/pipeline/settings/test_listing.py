@@ -39,7 +39,7 @@ def test_values_are_a_profiles_or_the_defaults() -> None:
     davis = {one.name: one for one in collect(read_profile("davis"))}
     steps = davis["motion-training.steps"]
     assert (steps.value, steps.default, steps.changed, steps.values) == (400, 700, True, "integer, 1 or more")
-    assert davis["data.stills.manifest"].value == "coco-objects" and davis["data.stills.manifest"].required
+    assert davis["data.boxed.manifest"].value == "davis2016-small" and davis["data.boxed.manifest"].required
     assert davis["data.scored"].value[0]["split"] == "test"
     assert not davis["motion-training.batch"].changed
     assert davis["motion-training.momentum"].values == "number, 0 or more, less than 1"

@@ -11,7 +11,7 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.networks.trained import architecture_of
 from fusionseg.pipeline.settings.base import Settings
 from fusionseg.pipeline.settings.profile import Profile, read_profile
-from fusionseg.pipeline.settings.sections import AppearanceTraining, Training
+from fusionseg.pipeline.settings.trainings import AppearanceTraining, Training
 
 OWN = """
 [data]
@@ -111,7 +111,7 @@ def test_overrides_are_read_as_toml_or_as_words(tmp_path: Path, override: str, v
 )
 def test_where_text_is_wanted_an_override_is_what_was_typed(tmp_path: Path, typed: str) -> None:
     profile = own(tmp_path, "", f"data.stills.split={typed}", f"data.stills.manifest={typed}", "run.workers=07")
-    assert (profile.data.stills.split, profile.data.stills.manifest, profile.run.workers) == (typed, typed, 7)
+    assert (profile.data.stills[0].split, profile.data.stills[0].manifest, profile.run.workers) == (typed, typed, 7)
 
 
 def test_paths_in_settings_are_where_people_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,7 @@ def test_profiles_of_other_editors(tmp_path: Path, encoding: str) -> None:
     own(tmp_path, "")
     path = tmp_path / "own.toml"
     path.write_bytes(path.read_text().replace("\n", "\r\n").encode(encoding))
-    assert read_profile(str(path)).data.stills.manifest == "a"
+    assert read_profile(str(path)).data.stills[0].manifest == "a"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_integers_have_limits(tmp_path: Path, override: str) -> None:
 
 def test_override_reaches_nested_tables(tmp_path: Path) -> None:
     profile = own(tmp_path, "", "data.stills.split=other", "data.on_bad_file=quarantine")
-    assert (profile.data.stills.manifest, profile.data.stills.split) == ("a", "other")
+    assert (profile.data.stills[0].manifest, profile.data.stills[0].split) == ("a", "other")
     assert profile.data.on_bad_file == "quarantine"
 
 
@@ -266,6 +266,31 @@ def test_validation_videos_can_be_taken_back(tmp_path: Path) -> None:
     assert own(tmp_path, "", used, "data.validation=none").data.validation is None
 
 
+WEIGHTS = {"stills": "appearance-training", "boxed": "motion-training", "fusion": "fusion-training"}
+
+
+@pytest.mark.parametrize("role", WEIGHTS)
+def test_data_may_be_left_out_where_the_weights_that_it_would_train_are_given(tmp_path: Path, role: str) -> None:
+    left_out, stage = f"data.{role}=none", WEIGHTS[role]
+    with pytest.raises(UserError) as caught:
+        own(tmp_path, "", left_out)
+    assert str(caught.value) == (
+        f"--set {left_out}: data.{role}: missing, and {stage} needs it; name the data, or give {stage}.weights"
+    )
+    assert own(tmp_path, "", left_out, f"{stage}.weights=shipped:general").data.of(role) == ()
+
+
+def test_with_all_weights_given_only_what_is_scored_is_needed(tmp_path: Path) -> None:
+    path = tmp_path / "segment.toml"
+    path.write_text('[data]\nscored = [{manifest = "folder", split = "all"}]\n')
+    given = [f"{stage}.weights=shipped:general" for stage in WEIGHTS.values()]
+    assert read_profile(path, given).data.stills == ()
+    with pytest.raises(UserError, match=r"data\.fusion: missing, and fusion-training needs it"):
+        read_profile(path, given[:2])
+    with pytest.raises(UserError, match=r"segment\.toml: data\.stills: missing"):
+        read_profile(path)
+
+
 def test_a_second_round_needs_weak_labels(tmp_path: Path) -> None:
     assert own(tmp_path, "", "weak-labels.rounds=2").weak_labels.source == "fused"
     with pytest.raises(UserError, match="has no second round of weak labels"):
@@ -298,7 +323,7 @@ ALL_OF_A_KIND = [
     (["data.stills=x"], "--set data.stills=x: expected a table of manifest, split, stride, frames, found 'x'"),
     (["data.scored=x"], "--set data.scored=x: expected a list, found 'x'"),
     (["data.scored.split=x"], "--set data.scored.split=x: 'scored' is a list; set all of it"),
-    (["steps=3"], "expected section.key=value, e.g. appearance-training.steps=..."),
+    (["steps=3"], "expected section.key=value, e.g. appearance-pretraining.steps=... or appearance-training.steps=..."),
     ([".steps=3"], "--set .steps=3: expected section.key=value"),
     (["=3"], "--set =3: expected section.key=value"),
     (["run.workers=1\nbatch = 2"], "expected a whole number"),

@@ -16,7 +16,8 @@ from fusionseg.pipeline.datasets.items import MaskFiles
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.flow.colours import colour, full_magnitude, known_flow, paint
 from fusionseg.pipeline.flow.estimation import estimate
-from fusionseg.pipeline.settings.sections import FlowImages, MotionTraining, Network
+from fusionseg.pipeline.settings.sections import FlowImages, Network
+from fusionseg.pipeline.settings.trainings import MotionTraining
 from fusionseg.pipeline.stages.motion_training import augmented, load_flow_sample, sampler, training_frames
 from fusionseg.pipeline.store.bits import pack_label
 from fusionseg.pipeline.store.job import Work

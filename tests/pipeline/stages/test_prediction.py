@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from builders import flip, make_context, make_item, make_job, make_work, write_input
+from builders import flip, make_context, make_item, make_job, make_work, write_input, write_png
+from torch import nn
 
 from fusionseg.models.fusion import create_fusion
+from fusionseg.models.guided import GuidedFusion
 from fusionseg.models.weights import pack_weights
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
 from fusionseg.pipeline.run.session import run_job
@@ -53,9 +55,9 @@ def step(edge: int) -> np.ndarray:
     return np.stack([-line, line])
 
 
-def given_fusion(root: Path, name: str = "average") -> Record:
+def given_fusion(root: Path, name: str = "average", fusion: nn.Module | None = None) -> Record:
     torch.manual_seed(0)
-    data, content = pack_weights(create_fusion(name).state_dict(), {"fusion": name})
+    data, content = pack_weights((fusion or create_fusion(name)).state_dict(), {"fusion": name})
     (root / "fusion.safetensors").write_bytes(data)
     return Record("fusion-training", "given", "fusion", "", str(root / "fusion.safetensors"), content)
 
@@ -104,6 +106,43 @@ def test_stage(tmp_path: Path) -> None:
 def test_the_fusion_is_the_one_that_was_given(tmp_path: Path) -> None:
     _, masks = run(tmp_path, fusion="release")
     assert not np.array_equal(masks["joint"], masks["average"])
+
+
+def follower() -> GuidedFusion:
+    """A fusion that asks neither stream: object is where the frame is bright."""
+    fusion = GuidedFusion()
+    for parameter in fusion.parameters():
+        nn.init.zeros_(parameter)
+    with torch.no_grad():
+        fusion.see.weight[0, 2:, 1, 1] = 1.0
+        fusion.refine.weight[0, 0, 1, 1] = 1.0
+        fusion.judge.weight[2, 0] = 10.0
+        fusion.get_parameter("judge.bias").copy_(torch.tensor([-100.0, -100.0, -30.0]))
+    return fusion
+
+
+def test_a_fusion_that_reads_frames_is_given_each_mask_s_own(tmp_path: Path) -> None:
+    context, frames = make_context(tmp_path), []
+    for number, edge in enumerate((4, 8)):
+        frame = np.zeros((*SIZE, 3), np.uint8)
+        frame[:, edge:] = 255
+        frames.append(write_png(tmp_path / f"{number}.png", frame))
+    scores = np.stack([step(2), step(2)]).astype(np.float16)
+    inputs = [
+        *(write_input(context, f"{name}-scores", {"scores": scores}, FACTS) for name in ("appearance", "motion")),
+        given_fusion(tmp_path, "guided", follower()),
+    ]
+    item = make_item(frames=frames)
+    work = make_work(context, "prediction", item, {"prediction": {"baselines": False}}, inputs)
+    with Artifact(tmp_path / run_job(work, compute).path) as artifact:
+        masks = np.stack([artifact.frame("joint", index) for index in range(2)])
+        streams = np.stack([artifact.frame("average", index) for index in range(2)])
+    assert np.array_equal(masks, right_of(4, 8)) and np.array_equal(streams, right_of(2, 2))
+
+
+def test_a_video_of_one_frame_needs_no_fusion_and_no_frame(tmp_path: Path) -> None:
+    _, masks = run(tmp_path, motion_frames=0, fusion="guided")  # the item has no frames to read
+    assert np.array_equal(masks["joint"], masks["appearance"])
 
 
 def test_baselines_can_be_left_out(tmp_path: Path) -> None:

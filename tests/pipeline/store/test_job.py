@@ -69,6 +69,15 @@ def test_how_to_compute_is_no_part_of_a_job(tmp_path: Path) -> None:
     assert make_context(tmp_path, workers=7).run.workers == 7
 
 
+def test_a_setting_that_came_later_enters_the_key_once_it_is_used() -> None:
+    """Keys of what was made before it stay what they were."""
+    old = make_job("fusion-training", settings={"fusion-training": {"fusion": "gated"}})
+    assert "drop" not in old.settings["fusion-training"] and old.settings["fusion-training"]["mirror"] is True
+    same = make_job("fusion-training", settings={"fusion-training": {"fusion": "gated", "drop": 0.0}})
+    other = make_job("fusion-training", settings={"fusion-training": {"fusion": "gated", "drop": 0.25}})
+    assert old.key == same.key != other.key and other.settings["fusion-training"]["drop"] == 0.25
+
+
 def test_identity_says_where_the_result_comes_from() -> None:
     identity = job().identity()
     assert identity["inputs"] == [

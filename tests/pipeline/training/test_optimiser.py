@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from fusionseg.pipeline.settings.sections import Training
+from fusionseg.pipeline.settings.trainings import Training
 from fusionseg.pipeline.training.optimiser import learning_rate_factor, make_optimiser, make_schedule
 
 

@@ -29,6 +29,10 @@ def test_resize() -> None:
     assert resize(picture, (6, 8)) is picture
     assert np.allclose(resize(picture, (3, 4)), picture.reshape(3, 2, 4, 2).mean((1, 3)))
     assert resize(np.zeros((6, 8, 4), np.float32), (12, 16)).shape == (12, 16, 4)
+    many = np.random.default_rng(0).random((6, 8, 9)).astype(np.float32)  # more channels than OpenCV averages
+    for size in ((3, 4), (12, 16)):
+        each = [resize(np.ascontiguousarray(many[..., channel]), size) for channel in range(9)]
+        assert np.allclose(resize(many, size), np.dstack(each), atol=1e-6)
     labels = np.array([[0, 255], [1, 0]], np.uint8)
     assert np.array_equal(resize(labels, (4, 6), nearest=True), labels.repeat(2, 0).repeat(3, 1))
 

@@ -16,7 +16,8 @@ from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.networks.trained import architecture_of, stream_header
 from fusionseg.pipeline.scoring.measures import valid_j
 from fusionseg.pipeline.settings.profile import read_profile
-from fusionseg.pipeline.settings.sections import Network, StreamTraining
+from fusionseg.pipeline.settings.sections import Network
+from fusionseg.pipeline.settings.trainings import StreamTraining
 from fusionseg.pipeline.store.artifacts import WeightsWriter, record_of
 from fusionseg.pipeline.training import streams as stream_training
 from fusionseg.pipeline.training.samples import Augmentation, crop_pair
