@@ -10,14 +10,16 @@ from onnx import TensorProto, helper
 from fusionseg.models.outside.rembg_models import PUBLISHED
 
 
-def write_model(folder: Path, name: str = "u2net", side: int | None = None, gain: float = 1.0) -> Path:
-    """Write FOLDER/NAME.onnx, whose answer is `gain` times the share of red in the picture that it is given, and a
-    second answer that nobody asked for."""
+def write_model(
+    folder: Path, name: str = "u2net", side: int | None = None, gain: float = 1.0, offset: float = 0.0
+) -> Path:
+    """Write FOLDER/NAME.onnx, whose answer is `gain` times the share of red in the picture that it is given plus
+    `offset`, and a second answer that nobody asked for."""
     about = PUBLISHED[name]
     side = side or about.side
     shape = (1, 1, side, side)
     numbers = {"red": ([0], TensorProto.INT64), "std": ([gain * about.std[0]], TensorProto.FLOAT)}
-    numbers["mean"] = ([gain * about.mean[0]], TensorProto.FLOAT)
+    numbers["mean"] = ([gain * about.mean[0] + offset], TensorProto.FLOAT)
     graph = helper.make_graph(
         [
             helper.make_node("Gather", ["picture", "red"], ["channel"], axis=1),

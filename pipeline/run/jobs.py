@@ -100,7 +100,7 @@ class Jobs:
     def _job(self, stage: Stage, unit: Unit, items: Items, kinds: Kinds, inputs: Sequence[Record]) -> Job:
         sections = self._sections(stage)
         sources = [*self._data(items, kinds), *self._protocols(stage, items), *self._files(sections)]
-        sources += self._plug_ins(stage)
+        sources += self.plug_ins(stage)
         suffix = SUFFIXES[stage.unit]
         return Job(stage.name, stage.version, *unit, suffix, sections, items, tuple(sources), tuple(inputs))
 
@@ -142,8 +142,9 @@ class Jobs:
         except OSError as error:
             raise UserError(f"{setting} = {path}: can't be read ({error.strerror})") from None
 
-    def _plug_ins(self, stage: Stage) -> list[Source]:
-        """Versions of the plug-ins whose code the stage runs: of its own settings, and of the models that it reads."""
+    def plug_ins(self, stage: Stage) -> list[Source]:
+        """Versions of the plug-ins whose code the stage runs: of its own settings, and of the models that it reads.
+        Raises UserError for one that can't be used."""
         models = [self.stages[need] for need in stage.needs if self.stages[need].unit == "model"]
         names = dict.fromkeys(name for one in (stage, *models) for name in one.settings)
         found = plug_ins({name: self.request.settings.section(name) for name in names})

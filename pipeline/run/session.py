@@ -131,14 +131,15 @@ class Session:
         )
 
     def inspect(self) -> None:
-        """Look at all outside data of the stages to run, so that what can't be used stops the run before it starts.
+        """Look at all outside data and code of the stages to run: what can't be used stops the run before it starts.
 
         Says how files are read, where that isn't the obvious way. Costs nothing more: digests are remembered. Raises
-        BadFile.
+        BadFile, UserError.
         """
         try:
             for stage in (self.by_name[name] for name in [*self.names, *(stage.name for stage, _ in self.own)]):
                 if stage.name not in self.given:
+                    self.jobs.plug_ins(stage)
                     self._inspect(stage)
             left = [f"{dataset}: {left_out_line(some)}" for dataset, some in self.inputs.passed_over.items()]
             for line in (*self.ledger.how_read(), *left):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from builders import make_context, make_work, moving_square, write_png
+from builders import make_context, make_item, make_work, moving_square, write_png
 from hypothesis import given
 from hypothesis import strategies as st
 from rembg_files import write_model
@@ -46,14 +46,15 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     per_frame._loaded.cache_clear()
 
 
-def item_of(folder: Path, frames: int = 3, stills: bool = False) -> Item:
-    """Red squares on green, and their masks with a wrong row."""
+def item_of(folder: Path, frames: int = 3, masked: int = 99) -> Item:
+    """Red squares on green; the first `masked` frames have a mask."""
     pictures, masks = [], []
     for index, (_, mask) in enumerate(moving_square(frames, SIZE, 20)):
         frame = np.where(mask[..., None], [30, 30, 220], [30, 160, 20]).astype(np.uint8)  # BGR
         pictures.append(write_png(folder / f"{index}.png", frame[..., ::-1].copy()))
-        masks.append(MaskFiles((write_png(folder / f"masks/{index}.png", mask.astype(np.uint8)),)))
-    return Item("tiny", "clip", stills, tuple(pictures), tuple(pictures), masks=tuple(masks))
+        path = write_png(folder / f"masks/{index}.png", mask.astype(np.uint8))
+        masks.append(MaskFiles((path,) if index < masked else ()))
+    return make_item(frames=pictures, masks=tuple(masks))
 
 
 def fitted(folder: Path, item: Item, **settings: Any) -> Record:
@@ -144,8 +145,9 @@ def test_the_stages_fit_it_and_run_it_on_every_frame(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("registered")
 def test_so_many_stills_are_used_and_those_without_a_mask_are_not(tmp_path: Path) -> None:
-    item = item_of(tmp_path / "data", 6, stills=True)
-    assert fitted(tmp_path, item, fit_stills=4).counts["stills"] == 4
+    item = item_of(tmp_path / "data", 6, masked=5)
+    assert fitted(tmp_path, item).counts["stills"] == 5
+    assert fitted(tmp_path, item, fit_stills=2).counts["stills"] == 2
 
 
 @pytest.mark.parametrize(
