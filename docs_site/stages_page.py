@@ -9,7 +9,7 @@ from pathlib import Path
 from diagram import draw
 from doctests import fenced
 
-from fusionseg.pipeline.graph import SECOND_ROUND, STAGES, Stage
+from fusionseg.pipeline.graph import PRETRAINING, SECOND_ROUND, STAGES, Stage
 
 _FLOWCHART = re.compile(r"^```mermaid\n(?:flowchart|graph)\b.*?^```$", re.MULTILINE | re.DOTALL)
 _HEAD = "| stage | what it computes | once a | reads from outside | needs | settings | version |\n" + "| --- " * 7 + "|"
@@ -30,7 +30,11 @@ def page(checkout: Path) -> str:
             "## The second round of weak labels",
             "With `weak-labels.rounds = 2` these follow `motion-training`, computed by the modules of the first round.",
             _table(SECOND_ROUND),
-            *(_about(stage, checkout) for stage in STAGES),
+            "## Pre-training",
+            "Where their section has steps, these go ahead of the training of the same stream, which begins with their "
+            "weights.",
+            _table(PRETRAINING),
+            *(_about(stage, checkout) for stage in (*STAGES, *PRETRAINING)),
         ]
     )
 
@@ -50,7 +54,7 @@ def _table(stages: tuple[Stage, ...]) -> str:
 
 
 def _row(stage: Stage) -> str:
-    known = {s.name for s in STAGES}
+    known = {s.name for s in (*STAGES, *PRETRAINING)}
     outside = "<br>".join(f"{role}: {', '.join(kinds)}" for role, kinds in stage.data.items() if kinds)
     return "| {} | {} | {} | {} | {} | {} | {} |".format(
         f"[`{stage.name}`](#{stage.name})" if stage.name in known else f"`{stage.name}`",

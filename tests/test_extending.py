@@ -78,7 +78,7 @@ def test_names_of_an_installed_package_are_known_and_its_version_enters_keys(pag
         ("fusion-training.fusion", "weighted own-networks==1.2"),
     ]
     with pytest.raises(
-        UserError, match=r"network.decoder=x: expected one of parallel-dilated, skip, stacked, found 'x'"
+        UserError, match=r"network.decoder=x: expected one of parallel-dilated, skip, pyramid, stacked, found 'x'"
     ):
         read_profile("demo", ["network.decoder=x"])
 

@@ -36,6 +36,7 @@ def prepare(finished: Path, folder: Path) -> Path:
     (work / "profiles").mkdir()
     for name in ("davis", "demo"):
         (work / "profiles" / f"{name}.toml").write_text(PROFILE.replace('"tiny"', f'"{name}"'))
+    shutil.copy(profile.shipped_profiles()["segment"], work / "profiles")  # as it is, with the weights that are shipped
     asked = Request(work / "profiles/davis.toml", folder / "data", work / "out", device="cpu")
     for run_name in ("davis", "longer"):
         run_plain(replace(asked, name=run_name), Said())

@@ -119,7 +119,7 @@ def prepare(frame: UInt8, published: Published) -> Float32:
     size = (published.side, published.side)
     small = np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS), np.float32)
     shares = small / max(float(small.max()), 1.0)
-    done = (shares - np.asarray(published.mean, np.float32)) / np.asarray(published.std, np.float32)
+    done = (shares - np.array(published.mean, np.float32)) / np.array(published.std, np.float32)
     return np.ascontiguousarray(done.transpose(2, 0, 1), np.float32)
 
 

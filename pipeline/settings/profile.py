@@ -39,6 +39,7 @@ from fusionseg.pipeline.settings.trainings import (
     FusionTraining,
     MotionPretraining,
     MotionTraining,
+    Pretraining,
 )
 
 # Of a value that should have been text, as pydantic tells it.
@@ -93,7 +94,7 @@ class Profile(Settings):
     @model_validator(mode="after")
     def _what_trains_is_there(self) -> Profile:
         given = frozenset(stage.name for stage in EVERY if stage.trained and self.gives(stage.name))
-        for stage in required(given, self.variant):
+        for stage in required(given, self._roles_variant):
             for role in stage.data if stage.trained and stage.name not in given else ():
                 if role != "validation" and not self.data.of(role):
                     raise ValueError(
@@ -112,18 +113,28 @@ class Profile(Settings):
 
     @property
     def variant(self) -> Variant:
-        """What of it changes the graph. Given weights of the motion stream are its last: no labels are made at all."""
+        """What of it changes the graph; asks a plug-in fusion whether it reads frames, which loads it."""
+        return self._roles_variant._replace(framed=reads_frame(self.fusion_training.fusion))
+
+    @property
+    def _roles_variant(self) -> Variant:
+        """The same as far as roles and stages go. Given weights of the motion stream are its last: no labels are made
+        at all. A per-frame model comes trained."""
         training = self.motion_training
-        labels = "all-masks" if training.frames == "all" else training.labels
-        rounds = 1 if training.weights else self.weak_labels.rounds
+        per_frame = self.appearance_training.model != "stream"
         sections = {stage.name: self.section(stage.name) for stage in PRETRAINING}
-        framed = reads_frame(self.fusion_training.fusion)
-        per_frame = self.appearance_training.model != "stream"  # as it comes: there is nothing to train
-        pretraining = tuple(
-            name for name, section in sections.items()
-            if getattr(section, "wanted") and not (per_frame and name == "appearance-pretraining")  # noqa: B009
+        needless = {"appearance-pretraining"} if per_frame else set()
+        return Variant(
+            store=self.flow_images.store,
+            labels="all-masks" if training.frames == "all" else training.labels,
+            rounds=1 if training.weights else self.weak_labels.rounds,
+            pretraining=tuple(
+                name for name, found in sections.items() if isinstance(found, Pretraining) and found.wanted
+                and name not in needless
+            ),
+            optional=self._optional,
+            per_frame=per_frame,
         )  # fmt: skip
-        return Variant(self.flow_images.store, labels, rounds, pretraining, self._optional, framed, per_frame)
 
     @property
     def _optional(self) -> tuple[Role, ...]:

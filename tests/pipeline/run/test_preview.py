@@ -128,8 +128,8 @@ def test_other_versions_of_a_stage_and_other_files(chain: Path, monkeypatch: pyt
     from fusionseg.pipeline import graph
 
     monkeypatch.setitem(graph._FIRST, "scoring", graph._FIRST["scoring"])
-    newer = tuple(replace(one, version=99) if one.name == "scoring" else one for one in graph.STAGES)
-    monkeypatch.setattr(graph, "STAGES", newer)
+    newer = tuple(replace(one, version=99) if one.name == "scoring" else one for one in graph.EVERY)
+    monkeypatch.setattr(graph, "EVERY", newer)
     assert told(request(chain))[0]["scoring"] == "would be computed: version 99 of the stage (was 2)"
     monkeypatch.undo()
     mask = min((chain / "out" / "rendered").rglob("Annotations/480p/test-*/00002.png"))

@@ -375,9 +375,9 @@ def test_augmentation_that_needs_vectors_is_refused_where_none_are_kept(tmp_path
 
 
 def test_a_stage_that_the_settings_leave_out_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r'with flow-images\.store = "flow" and weak-labels.* there is no such stage'):
+    with pytest.raises(UserError, match=r'with flow-images\.store = "flow", weak-labels.* there is no such stage'):
         run(request(tmp_path, 'flow-images.store="flow"'), only="flow-images", say=Said())
-    with pytest.raises(UserError, match=r"and weak-labels\.rounds = 1 there is no such stage"):
+    with pytest.raises(UserError, match=r", weak-labels\.rounds = 1.* there is no such stage"):
         run(request(tmp_path), only="flow-filter-2", say=Said())
 
 
