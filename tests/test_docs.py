@@ -186,7 +186,8 @@ NOT_RUN = {
     "fusionseg run davis --data ../data --set appearance-training.model=rembg:u2net": _REMBG,
     ".venv/bin/fusionseg run davis --data ../data --set motion-training.steps=1500 --name longer": _HOURS,
     "fusionseg run general --data ../data --data duts=../duts --data ecssd=../ecssd": _HOURS,
-    "python benchmarks/cross_validation.py --data ../data --data duts=../duts --data ecssd=../ecssd --folds 1,2": _HOURS,
+    "python benchmarks/cross_validation.py --data ../data --data duts=../duts --data ecssd=../ecssd "
+    "--folds 1,2": _HOURS,
     ".venv/bin/fusionseg export-onnx davis -o onnx": "docs/inference.md's are run",
     ".venv/bin/fusionseg weak-labels study davis --data ../data": _STUDY,
     "fusionseg weak-labels study davis --data ../data --out out --part purity": _STUDY,
