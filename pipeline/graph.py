@@ -293,13 +293,12 @@ def _varied(stage: Stage, variant: Variant) -> Stage:
             needs = tuple(need for need in needs if need not in _WEAK_LABELS)
     if first in _BEFORE and _BEFORE[first].name in variant.pretraining:
         needs = (*needs, _BEFORE[first].name)
-    if stage.name == "appearance-training" and "annotated" in variant.optional:
+    if stage.name == "appearance-training" and variant.per_frame:
+        # Best fitted on what the model hasn't learnt from.
+        stills: Role = "pairs" if "pairs" in variant.optional else "stills"
+        data = {stills: (FRAMES, MASKS), "validation": (FRAMES, MASKS)}
+    elif stage.name == "appearance-training" and "annotated" in variant.optional:
         data = {**data, "annotated": (FRAMES, MASKS)}
-    if (
-        stage.name == "appearance-training" and variant.per_frame
-    ):  # fitted on what it wasn't trained on, if that's there
-        fitted: Role = "pairs" if "pairs" in variant.optional else "stills"
-        data = {fitted: (FRAMES, MASKS), "validation": (FRAMES, MASKS)}
     if stage.name == "fusion-training" and "pairs" in variant.optional:
         data = {**data, "pairs": (FRAMES, MASKS)}
         needs = (*needs, "appearance-training", variant.last_motion)

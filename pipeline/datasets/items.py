@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -158,3 +158,11 @@ def _of_masks(masks: Sequence[MaskFiles]) -> Iterator[tuple[int, Path]]:
         yield from ((index, path) for path in mask.paths)
         if mask.regions:
             yield index, mask.regions
+
+
+Frame = tuple[Item, int]  # a video, or set of stills, and the number of one of its frames
+
+
+def annotated(items: Iterable[Item]) -> list[Frame]:
+    """All frames of `items` that have a mask."""
+    return [(item, index) for item in items for index in item.annotated]

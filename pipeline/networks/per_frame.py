@@ -22,7 +22,7 @@ from fusionseg.models.weights import read_header
 from fusionseg.pipeline.basics.resizing import fit, resize
 from fusionseg.pipeline.basics.spread import spread
 from fusionseg.pipeline.basics.threads import in_order
-from fusionseg.pipeline.datasets.items import Item
+from fusionseg.pipeline.datasets.items import Item, annotated
 from fusionseg.pipeline.datasets.reading import read_frame, read_mask_sized
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.networks.scores import object_mask, scored_side, scores_of, upsampled
@@ -123,7 +123,7 @@ def write_weights(work: Work, writer: WeightsWriter) -> None:
     masks = SoftMasks.of(settings.model, str(work.device))
     long_side = work.settings(Network).long_side
     items = work.items.get("pairs") or work.items["stills"]
-    stills = [(item, n) for item in items for n in item.annotated]
+    stills = annotated(items)
     if not stills:
         raise UserError(f"{work.stage}: no still has a mask to fit {settings.model} on; name others as data.stills")
     chosen = spread(stills, settings.fit_stills)

@@ -87,14 +87,18 @@ def _misfit(header: Mapping[str, Any], stage: str, profile: Profile, path: Path)
 def _own(profile: Profile, stage: str) -> dict[str, Any]:
     """The profile's settings that weights in the place of `stage` must agree with, by the names that users know."""
     if stage == "fusion-training":
-        return {"fusion-training.fusion": profile.fusion_training.fusion}
+        own = profile.fusion_training
+        return {"fusion-training.fusion": own.fusion, "fusion-training.long_side": own.long_side}
     return _network(profile) | {_MODEL: profile.appearance_training.model}
 
 
 def _of_header(header: Mapping[str, Any], path: Path, stage: str) -> dict[str, Any]:
     """The same of weights, as far as they depend on them. What else would be told hours later is told now."""
     if header["kind"] == "fusion":
-        return {"fusion-training.fusion": header.get("fusion")}
+        return {
+            "fusion-training.fusion": header.get("fusion"),
+            "fusion-training.long_side": header.get("long_side", 0),
+        }
     if header["kind"] == PER_FRAME:
         return {_MODEL: header.get("model")}
     _preprocessing(header, path)

@@ -100,7 +100,7 @@ class Jobs:
     def _job(self, stage: Stage, unit: Unit, items: Items, kinds: Kinds, inputs: Sequence[Record]) -> Job:
         sections = self._sections(stage)
         sources = [*self._data(items, kinds), *self._protocols(stage, items), *self._files(sections)]
-        sources += self.plug_ins(stage)
+        sources += [*self.plug_ins(stage), *self._fused_at(stage)]
         suffix = SUFFIXES[stage.unit]
         return Job(stage.name, stage.version, *unit, suffix, sections, items, tuple(sources), tuple(inputs))
 
@@ -141,6 +141,13 @@ class Jobs:
             return self.ledger.file_digest(path)
         except OSError as error:
             raise UserError(f"{setting} = {path}: can't be read ({error.strerror})") from None
+
+    def _fused_at(self, stage: Stage) -> list[Source]:
+        """The size that a fusion works at, where it has its own: it is no tensor, so weights' content doesn't tell."""
+        size = self.request.settings.fusion_training.long_side
+        if not size or "fusion-training" not in stage.needs:
+            return []
+        return [("settings", "fusion-training.long_side", "px", str(size))]
 
     def plug_ins(self, stage: Stage) -> list[Source]:
         """Versions of the plug-ins whose code the stage runs: of its own settings, and of the models that it reads.

@@ -138,7 +138,7 @@ class Profile(Settings):
 
     @property
     def _optional(self) -> tuple[Role, ...]:
-        """The roles that are played and need not be; fusions without parameters learn nothing from pairs."""
+        """The roles that are played and need not be."""
         roles: tuple[Role, ...] = ("annotated", "pairs")
         return tuple(role for role in roles if self.data.of(role))
 

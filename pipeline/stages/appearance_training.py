@@ -9,7 +9,7 @@ import numpy as np
 
 from fusionseg.pipeline.basics.resizing import fit, resize
 from fusionseg.pipeline.basics.spread import spread
-from fusionseg.pipeline.datasets.items import Item
+from fusionseg.pipeline.datasets.items import Frame, Item, annotated
 from fusionseg.pipeline.datasets.reading import read_frame, read_mask_sized
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.networks.per_frame import write_weights
@@ -20,7 +20,7 @@ from fusionseg.pipeline.store.artifacts import WeightsWriter
 from fusionseg.pipeline.store.job import Work
 from fusionseg.pipeline.training.cache import SampleCache
 from fusionseg.pipeline.training.photometric import vary_look
-from fusionseg.pipeline.training.samples import Augmentation, Frame, annotated, crop_pair, mixed
+from fusionseg.pipeline.training.samples import Augmentation, crop_pair, mixed
 from fusionseg.pipeline.training.streams import MakeSample, Sample, train_stream
 
 

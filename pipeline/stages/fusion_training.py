@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fusionseg.models.fusion import create_fusion, reads_frame
 from fusionseg.pipeline.basics.spread import spread
-from fusionseg.pipeline.datasets.items import Item
+from fusionseg.pipeline.datasets.items import Item, annotated
 from fusionseg.pipeline.datasets.reading import read_frame, read_mask_sized
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.networks.scores import object_mask
@@ -23,7 +23,7 @@ from fusionseg.pipeline.store.job import Work
 from fusionseg.pipeline.training.cache import SampleCache
 from fusionseg.pipeline.training.loop import seed_of, train
 from fusionseg.pipeline.training.pairs import StoredPair, batch_of, fuse_batch
-from fusionseg.pipeline.training.samples import annotated, mixed
+from fusionseg.pipeline.training.samples import mixed
 from fusionseg.pipeline.training.step import Task
 from fusionseg.pipeline.training.still_pairs import StillPairs
 
@@ -71,7 +71,7 @@ def load_pair(work: Work, video: Item, index: int, framed: bool) -> StoredPair:
         height, width = a.facts["frame_size"]
         label = read_mask_sized(video, index, (height, width))
         pair = StoredPair(a.frame("scores", index), a.facts, m.frame("scores", index), m.facts, label, frame)
-    return pair.resized(work.own(FusionTraining).long_side)
+    return pair.resized(work.settings(FusionTraining).long_side)
 
 
 def make_batch(work: Work, settings: FusionTraining, framed: bool) -> Callable[[int, range], dict[str, Tensor]]:

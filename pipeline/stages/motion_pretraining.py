@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fusionseg.pipeline.basics.resizing import fit, resize
-from fusionseg.pipeline.datasets.items import Item
+from fusionseg.pipeline.datasets.items import Frame, Item
 from fusionseg.pipeline.datasets.reading import read_mask
 from fusionseg.pipeline.flow.colours import colour, full_magnitude, known_flow
 from fusionseg.pipeline.flow.rendered import render_flow
@@ -21,7 +21,7 @@ from fusionseg.pipeline.stages.motion_training import validation_samples
 from fusionseg.pipeline.store.artifacts import WeightsWriter
 from fusionseg.pipeline.store.job import Work
 from fusionseg.pipeline.training.cache import SampleCache
-from fusionseg.pipeline.training.samples import Augmentation, Frame, crop_pair
+from fusionseg.pipeline.training.samples import Augmentation, crop_pair
 from fusionseg.pipeline.training.streams import MakeSample, Sample, train_stream
 
 

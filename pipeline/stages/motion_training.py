@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fusionseg.pipeline.basics.half import to_float32
 from fusionseg.pipeline.basics.resizing import fit, resize
 from fusionseg.pipeline.basics.spread import spread
-from fusionseg.pipeline.datasets.items import Item
+from fusionseg.pipeline.datasets.items import Frame, Item
 from fusionseg.pipeline.datasets.reading import read_mask_sized
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.flow.colours import colour, full_magnitude, known_flow
@@ -27,7 +27,6 @@ from fusionseg.pipeline.training.cache import SampleCache
 from fusionseg.pipeline.training.samples import Augmentation, crop_pair
 from fusionseg.pipeline.training.streams import MakeSample, Sample, train_stream
 
-Frame = tuple[Item, int]  # a video and the number of one of its frames
 FlowSample = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]  # flow (h, w, 2) in pixels, label (h, w)
 
 

@@ -71,9 +71,7 @@ def compute(work: Work, writer: ArtifactWriter) -> None:
         size = tuple(appearance.facts["frame_size"])
 
         def one(index: int) -> dict[str, Mask]:
-            masks = stream_masks(appearance, None if alone else motion, index, work.device)
-            if not alone:
-                masks["joint"] = joint_mask(work, fusion, fit(size, long_side), (appearance, motion), index)
+            masks = model_masks(work, fusion, fit(size, long_side), appearance, None if alone else motion, index)
             if baselines:
                 masks |= baseline_masks(size, None if alone else flow, index)
             return masks
@@ -90,29 +88,27 @@ def compute(work: Work, writer: ArtifactWriter) -> None:
             writer.counts["appearance_only"] = 1
 
 
-def stream_masks(appearance: Artifact, motion: Artifact | None, index: int, device: torch.device) -> dict[str, Mask]:
-    """Masks of both streams and their average for frame `index`; without motion scores the appearance stream is all
-    there is, the joint too."""
-    a = full_scores(appearance, index).to(device)
+def model_masks(
+    work: Work, fusion: nn.Module, fused_at: Size, appearance: Artifact, motion: Artifact | None, index: int
+) -> dict[str, Mask]:
+    """Masks of all models for frame `index`, at the frame's size; without motion scores, of the appearance stream
+    alone. `fused_at`: the size that the fusion works at."""
+    a = full_scores(appearance, index).to(work.device)
     if motion is None:
         return dict.fromkeys(("appearance", "average", "joint"), object_mask(a))
-    m = full_scores(motion, index).to(device)
-    logits = {"appearance": a, "motion": m, "average": AverageFusion()(a, m)}
-    return {name: object_mask(value) for name, value in logits.items()}
-
-
-def joint_mask(work: Work, fusion: nn.Module, size: Size, streams: tuple[Artifact, Artifact], index: int) -> Mask:
-    """The mask of the fusion for frame `index`, at the frame's size; `size`: what is fused at. Reads the frame if the
-    fusion does."""
-    appearance, motion = (full_scores(stream, index, size).to(work.device) for stream in streams)
+    m, whole = full_scores(motion, index).to(work.device), (a.shape[-2], a.shape[-1])
+    at = (a, m)  # enlarged once where the fusion works at the frame's size
+    if fused_at != whole:
+        at = (full_scores(appearance, index, fused_at).to(a), full_scores(motion, index, fused_at).to(a))
     frame = None
     if reads_frame(fusion):
-        frame = as_tensor(resize(read_frame(work.item, index), size)[..., ::-1]).to(work.device)
+        frame = as_tensor(resize(read_frame(work.item, index), fused_at)[..., ::-1]).to(work.device)
     with torch.inference_mode():
-        logits = fuse(fusion, appearance, motion, frame)
-        if (whole := tuple(streams[0].facts["frame_size"])) != size:
-            logits = F.interpolate(logits, size=whole, mode="bilinear", align_corners=False)
-    return object_mask(logits)
+        joint = fuse(fusion, *at, frame)
+        if fused_at != whole:
+            joint = F.interpolate(joint, size=whole, mode="bilinear", align_corners=False)
+        logits = {"appearance": a, "motion": m, "average": AverageFusion()(a, m), "joint": joint}
+    return {name: object_mask(value) for name, value in logits.items()}
 
 
 def baseline_masks(size: tuple[int, int], flow: Artifact | None, index: int) -> dict[str, Mask]:

@@ -160,13 +160,6 @@ class Work:
         (found,) = (section for section in self.job.sections.values() if type(section) is kind)
         return found
 
-    def own(self, kind: type[Section]) -> Section:
-        """The stage's own section, of this kind or one derived from it."""
-        found = self.job.sections[first_name(self.stage)]
-        if not isinstance(found, kind):
-            raise TypeError(f"{self.stage}: its section is a {type(found).__name__}, not a {kind.__name__}")
-        return found
-
     def has_settings(self, kind: type[Settings]) -> bool:
         """Whether the graph names such a section for the stage."""
         return any(type(section) is kind for section in self.job.sections.values())

@@ -7,18 +7,18 @@ would have seen.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import TypeVar
 
 import numpy as np
 
 from fusionseg.models.labels import VOID
 from fusionseg.pipeline.basics.resizing import Array, resize
-from fusionseg.pipeline.datasets.items import Item
 
 T = TypeVar("T")
-Frame = tuple[Item, int]  # a video, or set of stills, and the number of one of its frames
 
 
 @dataclass(frozen=True)
@@ -31,21 +31,18 @@ class Augmentation:
     mirror: bool
 
 
-def annotated(items: Sequence[Item]) -> list[Frame]:
-    """All frames of `items` that have a mask."""
-    return [(item, index) for item in items for index in item.annotated]
-
-
 def mixed(first: Sequence[T], second: Sequence[T], share: float) -> list[T]:
-    """`first`, and as many of `second`, in turns, as make this share of all.
+    """All of both, that of which there is too little repeated until `second` makes this share (0..1); at 0 and 1, and
+    where `second` is empty, one of them alone.
 
-    >>> mixed(["a", "b", "c"], ["x", "y"], 0.5), mixed(["a"], [], 0.5)
-    (['a', 'b', 'c', 'x', 'y', 'x'], ['a'])
+    >>> mixed(["a", "b", "c"], ["x", "y"], 0.5), mixed(["a"], ["x", "y", "z"], 0.75), mixed(["a"], [], 0.5)
+    (['a', 'b', 'c', 'x', 'y', 'x'], ['a', 'x', 'y', 'z'], ['a'])
     """
-    if share == 1 and second:
-        return list(second)
-    wanted = round(len(first) * share / (1 - share)) if second else 0
-    return [*first, *(second[number % len(second)] for number in range(wanted))]
+    if not second or share in (0, 1):
+        return list(second if second and share else first)
+    total = math.ceil(max(len(first) / (1 - share), len(second) / share))
+    wanted = round(total * share)
+    return [*islice(cycle(first), total - wanted), *islice(cycle(second), wanted)]
 
 
 def draw(count: int, batch: int, step: int, seed: int) -> list[int]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fusionseg.pipeline.datasets.items import Frame
 from fusionseg.pipeline.datasets.reading import read_frame, read_mask_sized
 from fusionseg.pipeline.flow.colours import known_flow, paint
 from fusionseg.pipeline.flow.rendered import render_flow
@@ -21,7 +22,6 @@ from fusionseg.pipeline.settings.sections import FlowImages
 from fusionseg.pipeline.settings.trainings import FusionTraining
 from fusionseg.pipeline.store.job import Work
 from fusionseg.pipeline.training.pairs import StoredPair
-from fusionseg.pipeline.training.samples import Frame
 
 
 class StillPairs:
@@ -32,7 +32,7 @@ class StillPairs:
 
     def __init__(self, work: Work, stills: Sequence[Frame], framed: bool) -> None:
         self._work, self._stills, self._framed = work, stills, framed
-        self._settings = work.own(FusionTraining)
+        self._settings = work.settings(FusionTraining)
         self._appearance, self._motion = frame_scorer(work), load_stream(work, "motion-training")
         self._lock = threading.Lock()  # a stream keeps weights in the layout for the size that it saw last
 

@@ -107,7 +107,7 @@ def test_frames_of_videos_make_their_share_of_the_appearance_stream_s_samples(ch
 
 def test_rendered_flow_of_a_still_is_another_in_each_epoch_and_the_same_for_the_same_sample(chain: Path) -> None:
     work = work_of(chain, "motion-pretraining")
-    settings = work.own(motion_pretraining.MotionPretraining)
+    settings = work.settings(motion_pretraining.MotionPretraining)
     make = motion_pretraining.sampler(work, settings, appearance_training.stills_with_masks(work))
     (image, label), (again, _), (other, _) = (make(0, sample_generator(0, step, 0)) for step in (1, 1, 2))
     assert image.shape == (64, 96, 3) and image.dtype == label.dtype == "uint8" and set(label.flat) <= {0, 1, 255}
@@ -122,3 +122,16 @@ def test_pairs_of_what_trains_a_stream_are_refused(chain: Path) -> None:
 def test_frames_that_train_the_appearance_stream_may_not_be_scored(chain: Path) -> None:
     with pytest.raises(UserError, match="demo-davis/test is scored and can't be `annotated`"):
         Session(request(chain, 'data.annotated={manifest="demo-davis", split="test"}'))
+
+
+def test_the_size_that_is_fused_at_is_part_of_what_a_prediction_depends_on(chain: Path) -> None:
+    """A fusion without parameters has the same content at any size."""
+    average = ("fusion-training.fusion=average",)
+    run(request(chain, *average))
+    states = run(request(chain, *average, "fusion-training.long_side=64")).states()
+    assert states["prediction"] == "computed" and states["motion-scores"] == "cached"
+    weights = chain / "out" / read_run(chain / "out", "tiny").records("fusion-training")[0].path
+    with pytest.raises(
+        UserError, match=r"long_side is 64 in it and 0 in the profile; add --set fusion-training.long_s"
+    ):
+        Session(request(chain, *average, f"fusion-training.weights={weights}"))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from fusionseg.models.labels import VOID
 from fusionseg.pipeline.basics.resizing import fit, resize
 from fusionseg.pipeline.basics.spread import evenly
-from fusionseg.pipeline.training.samples import Augmentation, crop_pair, draw, sample_generator
+from fusionseg.pipeline.training.samples import Augmentation, crop_pair, draw, mixed, sample_generator
 
 
 def coordinates(height: int, width: int) -> np.ndarray:
@@ -142,3 +142,16 @@ def test_tiny_pictures_can_be_cut(size: tuple[int, int]) -> None:
         coordinates(*size), np.ones(size, np.uint8), Augmentation((8, 8), (0.1, 0.2), True), sample_generator(0, 0, 0)
     )
     assert cut.shape == (8, 8, 2) and label.shape == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "share"), [(7, 3, 0.5), (3, 7, 0.5), (5, 40, 0.2), (40, 5, 0.9), (4, 4, 0.25)]
+)
+def test_a_mixture_leaves_nothing_out_and_has_the_share(first: int, second: int, share: float) -> None:
+    found = mixed(range(first), range(100, 100 + second), share)
+    assert set(found) == {*range(first), *range(100, 100 + second)}
+    assert abs(sum(n >= 100 for n in found) - share * len(found)) <= 0.5
+
+
+def test_a_mixture_of_one() -> None:
+    assert mixed([1, 2], [3], 0) == [1, 2] and mixed([1, 2], [3], 1) == [3] and mixed([1, 2], [], 1) == [1, 2]
