@@ -60,6 +60,7 @@ class Item:
     all_frames: tuple[Path, ...] = ()
     numbers: tuple[int, ...] = ()
     partners: tuple[Path, ...] = ()  # the frame that each frame's optical flow goes to
+    partners_back: tuple[Path, ...] = ()  # the same for flow of the other direction, where both are wanted
     flow: FlowSource | None = None  # optical flow made elsewhere
 
     def __post_init__(self) -> None:
@@ -83,6 +84,7 @@ class Item:
             others=others,
             numbers=pick(self.numbers),
             partners=pick(self.partners),
+            partners_back=pick(self.partners_back),
         )
 
     @property
@@ -138,7 +140,8 @@ class Item:
             yield from ((index, path) for index, path in enumerate(self.boxes.paths) if path)
         elif kind == "partners":
             own = set(self.frames)
-            yield from ((index, path) for index, path in enumerate(self.partners) if path not in own)
+            for partners in (self.partners, self.partners_back):
+                yield from ((index, path) for index, path in enumerate(partners) if path not in own)
         elif kind == "flow" and self.flow:
             yield from self._flow_files(self.flow)
         elif kind == "others":

@@ -36,13 +36,19 @@ def partner(index: int, frames: int, gap: int = 1, direction: str = "forward") -
     return 0 if index > frames - 1 - index else frames - 1
 
 
-def partner_numbers(item: Item, settings: OpticalFlow) -> list[int]:
+def directions(settings: OpticalFlow) -> tuple[str, ...]:
+    """The directions that flow is estimated in: the one that all stages read, and perhaps the other."""
+    return ("forward", "backward") if settings.direction == "both" else (settings.direction,)
+
+
+def partner_numbers(item: Item, settings: OpticalFlow, direction: str | None = None) -> list[int]:
     """For each frame of `item`, the number (within the whole video) of the frame its flow goes to; [] for a video of
-    one frame."""
+    one frame. `direction`: None is the first of `directions`."""
+    direction = direction or directions(settings)[0]
     count = len(item.all_frames)
     if count < 2:
         return []
-    return [partner(n, count, settings.gap, settings.direction) for n in item.numbers]
+    return [partner(n, count, settings.gap, direction) for n in item.numbers]
 
 
 def all_partners(item: Item, settings: OpticalFlow) -> list[int]:
@@ -52,7 +58,11 @@ def all_partners(item: Item, settings: OpticalFlow) -> list[int]:
 
 def with_partners(item: Item, settings: OpticalFlow) -> Item:
     """The video with the files of the frames that its frames' flow goes to."""
-    return replace(item, partners=tuple(item.all_frames[n] for n in partner_numbers(item, settings)))
+    found = [
+        tuple(item.all_frames[n] for n in partner_numbers(item, settings, direction))
+        for direction in directions(settings)
+    ]
+    return replace(item, partners=found[0], partners_back=found[1] if len(found) > 1 else ())
 
 
 class PairReader:
@@ -62,17 +72,22 @@ class PairReader:
     """
 
     def __init__(self, item: Item, workers: int, gap: int) -> None:
-        self._item, self._most = item, 4 * workers + gap
+        self._item, self._most = item, 4 * workers + gap * (2 if item.partners_back else 1)
         self._lock = threading.Lock()
         self._frames: OrderedDict[Path, Future[UInt8]] = OrderedDict()
 
-    def pair(self, index: int) -> Pair:
-        """Frame `index` and its partner, both (H, W, 3) uint8 BGR. Raises BadFile, also for frames of two sizes."""
-        first, second = self._frame(index, self._item.frames[index]), self._frame(index, self._item.partners[index])
+    def pairs(self, index: int) -> list[Pair]:
+        """Frame `index` and its partner, both (H, W, 3) uint8 BGR, in each direction that flow is wanted in. Raises
+        BadFile, also for frames of two sizes."""
+        item = self._item
+        return [self._pair(index, partners[index]) for partners in (item.partners, item.partners_back) if partners]
+
+    def _pair(self, index: int, partner: Path) -> Pair:
+        first, second = self._frame(index, self._item.frames[index]), self._frame(index, partner)
         if first.shape != second.shape:
             sizes = [f"{frame.shape[1]}x{frame.shape[0]}" for frame in (second, first)]
             what = f"frame is {sizes[0]}, {self._item.frames[index].name} {sizes[1]}; expected one size in a video"
-            raise bad_file(self._item, index, self._item.partners[index], what)
+            raise bad_file(self._item, index, partner, what)
         return first, second
 
     def _frame(self, index: int, path: Path) -> UInt8:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeVar
+from itertools import islice
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from fusionseg.pipeline.basics.half import to_float16
 from fusionseg.pipeline.basics.threads import batches, in_order, opencv_threads
 from fusionseg.pipeline.datasets.imported_flow import check_flow
 from fusionseg.pipeline.datasets.items import Item
-from fusionseg.pipeline.datasets.pairs import Pair, PairReader, all_partners, partner, partner_numbers
+from fusionseg.pipeline.datasets.pairs import Pair, PairReader, all_partners, directions, partner, partner_numbers
 from fusionseg.pipeline.datasets.reading import read_frame
 from fusionseg.pipeline.flow.camera import CameraMotion, camera_motion, residual
 from fusionseg.pipeline.flow.colours import paint
@@ -28,10 +29,12 @@ from fusionseg.pipeline.store.job import Work
 T = TypeVar("T")
 # Half precision keeps 1/16 px at 100 px; what lies beyond this is no displacement.
 _LARGEST = 6e4
+BACK = "_back"  # ends the names of datasets of the other direction's flow
 
 
-def each_flow(work: Work, finish: Callable[[Flow], T]) -> Iterator[tuple[T, CameraMotion | None]]:
-    """`finish` of the flow of every frame of a video, in order, and the camera's motion where it was subtracted.
+def each_flow(work: Work, finish: Callable[[Flow], T]) -> Iterator[list[tuple[T, CameraMotion | None]]]:
+    """For every frame of a video, in order, `finish` of its flow in each direction that is wanted, and the camera's
+    motion where it was subtracted.
 
     Threads work a little ahead; memory doesn't grow with the video.
     """
@@ -44,19 +47,22 @@ def each_flow(work: Work, finish: Callable[[Flow], T]) -> Iterator[tuple[T, Came
         motion = camera_motion(flow)
         return finish(residual(flow, motion)), motion
 
-    def flows(pairs: Sequence[Pair]) -> list[Flow]:
-        return estimate_pairs(pairs, settings.method, settings.long_side, settings.raft_weights, str(work.device))
+    def finished(frames: Sequence[Sequence[Pair]]) -> list[list[tuple[T, CameraMotion | None]]]:
+        pairs = [pair for frame in frames for pair in frame]
+        flows = estimate_pairs(pairs, settings.method, settings.long_side, settings.raft_weights, str(work.device))
+        rest = iter(flows)
+        return [[complete(flow) for flow in islice(rest, len(frame))] for frame in frames]
 
     count = len(item.partners)
     if settings.method in RAFT:  # one batch at a time fills the device; threads only read
         groups = list(batches(count, work.run.batch))
-        for pairs in in_order(lambda n: [reader.pair(i) for i in groups[n]], len(groups), work.run.workers):
-            yield from map(complete, flows(pairs))
+        for frames in in_order(lambda n: [reader.pairs(i) for i in groups[n]], len(groups), work.run.workers):
+            yield from finished(frames)
     elif settings.method == "import":
-        yield from map(complete, imported(item, settings))
+        yield from ([complete(flow)] for flow in imported(item, settings))
     else:
         with opencv_threads(1 if work.run.workers > 1 else None):
-            yield from in_order(lambda i: complete(flows([reader.pair(i)])[0]), count, work.run.workers)
+            yield from in_order(lambda i: finished([reader.pairs(i)])[0], count, work.run.workers)
 
 
 def imported(item: Item, settings: OpticalFlow) -> Iterator[Flow]:
@@ -82,38 +88,63 @@ def stored(flow: Flow) -> npt.NDArray[np.float16]:
     return to_float16(flow if inside else np.where(np.abs(flow) < _LARGEST, flow, np.float32(np.nan)))
 
 
-def note_pairs(writer: ArtifactWriter, work: Work, motions: Sequence[CameraMotion | None]) -> None:
-    """What an artifact made of flow says of its pairs and of stabilisation."""
+def write_each(
+    work: Work, writer: ArtifactWriter, name: str, channels: int, finish: Callable[[Flow], npt.NDArray[Any]]
+) -> None:
+    """Write `finish` of every frame's flow, (T, H, W, channels), as the dataset `name`, that of the other direction as
+    `name` + BACK, and what `note_pairs` has to say."""
+    item, names = work.item, directed(name, work.settings(OpticalFlow))
+    height, width = read_frame(item, 0).shape[:2]
+    dtype = finish(np.zeros((1, 1, 2), np.float32)).dtype
+    data = [writer.frames(one, len(item.partners), (height, width, channels), dtype) for one in names]
+    motions: list[list[CameraMotion | None]] = [[] for _ in names]
+    for frame in each_flow(work, lambda flow: data[0].pack(finish(flow))):
+        for to, kept, (packed, motion) in zip(data, motions, frame, strict=True):
+            to.append(packed)
+            kept.append(motion)
+    note_pairs(writer, work, motions)
+
+
+def directed(name: str, settings: OpticalFlow) -> list[str]:
+    """The names of a dataset, or table, for each direction."""
+    return [name, name + BACK] if len(directions(settings)) == 2 else [name]
+
+
+def note_pairs(writer: ArtifactWriter, work: Work, motions: Sequence[Sequence[CameraMotion | None]]) -> None:
+    """What an artifact made of flow says of its pairs and of stabilisation; `motions`: for each direction."""
     item, settings = work.item, work.settings(OpticalFlow)
-    writer.facts |= {
-        "frames": list(item.numbers)[: len(item.partners)],
-        "partners": partner_numbers(item, settings),
-    }
+    writer.facts["frames"] = list(item.numbers)[: len(item.partners)]
+    for name, direction in zip(directed("partners", settings), directions(settings), strict=True):
+        writer.facts[name] = partner_numbers(item, settings, direction)
     writer.counts["frames"] = len(item.frames)
     if not item.partners:
         writer.counts["without_flow"] = 1
     if item.flow and (filled := sum(item.flow.places[n] is None for n in item.numbers)):
         writer.counts["filled_flow"] = filled
-    rows = [{"frame": n, **motion.as_row()} for n, motion in enumerate(motions) if motion]
-    if rows:
-        writer.table("camera", pd.DataFrame(rows))
-        writer.counts["not_stabilised"] = sum(1 for motion in motions if motion and motion.reason)
+    for name, found in zip(directed("camera", settings), motions, strict=True):
+        rows = [{"frame": n, **motion.as_row()} for n, motion in enumerate(found) if motion]
+        if rows:
+            writer.table(name, pd.DataFrame(rows))
+    if settings.stabilise != "none" and item.partners:
+        writer.counts["not_stabilised"] = sum(1 for found in motions for motion in found if motion and motion.reason)
 
 
 class FlowPictures:
-    """The flow images of a video, as they are stored or, where only u,v are kept, coloured on reading."""
+    """The flow images of a video, as they are stored or, where only u,v are kept, coloured on reading. `both`: there
+    are those of the other direction, too."""
 
     def __init__(self, artifact: Artifact, settings: FlowImages) -> None:
         self._artifact, self._settings = artifact, settings
         self._stored = "images" in artifact
         self._name = "images" if self._stored else "flow"
+        self.both = self._name + BACK in artifact
         self.count = artifact.length(self._name)
         shape = artifact.datasets()[self._name].shape
         self.size = (int(shape[1]), int(shape[2]))
 
-    def image(self, index: int) -> npt.NDArray[np.uint8]:
-        """Flow image of frame `index`, (H, W, 3) uint8 RGB."""
-        frame = self._artifact.frame(self._name, index)
+    def image(self, index: int, back: bool = False) -> npt.NDArray[np.uint8]:
+        """Flow image of frame `index`, (H, W, 3) uint8 RGB; `back`: of the other direction."""
+        frame = self._artifact.frame(self._name + BACK if back else self._name, index)
         return frame if self._stored else paint(frame, self._settings)
 
 

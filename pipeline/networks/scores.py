@@ -5,7 +5,7 @@ Scores are stored once, before upsampling, and serve weak labels, fusion trainin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,17 +28,18 @@ def write_scores(
     writer: ArtifactWriter,
     stream: Stream,
     network: Network,
-    read: Callable[[int], UInt8],
+    reads: Sequence[Callable[[int], UInt8]],
     count: int,
     frame_size: tuple[int, int],
 ) -> None:
-    """`scores` (T, 2, h, w) float16, logits of background and object at the network's stride; facts `stride`,
-    `network_size` (what the frames were resized to) and `frame_size`, both height and width."""
+    """`scores` (T, 2, h, w) float16, logits of background and object at the network's stride, the mean over what
+    `reads` give of a frame; facts `stride`, `network_size` (what the frames were resized to) and `frame_size`, both
+    height and width."""
     size = fit((frame_size[0], frame_size[1]), scored_side(work, network))
     groups = list(batches(count, work.run.batch))
 
     def load(group: int) -> torch.Tensor:
-        images = np.stack([resize(np.ascontiguousarray(read(index)), size) for index in groups[group]])
+        images = np.stack([resize(np.ascontiguousarray(read(n)), size) for n in groups[group] for read in reads])
         return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
     padded = stream.prepare(torch.zeros((1, 3, *size), dtype=torch.uint8, device=work.device)).shape[-2:]
@@ -47,7 +48,8 @@ def write_scores(
     with torch.inference_mode(), autocast:
         data = writer.frames("scores", count, (2, *shape), np.float16)
         for images in in_order(load, len(groups), work.run.workers):
-            for frame in stream_scores(stream, images, work.device).half().cpu().numpy():
+            scores = stream_scores(stream, images, work.device).unflatten(0, (-1, len(reads))).mean(1)
+            for frame in scores.half().cpu().numpy():
                 data.append(frame)
         writer.facts |= _facts(stream, size, frame_size)
         writer.counts["frames"] = count

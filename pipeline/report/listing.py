@@ -19,6 +19,7 @@ from fusionseg.pipeline.basics.columns import aligned, write_table
 from fusionseg.pipeline.basics.spread import evenly
 from fusionseg.pipeline.errors import DamagedArtifact, UserError
 from fusionseg.pipeline.flow.colours import colour
+from fusionseg.pipeline.flow.videos import BACK
 from fusionseg.pipeline.store.artifact import Artifact
 from fusionseg.pipeline.store.artifacts import list_artifacts
 from fusionseg.pipeline.store.bits import PACKED, read_plain
@@ -198,7 +199,8 @@ def picture_of(name: str, data: h5py.Dataset) -> Callable[[Array], Image.Image] 
         "scores": lambda scores: Image.fromarray(probability(scores)),
         **dict.fromkeys(PACKED, label_picture),
     }
-    return special.get(name) or (label_picture if data.ndim == 3 and data.dtype == np.uint8 else None)
+    labels = label_picture if data.ndim == 3 and data.dtype == np.uint8 else None
+    return special.get(name.removesuffix(BACK), labels)
 
 
 def probability(scores: Array) -> npt.NDArray[np.uint8]:

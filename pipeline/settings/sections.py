@@ -130,8 +130,10 @@ class OpticalFlow(Settings):
         "dis-medium",
         description="DIS medium: 0.225 px end-point error on RubberWhale, some 30 ms a 480p pair; docs/flow.md has all",
     )
-    direction: Literal["forward", "backward"] = Field(
-        "forward", description="pairs t to t + gap (the release) or to t - gap; where there is no such frame, the other"
+    direction: Literal["forward", "backward", "both"] = Field(
+        "forward",
+        description="pairs t to t + gap (the release) or to t - gap; where there is no such frame, the other. "
+        "both: the motion stream's scores are the mean of those of either flow; boxes are judged by the forward one",
     )
     gap: int = Field(1, ge=1, description="frames between the two of a pair")
     long_side: int = Field(
@@ -156,6 +158,8 @@ class OpticalFlow(Settings):
     def _import_needs_a_folder(self) -> OpticalFlow:
         if (self.method == "import") != (self.folder is not None):
             raise ValueError('method = "import" and folder = "DIR" go together; give both, or neither')
+        if self.folder is not None and self.direction == "both":
+            raise ValueError('flow made elsewhere goes one way; give direction = "forward" or "backward"')
         return self
 
 

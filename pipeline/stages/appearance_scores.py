@@ -18,4 +18,4 @@ def compute(work: Work, writer: ArtifactWriter) -> None:
     stream, network = load_stream(work, "appearance-training")
     item = work.item
     size = read_frame(item, 0).shape[:2]
-    write_scores(work, writer, stream, network, lambda i: read_frame(item, i)[..., ::-1], len(item.frames), size)
+    write_scores(work, writer, stream, network, [lambda i: read_frame(item, i)[..., ::-1]], len(item.frames), size)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from fusionseg.pipeline.basics.threads import in_order
-from fusionseg.pipeline.datasets.reading import read_frame
 from fusionseg.pipeline.flow.colours import paint
-from fusionseg.pipeline.flow.videos import each_flow, note_pairs, stored
+from fusionseg.pipeline.flow.videos import BACK, stored, write_each
 from fusionseg.pipeline.settings.sections import FlowImages
-from fusionseg.pipeline.store.artifact import ArtifactWriter
+from fusionseg.pipeline.store.artifact import Artifact, ArtifactWriter, FrameWriter, Packed
 from fusionseg.pipeline.store.job import Work
 
 
 def compute(work: Work, writer: ArtifactWriter) -> None:
-    """Write `images` (T, H, W, 3) uint8 RGB, and the facts of the optical flow they were made of.
+    """Write `images` (T, H, W, 3) uint8 RGB, `images_back` where there is flow of both directions, and the facts of the
+    optical flow they were made of.
 
     Where u,v aren't kept (`store = "images"`) the flow is estimated here, and coloured in the same pass.
     """
@@ -29,10 +31,11 @@ def colour_stored(work: Work, writer: ArtifactWriter) -> None:
     settings = work.settings(FlowImages)
     with work.open("optical-flow") as source:
         count, height, width, _ = source.datasets()["flow"].shape
-        data = writer.frames("images", count, (height, width, 3), np.uint8)
-        coloured = lambda index: data.pack(paint(source.frame("flow", index), settings))  # noqa: E731
-        for packed in in_order(coloured, count, work.run.workers):
-            data.append(packed)
+        for suffix in ("", BACK) if "flow" + BACK in source else ("",):
+            data = writer.frames("images" + suffix, count, (height, width, 3), np.uint8)
+            coloured = functools.partial(_coloured, source, "flow" + suffix, settings, data)
+            for packed in in_order(coloured, count, work.run.workers):
+                data.append(packed)
         writer.facts |= source.facts
         writer.counts["frames"] = count
 
@@ -40,10 +43,8 @@ def colour_stored(work: Work, writer: ArtifactWriter) -> None:
 def colour_estimated(work: Work, writer: ArtifactWriter) -> None:
     """Flow images straight from frames."""
     settings = work.settings(FlowImages)
-    height, width = read_frame(work.item, 0).shape[:2]
-    data = writer.frames("images", len(work.item.partners), (height, width, 3), np.uint8)
-    motions = []
-    for packed, motion in each_flow(work, lambda flow: data.pack(paint(stored(flow), settings))):
-        data.append(packed)
-        motions.append(motion)
-    note_pairs(writer, work, motions)
+    write_each(work, writer, "images", 3, lambda flow: paint(stored(flow), settings))
+
+
+def _coloured(source: Artifact, name: str, settings: FlowImages, data: FrameWriter, index: int) -> Packed:
+    return data.pack(paint(source.frame(name, index), settings))

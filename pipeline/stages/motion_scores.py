@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from fusionseg.pipeline.flow.videos import open_pictures
 from fusionseg.pipeline.networks.scores import write_scores
 from fusionseg.pipeline.networks.trained import load_stream
@@ -10,7 +12,9 @@ from fusionseg.pipeline.store.job import Work
 
 
 def compute(work: Work, writer: ArtifactWriter) -> None:
-    """Write `scores` of every flow image (none for a video of one frame); see `write_scores`."""
+    """Write `scores` of every flow image (none for a video of one frame); see `write_scores`. Where there is flow of
+    both directions, the mean of the scores of either: what one hides, the other sees."""
     stream, network = load_stream(work, "motion-training")
     with open_pictures(work) as images:
-        write_scores(work, writer, stream, network, images.image, images.count, images.size)
+        reads = [images.image, functools.partial(images.image, back=True)] if images.both else [images.image]
+        write_scores(work, writer, stream, network, reads, images.count, images.size)

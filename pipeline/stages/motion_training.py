@@ -17,7 +17,7 @@ from fusionseg.pipeline.datasets.items import Frame, Item
 from fusionseg.pipeline.datasets.reading import read_mask_sized
 from fusionseg.pipeline.errors import UserError
 from fusionseg.pipeline.flow.colours import colour, full_magnitude, known_flow
-from fusionseg.pipeline.flow.videos import open_pictures
+from fusionseg.pipeline.flow.videos import BACK, open_pictures
 from fusionseg.pipeline.settings.sections import FlowImages, Network
 from fusionseg.pipeline.settings.trainings import MotionTraining, Training
 from fusionseg.pipeline.store.artifacts import WeightsWriter
@@ -35,8 +35,10 @@ def compute(work: Work, writer: WeightsWriter) -> None:
     asked for and missing."""
     settings = work.settings(MotionTraining)
     frames = training_frames(work, settings)
-    make = sampler(work, settings, frames)
-    train_stream(work, writer, settings, len(frames), make, validation_samples(work, settings), "flow-images")
+    with open_pictures(work, frames[0][0]) as images:
+        each = 2 if images.both else 1
+    make = sampler(work, settings, frames, each)
+    train_stream(work, writer, settings, each * len(frames), make, validation_samples(work, settings), "flow-images")
 
 
 def validation_samples(work: Work, settings: Training) -> list[Sample]:
@@ -49,17 +51,18 @@ def validation_samples(work: Work, settings: Training) -> list[Sample]:
     ]
 
 
-def sampler(work: Work, settings: MotionTraining, frames: Sequence[Frame]) -> MakeSample:
-    """What makes augmented samples of `frames`, loaded ones being kept in memory."""
+def sampler(work: Work, settings: MotionTraining, frames: Sequence[Frame], each: int = 1) -> MakeSample:
+    """What makes augmented samples of `frames`, loaded ones being kept in memory; `each`: samples that a frame gives, 2
+    where there is flow of both directions."""
     images = work.settings(FlowImages)
     long_side = work.settings(Network).long_side
     augmentation = Augmentation(settings.crop, settings.scales, settings.mirror)
     weak, room = settings.labels == "weak", work.run.cache_mb
     if work.has("optical-flow"):
-        flows = SampleCache(lambda n: load_flow_sample(work, *frames[n], long_side, weak), room)
+        flows = SampleCache(lambda n: load_flow_sample(work, *frames[n // each], long_side, weak, n % each > 0), room)
         return lambda n, rng: augmented(*flows(n), augmentation, images, rng)
     # Only pictures are kept, and the profile asks for no more than cropping.
-    pictures = SampleCache(lambda n: load_image_sample(work, *frames[n], long_side, weak), room)
+    pictures = SampleCache(lambda n: load_image_sample(work, *frames[n // each], long_side, weak, n % each > 0), room)
     return lambda n, rng: crop_pair(*pictures(n), augmentation, rng)[:2]
 
 
@@ -125,13 +128,16 @@ def annotated_flow(work: Work, video: Item) -> list[int]:
     return [index for index in video.annotated if index < count]
 
 
-def load_flow_sample(work: Work, video: Item, index: int, long_side: int, weak: bool = True) -> FlowSample:
-    """Flow (h, w, 2) float32 in pixels of the frame, without unknown vectors, and weak, or true, label (h, w).
+def load_flow_sample(
+    work: Work, video: Item, index: int, long_side: int, weak: bool = True, back: bool = False
+) -> FlowSample:
+    """Flow (h, w, 2) float32 in pixels of the frame, without unknown vectors, and weak, or true, label (h, w); `back`:
+    of the other direction.
 
     Flow stays float32: to keep it in half precision would change samples that are kept in memory.
     """
     with work.open("optical-flow", video) as source:
-        flow = to_float32(source.frame("flow", index))
+        flow = to_float32(source.frame("flow" + BACK if back else "flow", index))
     label = weak_label(work, video, index) if weak else read_mask_sized(video, index, flow.shape[:2])
     size = fit((label.shape[0], label.shape[1]), long_side)
     small = resize(flow, size)
@@ -163,10 +169,12 @@ def augmented(
     return colour(moved.vectors(flow), full if settings.scaling == "fixed" else full * moved.scale), label
 
 
-def load_image_sample(work: Work, video: Item, index: int, long_side: int, weak: bool = False) -> Sample:
-    """Flow image (h, w, 3) uint8 RGB and true, or weak, label (h, w)."""
+def load_image_sample(
+    work: Work, video: Item, index: int, long_side: int, weak: bool = False, back: bool = False
+) -> Sample:
+    """Flow image (h, w, 3) uint8 RGB and true, or weak, label (h, w); `back`: of the other direction's flow."""
     with open_pictures(work, video) as images:
-        image = images.image(index)
+        image = images.image(index, back)
     size = (image.shape[0], image.shape[1])
     label = weak_label(work, video, index) if weak else read_mask_sized(video, index, size)
     size = fit((label.shape[0], label.shape[1]), long_side)

@@ -19,9 +19,13 @@ from fusionseg.pipeline.store.job import WEIGHTS_SUFFIX
 _BEGINNING = f'{{"schema": "{SCHEMA}"'.encode()  # of an artifact's header
 # Tables and datasets that settings switch off: (stage, name) -> with what they are made.
 _STABILISED = 'optical-flow.stabilise = "homography"'
+_BOTH = 'optical-flow.direction = "both"'
 _BASELINES = "prediction.baselines = true"
 BY_SETTING = {
     ("optical-flow", "camera"): _STABILISED,
+    ("optical-flow", "flow_back"): _BOTH,
+    ("optical-flow", "camera_back"): f"{_BOTH} and {_STABILISED}",
+    ("flow-images", "images_back"): _BOTH,
     ("flow-images", "camera"): f'{_STABILISED} and flow-images.store = "images"',
     ("prediction", "centre-box"): _BASELINES,
     ("prediction", "flow-otsu"): f'{_BASELINES}, of videos of several frames, unless flow-images.store = "images"',

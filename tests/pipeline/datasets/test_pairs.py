@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from fusionseg.pipeline.datasets import pairs as flow_pairs
 from fusionseg.pipeline.datasets.items import Item
-from fusionseg.pipeline.datasets.pairs import PairReader, partner, partner_numbers, with_partners
+from fusionseg.pipeline.datasets.pairs import PairReader, directions, partner, partner_numbers, with_partners
 from fusionseg.pipeline.errors import BadFile
 from fusionseg.pipeline.settings.sections import OpticalFlow
 
@@ -50,6 +51,17 @@ def test_a_stride_leaves_out_frames_not_neighbours(tmp_path: Path) -> None:
     assert [p.stem for p in item.files("partners")] == ["1", "4", "5"]
 
 
+def test_partners_of_both_directions(tmp_path: Path) -> None:
+    item = with_partners(video(tmp_path, 7, stride=3), OpticalFlow(direction="both"))
+    assert [p.stem for p in item.partners] == ["1", "4", "5"] and [p.stem for p in item.partners_back] == [
+        "1",
+        "2",
+        "5",
+    ]
+    assert {p.stem for p in item.files("partners")} == {"1", "2", "4", "5"}
+    assert item.at([1]).partners_back == item.partners_back[1:2]
+
+
 def test_partners_among_the_frames_are_no_files_of_their_own(tmp_path: Path) -> None:
     assert with_partners(video(tmp_path, 3), OpticalFlow()).files("partners") == ()
 
@@ -60,24 +72,28 @@ def test_one_frame_has_no_partner(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_each_frame_is_decoded_once(tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("direction", ["forward", "backward", "both"])
+def test_each_frame_is_decoded_once(
+    tmp_path: Path, workers: int, direction: Literal["forward", "backward", "both"], monkeypatch: pytest.MonkeyPatch
+) -> None:
     decoded: list[bytes] = []
     original = flow_pairs.decode_frame
     monkeypatch.setattr(flow_pairs, "decode_frame", lambda data, beside: (decoded.append(data), original(data))[1])
-    item = with_partners(video(tmp_path, 12), OpticalFlow())
-    reader = PairReader(item, workers, 1)
+    settings = OpticalFlow(direction=direction)
+    reader = PairReader(with_partners(video(tmp_path, 12), settings), workers, 1)
     with ThreadPoolExecutor(workers) as pool:
-        pairs = list(pool.map(reader.pair, range(12)))
+        frames = list(pool.map(reader.pairs, range(12)))
     assert len(decoded) == 12
-    for index, (first, second) in enumerate(pairs):
-        assert np.array_equal(first[..., ::-1], texture((24, 40), index))
-        assert np.array_equal(second[..., ::-1], texture((24, 40), partner(index, 12)))
+    for index, pairs in enumerate(frames):
+        for one, (first, second) in zip(directions(settings), pairs, strict=True):
+            assert np.array_equal(first[..., ::-1], texture((24, 40), index))
+            assert np.array_equal(second[..., ::-1], texture((24, 40), partner(index, 12, 1, one)))
 
 
 def test_it_keeps_few_frames(tmp_path: Path) -> None:
     reader = PairReader(with_partners(video(tmp_path, 40), OpticalFlow()), 1, 1)
     for index in range(40):
-        reader.pair(index)
+        reader.pairs(index)
     assert len(reader._frames) <= 5
 
 
@@ -85,9 +101,9 @@ def test_bad_and_odd_frames_are_named(tmp_path: Path) -> None:
     item = with_partners(video(tmp_path, 4), OpticalFlow())
     write_png(item.frames[2], texture((20, 40), 0))
     with pytest.raises(BadFile, match=r"2\.png: frame is 40x20, 1\.png 40x24; expected one size"):
-        PairReader(item, 1, 1).pair(1)
+        PairReader(item, 1, 1).pairs(1)
     item.frames[2].write_bytes(b"no picture")
     reader = PairReader(item, 1, 1)
     for index in (1, 2):
         with pytest.raises(BadFile, match=r"2\.png: not a picture"):
-            reader.pair(index)
+            reader.pairs(index)

@@ -1,8 +1,10 @@
 """The stage flow-images, and flow images as they are read."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import pytest
 from builders import make_context, make_item, make_job, make_work, moving_square, write_input, write_png
 
 from fusionseg.pipeline.datasets.pairs import with_partners
@@ -42,10 +44,24 @@ def test_pictures_are_the_same_stored_or_coloured_on_reading(tmp_path: Path) -> 
     ):
         assert stored.count == fresh.count == 3 and stored.size == fresh.size == (6, 7)
         assert all(np.array_equal(stored.image(n), fresh.image(n)) for n in range(3))
+        assert not stored.both and not fresh.both
 
 
-def test_one_pass_from_frames_gives_the_pictures_of_two(tmp_path: Path) -> None:
-    context, settings = make_context(tmp_path), OpticalFlow(method="dis-fast")
+def test_pictures_of_both_directions(tmp_path: Path) -> None:
+    context = make_context(tmp_path)
+    flow, back = np.random.default_rng(0).normal(0, 3, (2, 3, 6, 7, 2)).astype(np.float16)
+    given = write_input(context, "optical-flow", {"flow": flow, "flow_back": back})
+    made = run_job(make_work(context, "flow-images", make_item(), SETTINGS, [given]), compute)
+    for source in (given, made):
+        with open_pictures(make_work(context, "motion-scores", make_item(), SETTINGS, [source])) as pictures:
+            assert pictures.both
+            assert all(np.array_equal(pictures.image(n), colour(flow[n])) for n in range(3))
+            assert all(np.array_equal(pictures.image(n, back=True), colour(back[n])) for n in range(3))
+
+
+@pytest.mark.parametrize("direction", ["forward", "both"])
+def test_one_pass_from_frames_gives_the_pictures_of_two(tmp_path: Path, direction: Literal["forward", "both"]) -> None:
+    context, settings = make_context(tmp_path), OpticalFlow(method="dis-fast", direction=direction)
     paths = [write_png(tmp_path / f"{n}.png", frame[..., ::-1]) for n, (frame, _) in enumerate(moving_square(4))]
     item = with_partners(make_item(frames=paths), settings)
     sections = {"optical-flow": settings.model_dump(mode="json", exclude=set(OUTSIDE)), **SETTINGS}
@@ -59,6 +75,7 @@ def test_one_pass_from_frames_gives_the_pictures_of_two(tmp_path: Path) -> None:
     with Artifact(tmp_path / one.path) as artifact:
         assert all(np.array_equal(artifact.frame("images", n), wanted[n]) for n in range(4))
         assert artifact.facts == facts and facts["partners"] == [1, 2, 3, 2]
+        assert ("images_back" in artifact) == ("partners_back" in facts) == (direction == "both")
 
 
 def test_stage_on_a_video_of_one_frame(tmp_path: Path) -> None:

@@ -202,3 +202,15 @@ def test_unknown_vectors_count_as_no_motion_before_flow_is_resized(
     (item,) = work.items["boxed"]
     found, _ = load_flow_sample(work, item, 2, long_side)
     assert np.array_equal(found, resize(known_flow(flow[2]), fit((24, 40), long_side)))
+
+
+def test_a_frame_gives_a_sample_of_each_direction(tmp_path: Path) -> None:
+    size = fit((24, 40), 32)
+    settings = MotionTraining(crop=size, scales=(1.0, 1.0), mirror=False)
+    work = motion_work(tmp_path, settings)
+    flow, back = np.random.default_rng(1).normal(0, 3, (2, 8, 24, 40, 2)).astype(np.float16)
+    write_input(work.context, "optical-flow", {"flow": flow, "flow_back": back})
+    make = sampler(work, settings, training_frames(work, settings), each=2)
+    for number, wanted in enumerate([flow[1], back[1], flow[2], back[2], flow[6], back[6]]):
+        image, label = make(number, np.random.default_rng(0))
+        assert np.array_equal(image, colour(resize(wanted.astype(np.float32), size))) and (label == 1).any()

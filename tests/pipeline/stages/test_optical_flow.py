@@ -80,6 +80,38 @@ def test_stage_with_stride_gap_and_direction(tmp_path: Path) -> None:
             assert np.array_equal(artifact.frame("flow", place), wanted)
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_stage_in_both_directions(tmp_path: Path, workers: int) -> None:
+    """The forward flow is that of a run in one direction; the other stands beside it."""
+    frames = [frame for frame, _ in moving_square(5)]
+    _, forward = run(tmp_path / "one", frames, stride=2, stabilise="homography")
+    settings = {"direction": "both", "stabilise": "homography"}
+    record, artifact = run(tmp_path / "both", frames, stride=2, workers=workers, **settings)
+    with artifact, forward:
+        assert artifact.facts == {"frames": [0, 2, 4], "partners": [1, 3, 3], "partners_back": [1, 1, 3]}
+        assert artifact.tables() == ["camera", "camera_back"] and record.counts["frames"] == 3
+        assert artifact.table("camera").equals(forward.table("camera"))
+        assert all(np.array_equal(artifact.frame("flow", n), forward.frame("flow", n)) for n in range(3))
+        ends = [np.array_equal(artifact.frame("flow", n), artifact.frame("flow_back", n)) for n in range(3)]
+        assert ends == [True, False, True]  # the first and the last frame have one neighbour
+        artifact.verify()
+    _, plain = run(tmp_path / "plain", frames, direction="both")
+    with plain:
+        wanted = estimate(frames[2], frames[1]).astype(np.float16)
+        assert np.array_equal(plain.frame("flow_back", 2), wanted)
+
+
+def test_a_frame_of_another_size_is_named_in_either_direction(tmp_path: Path) -> None:
+    frames = [texture((24, 40), 3), texture((24, 40), 3), texture((20, 40), 3)]
+    with pytest.raises(UserError, match=r"1\.png: frame is 40x24, 2\.png 40x20"):
+        run(tmp_path, frames, stride=2, direction="both")
+
+
+def test_flow_made_elsewhere_goes_one_way(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match='flow made elsewhere goes one way; give direction = "forward"'):
+        OpticalFlow(method="import", folder=tmp_path, direction="both")
+
+
 def test_stage_on_a_video_of_identical_frames(tmp_path: Path) -> None:
     _, artifact = run(tmp_path, [texture((24, 40), 0)] * 3)
     with artifact:
