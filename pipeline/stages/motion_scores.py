@@ -16,5 +16,5 @@ def compute(work: Work, writer: ArtifactWriter) -> None:
     both directions, the mean of the scores of either: what one hides, the other sees."""
     stream, network = load_stream(work, "motion-training")
     with open_pictures(work) as images:
-        reads = [images.image, functools.partial(images.image, back=True)] if images.both else [images.image]
+        reads = [functools.partial(images.image, back=back) for back in ((False, True) if images.both else (False,))]
         write_scores(work, writer, stream, network, reads, images.count, images.size)
