@@ -187,7 +187,7 @@ NOT_RUN = {
     ".venv/bin/fusionseg run davis --data ../data --set motion-training.steps=1500 --name longer": _HOURS,
     "fusionseg run general --data ../data --data duts=../duts --data ecssd=../ecssd": _HOURS,
     "python benchmarks/cross_validation.py --data ../data --data duts=../duts --data ecssd=../ecssd "
-    "--folds 1,2": _HOURS,
+    "--folds 1,2,3": _HOURS,
     ".venv/bin/fusionseg export-onnx davis -o onnx": "docs/inference.md's are run",
     ".venv/bin/fusionseg weak-labels study davis --data ../data": _STUDY,
     "fusionseg weak-labels study davis --data ../data --out out --part purity": _STUDY,
