@@ -126,7 +126,8 @@ def note_pairs(writer: ArtifactWriter, work: Work, motions: Sequence[Sequence[Ca
         if rows:
             writer.table(name, pd.DataFrame(rows))
     if settings.stabilise != "none" and item.partners:
-        writer.counts["not_stabilised"] = sum(1 for found in motions for motion in found if motion and motion.reason)
+        frames = zip(*motions, strict=True)  # a frame counts once, whichever of its flows it is
+        writer.counts["not_stabilised"] = sum(any(one and one.reason for one in frame) for frame in frames)
 
 
 class FlowPictures:

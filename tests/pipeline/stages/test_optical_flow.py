@@ -12,6 +12,8 @@ from builders import make_context, make_item, make_work, moving_square, texture,
 from fusionseg.pipeline.datasets.imported_flow import find_flow
 from fusionseg.pipeline.datasets.pairs import with_partners
 from fusionseg.pipeline.errors import UserError
+from fusionseg.pipeline.flow import videos
+from fusionseg.pipeline.flow.camera import camera_motion
 from fusionseg.pipeline.flow.estimation import estimate
 from fusionseg.pipeline.formats.flow import read_flow, write_flow
 from fusionseg.pipeline.run.session import run_job
@@ -99,6 +101,13 @@ def test_stage_in_both_directions(tmp_path: Path, workers: int) -> None:
     with plain:
         wanted = estimate(frames[2], frames[1]).astype(np.float16)
         assert np.array_equal(plain.frame("flow_back", 2), wanted)
+
+
+def test_a_frame_whose_camera_is_unknown_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(videos, "camera_motion", lambda flow: replace(camera_motion(flow), reason="unsure"))
+    frames = [frame for frame, _ in moving_square(3)]
+    record, _ = run(tmp_path, frames, direction="both", stabilise="homography")
+    assert record.counts == {"frames": 3, "not_stabilised": 3}
 
 
 def test_a_frame_of_another_size_is_named_in_either_direction(tmp_path: Path) -> None:
