@@ -17,6 +17,9 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+import fusionseg  # noqa: F401  sets how threads wait, as in the chain: must come before torch
+
+# isort: split
 import cv2
 import numpy as np
 import numpy.typing as npt
