@@ -7,8 +7,7 @@ On every N-th masked frame of the videos that the runs scored, by their streams 
 what they scored). A row a choice: mean J over sequences, per cent, of the stream alone and of the plain mean with the
 other stream as it is (appearance: at 512 px; motion: flow to the next frame). Nothing is written.
 
-Expected before measuring: both directions +2 for motion (either end of what is hidden is seen), larger gaps +1 (slow
-things show), mirroring +0.5, sizes +0.5, scores carried along the flow +2.
+Nothing was written down as expected before the first measurement.
 """
 
 from __future__ import annotations
@@ -56,7 +55,9 @@ def logit(stream: Stream, image: npt.NDArray[np.uint8], side: int) -> Logit:
     return np.asarray((scores[1] - scores[0]).numpy())
 
 
-def flow_image(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], how: argparse.Namespace) -> Logit:
+def flow_image(
+    first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], how: argparse.Namespace
+) -> npt.NDArray[np.uint8]:
     """The flow image of a pair, as the profile `general` makes it."""
     (flow,) = estimate_pairs([(first, second)], how.method, how.flow_side, how.raft)
     return paint(known_flow(residual(flow, camera_motion(flow))), FlowImages(scaling="percentile"))
@@ -79,9 +80,8 @@ def of_motion(stream: Stream, video: Item, index: int, how: argparse.Namespace) 
     by_gap = {gap: logit(stream, picture, SIDE) for gap, picture in pictures.items()}
     found = {f"motion, flow to t{gap:+}": value for gap, value in by_gap.items()}
     for gaps in ((1, -1), (1, 2), (1, -1, 2, -2), (1, 2, 4)):
-        found["motion, flow to " + ", ".join(f"t{gap:+}" for gap in gaps)] = sum(by_gap[gap] for gap in gaps) / len(
-            gaps
-        )
+        to = ", ".join(f"t{gap:+}" for gap in gaps)
+        found[f"motion, flow to {to}"] = sum(by_gap[gap] for gap in gaps) / len(gaps)
     sizes = [by_gap[1], *(logit(stream, pictures[1], side) for side in SIDES)]
     return found | {"motion at all sizes": sum(sizes) / 3}
 
@@ -112,10 +112,12 @@ class Carried:
         """Flow from a frame to the one beside; backward, the inverse of the other's forward flow, by iteration."""
         flow = known_flow(self._flow.frame("flow", index if step > 0 else index - 1))
         forward = resize(flow, self._size) * np.float32(self._size[1] / flow.shape[1])
+        if step > 0:
+            return forward
         back = -forward
-        for _ in range(0 if step > 0 else 4):
+        for _ in range(4):
             back = -self._sampled(forward, back)
-        return forward if step > 0 else back
+        return back
 
     def _sampled(self, values: npt.NDArray[np.float32], way: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return cv2.remap(values, self._grid + way, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -71,7 +71,13 @@ def training_frames(work: Work, settings: MotionTraining) -> list[Frame]:
     the seed from all that have flow and a true mask, or all of those. Raises UserError."""
     videos = work.items["boxed"]
     if settings.frames == "all":
-        return with_masks(work, videos)
+        known = with_masks(work, videos)
+        if not known:
+            raise UserError(
+                f'{work.stage}: motion-training.frames = "all", but no frame of data.boxed has flow and a true mask; '
+                "name videos of two frames or more with masks"
+            )
+        return known
     accepted = [(video, index) for video in videos for index in accepted_frames(work, video)]
     if not accepted:
         raise UserError(

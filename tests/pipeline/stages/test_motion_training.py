@@ -214,3 +214,9 @@ def test_a_frame_gives_a_sample_of_each_direction(tmp_path: Path) -> None:
     for number, wanted in enumerate([flow[1], back[1], flow[2], back[2], flow[6], back[6]]):
         image, label = make(number, np.random.default_rng(0))
         assert np.array_equal(image, colour(resize(wanted.astype(np.float32), size))) and (label == 1).any()
+
+
+def test_all_frames_with_masks_are_none(tmp_path: Path) -> None:
+    settings = MotionTraining(labels="masks", frames="all")
+    with pytest.raises(UserError, match=r"no frame of data\.boxed has flow and a true mask; name videos"):
+        training_frames(motion_work(tmp_path, settings, annotated=0), settings)
